@@ -1,0 +1,49 @@
+"""The web application. `create_app` is the only place that knows every part of it."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from webapp import database, extensions, log
+from webapp.settings import Settings, load
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The Flask app: settings, extensions, how we speak HTTP, views, commands. Raises WrongSetting."""
+    log.set_up()
+    values = settings or load()
+    app = Flask("webapp", root_path=None, template_folder="../templates", static_folder="../static")
+    app.config.update(_flask_config(values))
+    extensions.init_app(app, values)
+    with app.app_context():
+        database.prepare(extensions.db.engine, read_only=False)
+        database.prepare(extensions.db.engines["read"], read_only=True)
+    _add_parts(app)
+    return app
+
+
+def _flask_config(values: Settings) -> dict[str, object]:
+    return {
+        "SECRET_KEY": values.secret_key,
+        "SECRET_KEY_FALLBACKS": list(values.secret_key_fallbacks),
+        "SQLALCHEMY_DATABASE_URI": values.database_url,
+        "SQLALCHEMY_ENGINE_OPTIONS": database.engine_options(values.database_url, read_only=False),
+        "SQLALCHEMY_BINDS": {
+            "read": {"url": values.database_url, **database.engine_options(values.database_url, read_only=True)}
+        },
+        "MAX_CONTENT_LENGTH": 6 * 1024 * 1024,
+        "MAX_FORM_MEMORY_SIZE": 512 * 1024,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SECURE": values.is_https,
+        "TEMPLATES_AUTO_RELOAD": False,
+    }
+
+
+def _add_parts(app: Flask) -> None:
+    from webapp import cli, http, models, views  # here, since they import what is bound above
+
+    models.load_all()
+    http.init_app(app)
+    views.register(app)
+    cli.register(app)

@@ -1,0 +1,202 @@
+"""Transactions, and the one place where SQLite and PostgreSQL differ.
+
+Reading: `db.session` in a request, or `with reading() as session`. Writing: `with writing() as session`, or
+`run_writing(function)` where a deadlock or serialization failure should be tried again.
+
+On SQLite every writing transaction is BEGIN IMMEDIATE: with the driver's default a transaction that reads before it
+writes loses increments of concurrent ones. Reads go through a second engine whose connections refuse to write, so that
+no page ever takes the write lock.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, Table, event, insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
+
+from webapp.extensions import db
+from webapp.models.types import UtcDateTime
+
+T = TypeVar("T")
+BUSY_TIMEOUT_MS = 10_000
+TRIES = 8
+RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
+
+_current: ContextVar[Session | None] = ContextVar("writing_session", default=None)
+
+
+def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
+    """Options for `create_engine`, by the backend of `url`."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 16}
+    if read_only:
+        options["execution_options"] = {"postgresql_readonly": True}
+    return options
+
+
+def prepare(engine: Engine, *, read_only: bool) -> None:
+    """Set up every new connection of `engine` (SQLite's pragmas and its BEGIN; PostgreSQL needs nothing)."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
+        for pragma in _pragmas(read_only=read_only):
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _pragmas(*, read_only: bool) -> list[str]:
+    pragmas = [
+        f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",  # NORMAL may lose committed transactions at a power cut, after our 202
+        "PRAGMA foreign_keys=ON",
+        "PRAGMA cache_size=-16000",
+    ]
+    return [*pragmas, "PRAGMA query_only=ON"] if read_only else pragmas
+
+
+@contextmanager
+def writing() -> Iterator[Session]:
+    """One writing transaction: committed at the end, rolled back on an exception. Inside another one it joins that.
+
+    Functions given to `after_commit` run once the outermost transaction is durable.
+    """
+    outer = _current.get()
+    if outer is not None:
+        yield outer
+        return
+    session = Session(db.engine, expire_on_commit=False)
+    token = _current.set(session)
+    try:
+        with session.begin():
+            yield session
+    finally:
+        _current.reset(token)
+        session.close()
+        # A request's reads after its own write must see it: end their snapshot.
+        db.session.rollback()
+    for call in session.info.get("after_commit", ()):
+        call()
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A session for reading: the writing one when inside `writing()`, else a fresh one with a snapshot of its own."""
+    outer = _current.get()
+    if outer is not None:
+        yield outer
+        return
+    with Session(db.engines["read"], expire_on_commit=False, autoflush=False) as session:
+        yield session
+
+
+def run_writing(work: Callable[[Session], T]) -> T:
+    """`work(session)` in a writing transaction, tried again on deadlocks, serialization failures and a busy SQLite.
+
+    `work` must be safe to run again from its start. Raises what it raised when it will not go.
+    """
+    for attempt in range(TRIES):
+        try:
+            with writing() as session:
+                return work(session)
+        except DBAPIError as problem:
+            inside = _current.get() is not None
+            if inside or attempt == TRIES - 1 or not is_transient(problem):
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+def after_commit(session: Session, call: Callable[[], None]) -> None:
+    """Run `call` once the transaction of `session` (from `writing()`) is durable. For wake-ups: best effort only."""
+    session.info.setdefault("after_commit", []).append(call)
+
+
+def is_transient(problem: DBAPIError) -> bool:
+    """Whether trying the same transaction again may succeed."""
+    if getattr(problem.orig, "sqlstate", None) in RETRYABLE_SQLSTATES:
+        return True
+    return isinstance(problem, OperationalError) and "database is locked" in str(problem.orig)
+
+
+class db_now(ColumnElement[Any]):  # noqa: N801 - reads as a function in SQL expressions
+    """The database's clock as a SQL expression, plus some seconds: `Lane.lease_until < db_now()`, `db_now(12)`."""
+
+    type = UtcDateTime()
+    inherit_cache = False
+
+    def __init__(self, plus_seconds: float = 0.0) -> None:
+        self.plus_seconds = float(plus_seconds)
+
+
+@compiles(db_now, "sqlite")
+def _sqlite_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
+    # Six digits as SQLAlchemy stores them, so that text compares like time.
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.plus_seconds:+.3f} seconds') || '000')"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
+    if element.plus_seconds == 0:
+        return "clock_timestamp()"
+    return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
+
+
+def insert_or_ignore(session: Session, table: Table) -> Any:
+    """An INSERT that leaves rows alone whose unique key exists already (`ON CONFLICT DO NOTHING`)."""
+    return _insert(session, table).on_conflict_do_nothing()
+
+
+def upsert(session: Session, table: Table, *, key: Sequence[str], update: dict[str, Any] | Sequence[str]) -> Any:
+    """An INSERT that updates the row with the same `key`: named columns take the new row's values, or expressions.
+
+    With a dict the values may use `table.c.x` (the old row) and `excluded(...)` of the returned statement.
+    """
+    statement = _insert(session, table)
+    changes = update if isinstance(update, dict) else {name: statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+
+
+def upsert_adding(session: Session, table: Table, *, key: Sequence[str], add: Sequence[str]) -> Any:
+    """An INSERT that adds the named counters to the row with the same `key`."""
+    statement = _insert(session, table)
+    return statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: table.c[name] + statement.excluded[name] for name in add}
+    )
+
+
+def _insert(session: Session, table: Table) -> Any:
+    match session.get_bind().dialect.name:
+        case "sqlite":
+            return sqlite.insert(table)
+        case "postgresql":
+            return postgresql.insert(table)
+        case _:
+            return insert(table)
+
+
+def for_update(session: Session) -> dict[str, Any]:
+    """Arguments for `select(...).with_for_update(**...)`: SQLite has its one write lock already and ignores it."""
+    return {} if is_sqlite(session) else {"skip_locked": False}
+
+
+def is_sqlite(session: Session) -> bool:
+    """Whether this session's database is SQLite."""
+    return session.get_bind().dialect.name == "sqlite"

@@ -1,0 +1,75 @@
+"""What was sent together, and each HTTP call it took. Attempts are append-only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from webapp.extensions import Base
+from webapp.models.types import Id, UtcDateTime, Word
+
+
+class BatchOutcome(StrEnum):
+    """`unknown` from just before the call until its answer is recorded, and for good where none came."""
+
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Batch(Base):
+    """One planned call of a lane, written before the call. `job_id` is Klaviyo's, of an import job."""
+
+    __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_connection_id", "connection_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    lane_id: Mapped[int] = mapped_column(Id)
+    connection_id: Mapped[int] = mapped_column(Id)
+    endpoint: Mapped[str] = mapped_column(String(80))
+    size: Mapped[int]
+    fence: Mapped[int]
+    outcome: Mapped[BatchOutcome] = mapped_column(Word(BatchOutcome), default=BatchOutcome.UNKNOWN)
+    unknown_times: Mapped[int] = mapped_column(default=0, server_default="0")
+    job_id: Mapped[str | None] = mapped_column(String(200))
+    job_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Attempt(Base):
+    """One HTTP call to Klaviyo. `endpoint` is the template, never the address sent to; `error` masked, up to 4 KB."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        Index("ix_attempts_batch_id", "batch_id"),
+        Index("ix_attempts_request_id", "request_id"),
+        Index("ix_attempts_connection_id", "connection_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    batch_id: Mapped[int | None] = mapped_column(Id)
+    connection_id: Mapped[int] = mapped_column(Id)
+    endpoint: Mapped[str] = mapped_column(String(80))
+    size: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    duration_ms: Mapped[int | None]
+    http_status: Mapped[int | None]
+    outcome: Mapped[str] = mapped_column(String(40))
+    request_id: Mapped[str | None] = mapped_column(String(120))
+    revision: Mapped[str | None] = mapped_column(String(20))
+    retry_after: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class AttemptDelivery(Base):
+    """Which deliveries an attempt held, written only where the call did not deliver."""
+
+    __tablename__ = "attempt_deliveries"
+    __table_args__ = (Index("ix_attempt_deliveries_delivery_id", "delivery_id"),)
+
+    attempt_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    delivery_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)

@@ -1,0 +1,61 @@
+"""One write owed to one Klaviyo account because of one activity. It always has a status and a reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.extensions import Base
+from webapp.models.types import Id, UtcDateTime, Word
+
+PRIORITY_LIVE = 0
+PRIORITY_RESEND = 5
+PRIORITY_BACKFILL = 9
+
+
+class Delivery(Base):
+    """A delivery. `connection_id` is None where no connection takes the activity (then it is settled at once).
+
+    `due_at` (database's clock) is when a waiting one may be sent; `expires_at` when waiting ends as `failed: expired`;
+    `batch_id` the last batch it was in; `detail` Klaviyo's own sentence, masked. Indexes beyond these cost ingest.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("activity_id", "connection_id", "kind"),
+        Index(
+            "ix_deliveries_waiting",
+            "connection_id",
+            "kind",
+            "priority",
+            "id",
+            sqlite_where=text("status = 'waiting'"),
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index("ix_deliveries_connection_id", "connection_id", "id"),
+        Index("ix_deliveries_outcome", "workspace_id", "status", "reason", "id"),
+        Index("ix_deliveries_person_id", "person_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(Id)
+    activity_id: Mapped[int] = mapped_column(Id)
+    connection_id: Mapped[int | None] = mapped_column(Id)
+    kind: Mapped[Kind] = mapped_column(Word(Kind))
+    person_id: Mapped[int | None] = mapped_column(Id)
+    event: Mapped[str | None] = mapped_column(String(60))
+    status: Mapped[Status] = mapped_column(Word(Status))
+    reason: Mapped[Reason] = mapped_column(Word(Reason))
+    priority: Mapped[int] = mapped_column(default=PRIORITY_LIVE, server_default="0")
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    batch_id: Mapped[int | None] = mapped_column(Id)
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    detail: Mapped[str | None] = mapped_column(Text)

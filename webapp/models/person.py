@@ -1,0 +1,63 @@
+"""One e-mail address in a workspace, and its link to Klaviyo's record of it in each account."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from webapp.extensions import Base
+from webapp.models.types import Id, UtcDateTime
+
+
+class Person(Base):
+    """A person: ours.
+
+    `fields` is JSON text `{field key: {"v": value, "at": ISO time, "n": fields_version at that change}}`; the newest
+    `occurred_at` wins per field; a cleared one stays with `"v": null`. `fields_version` grows with each change.
+    `consents` is JSON text `{"email": {"state", "occurred_at", "activity_id", evidence...}}`, the newest known.
+    An erased person's `email` is None.
+    """
+
+    __tablename__ = "people"
+    __table_args__ = (UniqueConstraint("workspace_id", "email"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(Id)
+    email: Mapped[str | None] = mapped_column(String(100))
+    first_name: Mapped[str | None] = mapped_column(String(200))
+    last_name: Mapped[str | None] = mapped_column(String(200))
+    home_store_id: Mapped[int | None] = mapped_column(Id)
+    fields: Mapped[str] = mapped_column(Text, default="{}")
+    fields_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    consents: Mapped[str] = mapped_column(Text, default="{}")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ProfileLink(Base):
+    """What we know of a person in one connection's Klaviyo account.
+
+    `found`: None never looked up, False a miss, True there (then `klaviyo_id` is set). `fields_version` is the version
+    of the person's fields last written. `unsettled_until` (database's clock): an older write may still be under way in
+    Klaviyo; `rewrite` marks that newer values were sent meanwhile and the person must be written once more after it.
+    `job_batch_id`: the unfinished import job holding this person. `subscribed_*`: our last accepted subscribe.
+    """
+
+    __tablename__ = "profile_links"
+    __table_args__ = (Index("ix_profile_links_person_id", "person_id"),)
+
+    connection_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    person_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    klaviyo_id: Mapped[str | None] = mapped_column(String(64))
+    found: Mapped[bool | None]
+    looked_up_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    fields_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    unsettled_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rewrite: Mapped[bool] = mapped_column(default=False, server_default="0")
+    job_batch_id: Mapped[int | None] = mapped_column(Id)
+    created_by_us_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    list_added_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    subscribed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    subscribed_list_id: Mapped[str | None] = mapped_column(String(40))

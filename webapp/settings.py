@@ -1,0 +1,201 @@
+"""The settings: read once from the environment (each also as `NAME_FILE`), typed, refusing to start when wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from webapp.crypto import KeyRing, new_key, new_secret
+
+KLAVIYO_AUTHORIZE_URL = "https://www.klaviyo.com/oauth/authorize"
+KLAVIYO_API_URL = "https://a.klaviyo.com"
+SANDBOX_CLIENT_ID = "sandbox-client"
+SANDBOX_CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the stand-in's published demo secret, worth nothing
+LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
+
+
+class WrongSetting(Exception):
+    """A missing or malformed setting; the text is one sentence that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the program is told from outside. Secrets are kept out of `repr`."""
+
+    data_dir: Path
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    klaviyo_client_id: str
+    klaviyo_client_secret: str = field(repr=False)
+    klaviyo_authorize_url: str
+    klaviyo_api_url: str
+    uses_sandbox: bool
+    public_url: str
+    secret_key: str = field(repr=False)
+    secret_key_fallbacks: tuple[str, ...] = field(repr=False)
+    token_keys: tuple[str, ...] = field(repr=False)
+    mail_url: str | None = field(repr=False)
+    mail_from: str | None
+
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach us over TLS, which decides cookie flags and HSTS."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite (one machine)."""
+        return make_url(self.database_url).get_backend_name() == "sqlite"
+
+    @property
+    def all_on_loopback(self) -> bool:
+        """Whether web, database, Redis and Klaviyo are all on this machine: the demo's precondition."""
+        hosts = [urlsplit(self.public_url).hostname, urlsplit(self.klaviyo_api_url).hostname]
+        database = make_url(self.database_url)
+        if not self.is_sqlite and not str(database.query.get("host", "")).startswith("/"):
+            hosts.append(database.host)
+        if not self.redis_url.startswith("unix:"):
+            hosts.append(urlsplit(self.redis_url).hostname)
+        return all(host in LOOPBACK_HOSTS for host in hosts)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of `environ` (the process's by default). Raises WrongSetting with one sentence."""
+    env = _Environment(os.environ if environ is None else environ)
+    data_dir = Path(env.get("DATA_DIR") or "./instance").absolute()
+    database_url = env.get("DATABASE_URL")
+    generate = database_url is None
+    if generate:
+        _make_private(data_dir)
+    client_id = env.get("KLAVIYO_CLIENT_ID")
+    if client_id and not env.get("KLAVIYO_CLIENT_SECRET"):
+        raise WrongSetting("KLAVIYO_CLIENT_SECRET is missing: KLAVIYO_CLIENT_ID is set, and the two go together.")
+    sandbox_url = f"http://127.0.0.1:{env.port('SANDBOX_PORT', 8100)}"
+    if bool(env.get("MAIL_URL")) != bool(env.get("MAIL_FROM")):
+        raise WrongSetting("MAIL_URL and MAIL_FROM go together: set both for mail, or neither.")
+    return Settings(
+        data_dir=data_dir,
+        database_url=_database_url(database_url, data_dir),
+        redis_url=_redis_url(env.get("REDIS_URL"), data_dir),
+        klaviyo_client_id=client_id or SANDBOX_CLIENT_ID,
+        klaviyo_client_secret=env.get("KLAVIYO_CLIENT_SECRET") or SANDBOX_CLIENT_SECRET,
+        klaviyo_authorize_url=env.url(
+            "KLAVIYO_AUTHORIZE_URL", KLAVIYO_AUTHORIZE_URL if client_id else f"{sandbox_url}/oauth/authorize"
+        ),
+        klaviyo_api_url=env.url("KLAVIYO_API_URL", KLAVIYO_API_URL if client_id else sandbox_url),
+        uses_sandbox=client_id is None,
+        public_url=env.url("PUBLIC_URL", f"http://127.0.0.1:{env.port('PORT', 8000)}"),
+        secret_key=_secret_key(env, data_dir, generate=generate),
+        secret_key_fallbacks=tuple(env.words("SECRET_KEY_FALLBACKS")),
+        token_keys=_token_keys(env, data_dir, generate=generate),
+        mail_url=env.get("MAIL_URL"),
+        mail_from=env.get("MAIL_FROM"),
+    )
+
+
+class _Environment:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def get(self, name: str) -> str | None:
+        """The setting's text, from NAME or from the file NAME_FILE points to; None when unset or empty."""
+        path = self._environ.get(f"{name}_FILE")
+        if path and self._environ.get(name):
+            raise WrongSetting(f"{name} and {name}_FILE are both set; set one of them.")
+        if not path:
+            return self._environ.get(name, "").strip() or None
+        try:
+            return Path(path).read_text().strip() or None
+        except OSError as problem:
+            raise WrongSetting(f"{name}_FILE cannot be read: {problem.strerror}.") from problem
+
+    def words(self, name: str) -> list[str]:
+        return [word for word in (self.get(name) or "").replace(",", " ").split() if word]
+
+    def url(self, name: str, default: str) -> str:
+        text = self.get(name) or default
+        parts = urlsplit(text)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise WrongSetting(f"{name} must be an http or https address.")
+        return text.rstrip("/")
+
+    def port(self, name: str, default: int) -> int:
+        text = self.get(name) or str(default)
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise WrongSetting(f"{name} must be a port number from 1 to 65535.")
+        return int(text)
+
+
+def _make_private(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise WrongSetting(f"DATA_DIR cannot be made: {problem.strerror}.") from problem
+    if not os.access(data_dir, os.W_OK):
+        raise WrongSetting("DATA_DIR cannot be written to: choose another directory with DATA_DIR=...")
+
+
+def _database_url(text: str | None, data_dir: Path) -> str:
+    if text is None:
+        return f"sqlite:///{data_dir / 'cevoid.sqlite3'}"
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise WrongSetting("DATABASE_URL is not a database address such as postgresql://user@host/name.") from None
+    backend = url.get_backend_name()
+    if backend in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if backend == "sqlite" and url.database:
+        return text
+    raise WrongSetting("DATABASE_URL must be PostgreSQL, or SQLite in a file.")
+
+
+def _redis_url(text: str | None, data_dir: Path) -> str:
+    url = text or f"unix://{data_dir / 'valkey.sock'}"
+    if url.split(":", 1)[0] not in {"redis", "rediss", "unix"}:
+        raise WrongSetting("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    return url
+
+
+def _secret_key(env: _Environment, data_dir: Path, *, generate: bool) -> str:
+    key = env.get("SECRET_KEY")
+    if key is None and not generate:
+        raise WrongSetting("SECRET_KEY is missing: it is required once DATABASE_URL is set.")
+    key = key or _kept(data_dir / "secret_key", new_secret)
+    if len(key) < 16:
+        raise WrongSetting("SECRET_KEY is too short: use at least 16 characters.")
+    return key
+
+
+def _token_keys(env: _Environment, data_dir: Path, *, generate: bool) -> tuple[str, ...]:
+    keys = tuple(env.words("TOKEN_KEYS"))
+    if not keys and not generate:
+        raise WrongSetting("TOKEN_KEYS is missing: it is required once DATABASE_URL is set.")
+    keys = keys or tuple(_kept(data_dir / "token_keys", new_key).split())
+    try:
+        KeyRing(keys)
+    except ValueError as problem:
+        raise WrongSetting(f"TOKEN_KEYS is wrong: {problem}.") from None
+    return keys
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of `path`; made once where it does not exist, readable by its owner only.
+
+    Several processes may start at once: the one that links its file into place wins and the others read it.
+    """
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(make())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text().strip()
