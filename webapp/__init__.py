@@ -1,28 +1,43 @@
-"""The web application. `create_app` is the only place that knows every part of it."""
+"""The web application. `create_app` is the only place that knows every part of it.
+
+Its imports stand inside, so that `webapp.klaviyo` and `webapp.catalogue` can be used without Flask or a database.
+"""
 
 from __future__ import annotations
 
-from flask import Flask
+from typing import TYPE_CHECKING
 
-from webapp import database, extensions, log
-from webapp.settings import Settings, load
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from webapp.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask app: settings, extensions, how we speak HTTP, views, commands. Raises WrongSetting."""
+    from flask import Flask
+
+    from webapp import cli, database, extensions, http, log, models, views
+    from webapp.settings import load
+
     log.set_up()
     values = settings or load()
-    app = Flask("webapp", root_path=None, template_folder="../templates", static_folder="../static")
+    app = Flask("webapp", template_folder="../templates", static_folder="../static")
     app.config.update(_flask_config(values))
+    models.load_all()
     extensions.init_app(app, values)
     with app.app_context():
         database.prepare(extensions.db.engine, read_only=False)
         database.prepare(extensions.db.engines["read"], read_only=True)
-    _add_parts(app)
+    http.init_app(app)
+    views.register(app)
+    cli.register(app)
     return app
 
 
 def _flask_config(values: Settings) -> dict[str, object]:
+    from webapp import database
+
     return {
         "SECRET_KEY": values.secret_key,
         "SECRET_KEY_FALLBACKS": list(values.secret_key_fallbacks),
@@ -38,12 +53,3 @@ def _flask_config(values: Settings) -> dict[str, object]:
         "SESSION_COOKIE_SECURE": values.is_https,
         "TEMPLATES_AUTO_RELOAD": False,
     }
-
-
-def _add_parts(app: Flask) -> None:
-    from webapp import cli, http, models, views  # here, since they import what is bound above
-
-    models.load_all()
-    http.init_app(app)
-    views.register(app)
-    cli.register(app)

