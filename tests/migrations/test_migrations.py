@@ -1,0 +1,35 @@
+"""The migrations make exactly the tables the models describe, on both databases, and can be undone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import inspect
+
+from tests import databases
+from tests.apps import dispose, test_settings
+from webapp import create_app
+from webapp.extensions import db
+
+MIGRATIONS = str(Path(__file__).parents[2] / "migrations")
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_migrations_and_models_agree(backend: str, tmp_path: Path) -> None:
+    url = databases.new_sqlite_url(tmp_path) if backend == "sqlite" else databases.new_postgres_url()
+    app = create_app(test_settings(url, tmp_path))
+    with app.app_context():
+        upgrade(directory=MIGRATIONS)
+        upgrade(directory=MIGRATIONS)  # again: nothing to do, no error
+        with db.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, db.metadatas[None]) == []
+            connection.rollback()
+        downgrade(directory=MIGRATIONS, revision="base")
+        with db.engine.connect() as connection:
+            assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    dispose(app)

@@ -1,0 +1,123 @@
+"""Transactions on both databases: nothing lost between concurrent writers, reads that never write, one clock."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tests.rows import Rows
+from webapp import clock
+from webapp.database import after_commit, db_now, insert_or_ignore, reading, run_writing, upsert_adding, writing
+from webapp.extensions import db
+from webapp.models import Workspace
+from webapp.models.stats import ConnectionStat
+
+THREADS, TIMES = 8, 25
+
+
+def test_concurrent_read_then_write_loses_nothing(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace()
+
+    def raise_version() -> None:
+        with any_app.app_context():
+            for _ in range(TIMES):
+                run_writing(lambda session: _read_then_write(session, workspace.id))
+
+    threads = [threading.Thread(target=raise_version) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert db.session.get_one(Workspace, workspace.id).version == 1 + THREADS * TIMES
+
+
+def _read_then_write(session, workspace_id: int) -> None:  # type: ignore[no-untyped-def]
+    seen = session.scalar(select(Workspace.version).where(Workspace.id == workspace_id).with_for_update())
+    session.execute(update(Workspace).where(Workspace.id == workspace_id).values(version=seen + 1))
+
+
+def test_reads_cannot_write(any_app: Flask) -> None:
+    db.session.add(Workspace(slug="x", name="x", created_at=clock.now()))
+    with pytest.raises(DBAPIError):
+        db.session.commit()
+    db.session.rollback()
+    with reading() as session, pytest.raises(DBAPIError):
+        session.execute(update(Workspace).values(name="y"))
+
+
+def test_a_request_reads_its_own_write(any_app: Flask, rows: Rows) -> None:
+    assert db.session.scalars(select(Workspace)).all() == []
+    rows.workspace("mine")
+    assert [row.slug for row in db.session.scalars(select(Workspace))] == ["mine"]
+
+
+def test_writing_inside_writing_is_one_transaction(any_app: Flask, rows: Rows) -> None:
+    with pytest.raises(RuntimeError), writing():
+        rows.workspace("gone")
+        raise RuntimeError
+    assert db.session.scalars(select(Workspace)).all() == []
+
+
+def test_after_commit_runs_after_the_commit_and_not_without_one(any_app: Flask) -> None:
+    seen: list[int] = []
+
+    def count() -> None:
+        seen.append(len(db.session.scalars(select(Workspace)).all()))
+
+    with writing() as session:
+        session.add(Workspace(slug="a", name="a", created_at=clock.now()))
+        after_commit(session, count)
+        assert seen == []
+    assert seen == [1]
+    with pytest.raises(RuntimeError), writing() as session:
+        after_commit(session, count)
+        raise RuntimeError
+    assert seen == [1]
+
+
+def test_run_writing_tries_again_only_what_may_pass(any_app: Flask) -> None:
+    tries: list[int] = []
+
+    def locked_once(_session: object) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OperationalError("x", None, Exception("database is locked"))
+        return "done"
+
+    assert run_writing(locked_once) == "done"
+
+    def broken(_session: object) -> None:
+        tries.append(1)
+        raise OperationalError("x", None, Exception("no such table"))
+
+    with pytest.raises(OperationalError):
+        run_writing(broken)
+    assert len(tries) == 3
+
+
+def test_the_database_clock_adds_seconds_and_compares_with_stored_times(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace()
+    with reading() as session:
+        now, later = session.execute(select(db_now(), db_now(12.5))).one()
+        assert timedelta(seconds=12) < later - now < timedelta(seconds=13)
+        assert now.tzinfo is not None
+        passed = select(Workspace.id).where(Workspace.created_at <= db_now(60))
+        assert session.scalars(passed).all() == [workspace.id]
+        assert session.scalars(select(Workspace.id).where(Workspace.created_at <= db_now(-60))).all() == []
+
+
+def test_upserts_add_and_ignore(any_app: Flask, rows: Rows) -> None:
+    table = ConnectionStat.__table__
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    row = {"connection_id": 1, "kind": "event", "hour": hour, "workspace_id": 1, "delivered": 3}
+    key = ["connection_id", "kind", "hour", "workspace_id"]
+    with writing() as session:
+        for _ in range(2):
+            session.execute(upsert_adding(session, table, key=key, add=["delivered"]), [row])
+        session.execute(insert_or_ignore(session, table), [row])
+    assert db.session.scalar(select(ConnectionStat.delivered)) == 6

@@ -1,0 +1,100 @@
+"""Settings: defaults that need nothing, one sentence for whatever is wrong, secrets kept out of sight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from webapp.crypto import new_key
+from webapp.settings import WrongSetting, load
+
+
+def test_nothing_is_required(tmp_path: Path) -> None:
+    found = load({"DATA_DIR": str(tmp_path)})
+    assert found.is_sqlite
+    assert found.uses_sandbox
+    assert found.all_on_loopback
+    assert found.public_url == "http://127.0.0.1:8000"
+    assert found.klaviyo_authorize_url == "http://127.0.0.1:8100/oauth/authorize"
+
+
+def test_generated_secrets_are_kept_and_private(tmp_path: Path) -> None:
+    first, second = load({"DATA_DIR": str(tmp_path)}), load({"DATA_DIR": str(tmp_path)})
+    assert (first.secret_key, first.token_keys) == (second.secret_key, second.token_keys)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "secret_key": 0o600,
+        "token_keys": 0o600,
+    }
+
+
+def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
+    found = load(
+        {
+            "DATA_DIR": str(tmp_path),
+            "KLAVIYO_CLIENT_ID": "an-app",
+            "KLAVIYO_CLIENT_SECRET": "canary-secret",
+            "REDIS_URL": "redis://:canary-redis@localhost",
+            "MAIL_URL": "smtp://user:canary-mail@localhost",
+            "MAIL_FROM": "cevoid@example.com",
+        }
+    )
+    assert "canary" not in repr(found)
+    assert found.secret_key not in repr(found)
+    assert found.token_keys[0] not in repr(found)
+
+
+def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://localhost:7777\n")
+    assert load({"DATA_DIR": str(tmp_path), "REDIS_URL_FILE": str(tmp_path / "url")}).redis_url == (
+        "redis://localhost:7777"
+    )
+
+
+def test_a_real_app_means_klaviyo_itself(tmp_path: Path) -> None:
+    found = load({"DATA_DIR": str(tmp_path), "KLAVIYO_CLIENT_ID": "x", "KLAVIYO_CLIENT_SECRET": "y"})
+    assert not found.uses_sandbox
+    assert found.klaviyo_api_url == "https://a.klaviyo.com"
+    assert not found.all_on_loopback
+
+
+def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
+    environ = {"SECRET_KEY": "s" * 16, "TOKEN_KEYS": new_key(), "DATA_DIR": str(tmp_path)}
+    found = load({**environ, "DATABASE_URL": "postgresql://someone@db.example.com/cevoid"})
+    assert found.database_url.startswith("postgresql+psycopg://someone@")
+    assert not found.all_on_loopback
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"PORT": "eight"}, "PORT"),
+        ({"SANDBOX_PORT": "70000"}, "SANDBOX_PORT"),
+        ({"PUBLIC_URL": "ftp://here"}, "PUBLIC_URL"),
+        ({"KLAVIYO_CLIENT_ID": "x"}, "KLAVIYO_CLIENT_SECRET"),
+        ({"KLAVIYO_API_URL": "nowhere"}, "KLAVIYO_API_URL"),
+        ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://localhost/x"}, "SECRET_KEY"),
+        ({"DATABASE_URL": "postgresql://localhost/x", "SECRET_KEY": "s" * 20}, "TOKEN_KEYS"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY"),
+        ({"TOKEN_KEYS": "short"}, "TOKEN_KEYS"),
+        ({"REDIS_URL": "http://localhost"}, "REDIS_URL"),
+        ({"MAIL_URL": "smtp://localhost"}, "MAIL_FROM"),
+        ({"REDIS_URL_FILE": "/nowhere/at/all"}, "REDIS_URL_FILE"),
+        ({"REDIS_URL": "redis://x", "REDIS_URL_FILE": "/nowhere"}, "REDIS_URL_FILE"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    tmp_path: Path, environ: dict[str, str], named: str
+) -> None:
+    with pytest.raises(WrongSetting) as caught:
+        load({"DATA_DIR": str(tmp_path), **environ})
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WrongSetting, match="DATA_DIR"):
+        load({"DATA_DIR": str(tmp_path / "file" / "inside")})
