@@ -1,0 +1,232 @@
+"""/_sandbox/accounts: what an account holds, and what its owner or the people in it do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from sandbox import consents
+from sandbox.answers import iso
+from sandbox.errors import invalid
+from sandbox.oauth import SCOPES, OAuth
+from sandbox.shapes import is_email, parse_time
+from sandbox.state.account import Account
+from sandbox.state.world import World
+
+Save = Callable[[], Awaitable[None]]
+_STATES = ("SUBSCRIBED", "UNSUBSCRIBED", "NEVER_SUBSCRIBED")
+_REASONS = ("HARD_BOUNCE", "INVALID_EMAIL", "SPAM_COMPLAINT", "UNSUBSCRIBE", "USER_SUPPRESSED")
+
+
+async def body_of(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a call; nothing sent is an empty one. Raises Refused (400)."""
+    text = await request.read()
+    if not text:
+        return {}
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise invalid("The body is not JSON.") from error
+    if not isinstance(found, dict):
+        raise invalid("The body is not a JSON object.")
+    return found
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> web.Response:
+    return web.Response(
+        body=b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows),
+        content_type="application/x-ndjson",
+    )
+
+
+def _texts(body: dict[str, Any], name: str) -> list[str]:
+    found = body.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise invalid(f"{name} must be a list of strings.", f"/{name}")
+    return found
+
+
+class AccountCalls:
+    """The calls about one account (or, for `overview`, all)."""
+
+    def __init__(self, world: World, oauth: OAuth, save: Save) -> None:
+        self._world = world
+        self._oauth = oauth
+        self._save = save
+
+    def _of(self, request: web.Request) -> Account:
+        return self._world.account(request.match_info["id"])
+
+    async def overview(self, _: web.Request) -> dict[str, Any]:
+        """Every account with its installed scopes and counts."""
+        rows = []
+        for account in self._world.accounts.values():
+            subscribed = sum(each.consent.state == "SUBSCRIBED" for each in account.profiles.values())
+            rows.append(
+                {
+                    "id": account.id,
+                    "name": account.record.name,
+                    "opt_in": account.record.opt_in,
+                    "scopes": self._world.grants.scopes_of(account.id),
+                    "profiles": len(account.profiles),
+                    "events": len(account.events),
+                    "subscribed": subscribed,
+                    "list_members": sum(len(each.members) for each in account.lists.values()),
+                }
+            )
+        return {"accounts": rows}
+
+    async def events(self, request: web.Request) -> web.Response:
+        """Every event, in the order they were recorded."""
+        account = self._of(request)
+        emails = {each.id: each.email for each in account.profiles.values()}
+        return _lines(
+            {
+                "id": event.id,
+                "unique_id": event.unique_id,
+                "metric": account.metrics[event.metric_id].name,
+                "profile_id": event.profile_id,
+                "email": emails.get(event.profile_id),
+                "time": iso(event.time),
+                "properties": orjson.Fragment(event.properties),
+                "value": event.value,
+                "backfill": event.backfill,
+                "received_at": iso(event.received),
+            }
+            for event in account.events
+        )
+
+    async def profiles(self, request: web.Request) -> web.Response:
+        """Every profile."""
+        return _lines(
+            {
+                "id": each.id,
+                "email": each.email,
+                "phone_number": each.phone_number,
+                "external_id": each.external_id,
+                **each.attributes,
+                "properties": each.properties,
+                "consent": each.consent.state,
+                "created": iso(each.created),
+                "updated": iso(each.updated),
+            }
+            for each in self._of(request).profiles.values()
+        )
+
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        """Everybody's e-mail consent, then who has been asked to confirm and has not."""
+        account = self._of(request)
+        rows: list[dict[str, Any]] = [
+            {
+                "email": each.email,
+                "state": each.consent.state,
+                "at": iso(each.consent.at),
+                "updated_at": iso(each.consent.updated),
+                "source": each.consent.source,
+                "method": each.consent.method,
+                "double_optin": each.consent.double_optin,
+                "suppressions": [suppression.reason for suppression in each.consent.suppressions],
+                "lists": [held.id for held in account.lists.values() if each.id in held.members],
+                "pending": each.email in account.record.pending,
+            }
+            for each in account.profiles.values()
+        ]
+        rows += [
+            {
+                "email": email,
+                "state": "NEVER_SUBSCRIBED",
+                "at": None,
+                "source": waiting["source"],
+                "pending": True,
+            }
+            for email, waiting in account.record.pending.items()
+            if account.with_email(email) is None
+        ]
+        return _lines(rows)
+
+    async def lists(self, request: web.Request) -> web.Response:
+        """Every list with its members' addresses."""
+        account = self._of(request)
+        return _lines(
+            {
+                "id": each.id,
+                "name": each.name,
+                "opt_in_process": each.opt_in,
+                "members": [account.profiles[member].email for member in each.members],
+            }
+            for each in account.lists.values()
+        )
+
+    async def put_profiles(self, request: web.Request) -> dict[str, Any]:
+        """Put profiles there: {"emails": [...]}, optionally {"properties": {...}} for all of them."""
+        account = self._of(request)
+        body = await body_of(request)
+        emails = _texts(body, "emails")
+        wrong = [email for email in emails if not is_email(email)]
+        if wrong:
+            raise invalid(f"{wrong[0]!r} is not an address.", "/emails")
+        ids = {}
+        for email in emails:
+            profile = account.with_email(email) or account.create_profile(email=email)
+            profile.properties.update(body.get("properties") or {})
+            account.touch("profile", profile.id)
+            ids[email] = profile.id
+        return {"profiles": ids}
+
+    async def put_subscription(self, request: web.Request) -> dict[str, Any]:
+        """Set a consent: {"email", "state", "at", "reason"}; a reason suppresses. Lets subscribe jobs through again."""
+        account = self._of(request)
+        body = await body_of(request)
+        email, state, reason = body.get("email", ""), body.get("state"), body.get("reason")
+        if not is_email(email) or state not in _STATES or reason not in {None, *_REASONS}:
+            raise invalid(f"Needs email, state (one of {', '.join(_STATES)}) and perhaps reason.")
+        if state == "UNSUBSCRIBED" and reason is None:
+            reason = "UNSUBSCRIBE"
+        at = parse_time(body["at"]).timestamp() if body.get("at") else time.time()
+        profile = account.with_email(email) or account.create_profile(email=email)
+        consents.put(account, profile, state, at, reason)
+        account.record.asked.pop(profile.email or "", None)
+        account.touch("account")
+        return {"email": profile.email, "state": state}
+
+    async def confirm(self, request: web.Request) -> dict[str, Any]:
+        """People follow the link of their confirmation message: {"emails": [...]}, without it everybody asked."""
+        account = self._of(request)
+        emails = _texts(await body_of(request), "emails") or list(account.record.pending)
+        return {"confirmed": [email for email in emails if consents.confirm(account, email)]}
+
+    async def delete(self, request: web.Request) -> dict[str, Any]:
+        """Delete people and lists: {"emails": [...], "lists": [ids]}; those not there are passed over."""
+        account = self._of(request)
+        body = await body_of(request)
+        found = [profile for email in _texts(body, "emails") if (profile := account.with_email(email))]
+        for profile in found:
+            account.delete_profile(profile)
+        gone = [list_id for list_id in _texts(body, "lists") if account.lists.pop(list_id, None)]
+        for list_id in gone:
+            account.touch("list", list_id)
+        return {"profiles": len(found), "lists": len(gone)}
+
+    async def uninstall(self, request: web.Request) -> dict[str, Any]:
+        """The merchant removes the app: every grant of the account ends."""
+        ended = self._world.grants.end_account(self._of(request).id)
+        await self._save()
+        return {"ended": ended}
+
+    async def expire(self, request: web.Request) -> dict[str, Any]:
+        """Every access token of the account runs out now; refresh tokens stay good."""
+        self._world.grants.expire_access(self._of(request).id)
+        return {}
+
+    async def grant(self, request: web.Request) -> dict[str, Any]:
+        """A grant without a browser: {"scopes": [...]} (all without it); the answer of the token endpoint."""
+        account = self._of(request)
+        scopes = _texts(await body_of(request), "scopes") or list(SCOPES)
+        replaces = self._world.options.reauthorize == "replaces"
+        grant, access = self._world.grants.create(account.id, sorted(set(scopes)), replaces=replaces)
+        await self._save()
+        return self._oauth.token_json(grant, access)

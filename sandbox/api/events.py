@@ -1,0 +1,62 @@
+"""POST /api/events: one event."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+
+from sandbox import ingest
+from sandbox.bodies import EVENT, checked
+from sandbox.endpoints import Call, Reply, endpoint
+from sandbox.errors import invalid
+from sandbox.limits import XL
+from sandbox.shapes import parse_time
+
+_EARLIEST = 631152000  # 1990-01-01
+_LATEST_AHEAD = 366 * 86_400
+
+
+def second(text: str | None, pointer: str) -> int:
+    """An event's time cut to the second; now without one. Raises Refused (400) outside 1990 to a year ahead."""
+    now = time.time()
+    at = int(parse_time(text).timestamp() if text else now)
+    if not _EARLIEST < at < now + _LATEST_AHEAD:
+        raise invalid("The time must be after 1990 and at most one year ahead.", pointer)
+    return at
+
+
+def entry_of(
+    data: dict[str, Any], events: list[ingest.NewEvent], meta: dict[str, Any] | None
+) -> ingest.Entry:
+    """An entry from a profile's JSON."""
+    attributes = {name: value for name, value in data["attributes"].items() if name != "meta"}
+    return ingest.Entry(data.get("id"), attributes, meta, events)
+
+
+def event_of(attributes: dict[str, Any], pointer: str, *, backfill: bool = False) -> ingest.NewEvent:
+    """An event from its checked attributes."""
+    return ingest.NewEvent(
+        attributes["metric"]["data"]["attributes"]["name"],
+        second(attributes.get("time"), f"{pointer}/time"),
+        orjson.dumps(attributes["properties"]),
+        attributes.get("unique_id"),
+        attributes.get("value"),
+        attributes.get("value_currency"),
+        attributes.get("backfill") or backfill,
+    )
+
+
+@endpoint("POST /api/events", "events:write", XL)
+async def create_event(call: Call) -> Reply:
+    """Accept one event; the profile is created or updated with it."""
+    attributes = checked(call.body, EVENT)["data"]["attributes"]
+    data = attributes["profile"]["data"]
+    event = event_of(attributes, "/data/attributes")
+    entry = entry_of(data, [event], data["attributes"].get("meta"))
+    reading = call.world.options.unknown_profile_id
+    account = call.account
+    ingest.check_profile_id(account, entry, reading, "/data/attributes/profile/data/id")
+    call.world.accept_events(account, call.name, [lambda: ingest.take_effect(account, entry, reading)])
+    return Reply(202)

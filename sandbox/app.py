@@ -1,0 +1,215 @@
+"""The way of a request: counted, delayed, made to fail where ordered, authorized, limited, checked, done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from sandbox import admin, api, consent_page, oauth, revisions
+from sandbox.endpoints import ENDPOINTS, Call, Endpoint, Reply
+from sandbox.errors import Problem, Refused, forbidden, throttled, unauthorized
+from sandbox.faults import Fault
+from sandbox.state.records import Grant
+from sandbox.state.world import World
+
+_ = api  # importing it registers the endpoints
+MAX_BODY = 5 * 1024 * 1024
+_MEDIA_TYPE = "application/vnd.api+json"
+_HELD_SECONDS = 3600
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Save = Callable[[], Awaitable[None]]
+
+
+class Dropped(Exception):
+    """The connection is cut instead of answered."""
+
+
+def make_app(world: World, save: Save) -> web.Application:
+    """The application over a world; `save` writes what changed to the state file."""
+    app = web.Application(client_max_size=MAX_BODY + 1)
+    for each in ENDPOINTS:
+        app.router.add_route(each.method, each.path, _api(world, each))
+    grants = oauth.OAuth(world, save)
+    app.router.add_route("GET", "/oauth/authorize", grants.authorize)
+    app.router.add_route("POST", "/oauth/authorize", grants.authorize)
+    app.router.add_route("POST", "/oauth/token", _oauth(world, "POST /oauth/token", grants.token))
+    app.router.add_route("POST", "/oauth/revoke", _oauth(world, "POST /oauth/revoke", grants.revoke))
+
+    async def accounts(_: web.Request) -> web.StreamResponse:
+        return consent_page.accounts(world)
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        problem = Problem(
+            f"No endpoint {request.method} {request.path}.", code="not_found", title="Not found."
+        )
+        return _refusal(Refused(404, problem), {})
+
+    app.router.add_route("GET", "/", accounts)
+    admin.add_routes(app, world, grants, save)
+    app.router.add_route("*", "/api/{rest:.*}", nothing)
+    return app
+
+
+def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:
+    kept = refused.headers if refused.status == 429 else {**headers, **refused.headers}
+    return web.Response(
+        status=refused.status, body=orjson.dumps(refused.body()), content_type=_MEDIA_TYPE, headers=kept
+    )
+
+
+def _grant(world: World, request: web.Request) -> Grant | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return world.grants.of_access(token) if scheme == "Bearer" else None
+
+
+def _api(world: World, each: Endpoint) -> Serve:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        grant = _grant(world, request)
+        account = grant.account if grant else ""
+        world.ledger.arrived(account, each.name, time.monotonic())
+        headers: dict[str, str] = {}
+
+        async def work() -> web.StreamResponse:
+            return await _do(world, each, request, grant, headers)
+
+        return await _served(world, request, account, each.name, headers, work)
+
+    return serve
+
+
+def _oauth(world: World, name: str, handler: Serve) -> Serve:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        form = await request.post() if request.content_type == "application/x-www-form-urlencoded" else {}
+        token = form.get("refresh_token") or form.get("token") or ""
+        grant = world.grants.of_refresh(str(token))
+        account = grant.account if grant else ""
+        world.ledger.arrived(account, name, time.monotonic())
+
+        async def work() -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except (oauth.OAuthError, Refused) as error:
+                return oauth.answer_to(error)
+
+        return await _served(world, request, account, name, {}, work)
+
+    return serve
+
+
+async def _served(
+    world: World,
+    request: web.Request,
+    account: str,
+    name: str,
+    headers: dict[str, str],
+    work: Callable[[], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """Do the work with latency and faults around it, and count the answer."""
+    if world.options.latency:
+        await asyncio.sleep(world.options.latency)
+    fault = world.faults.take(account, name)
+    try:
+        if fault is not None:
+            await request.read()
+            early = await _fail(fault)
+            if early is not None:
+                world.ledger.answered(account, name, early.status)
+                return early
+        response = await work()
+        if fault is not None and fault.kind == "after-commit-reset":
+            raise Dropped
+    except Refused as refused:
+        response = _refusal(refused, headers)
+    except Dropped:
+        world.ledger.answered(account, name, 0)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)
+    world.ledger.answered(request.get("account", account), name, response.status)
+    return response
+
+
+async def _fail(fault: Fault) -> web.StreamResponse | None:
+    """What an ordered fault answers; None where the work is done after all. Raises Refused or Dropped."""
+    seconds = 1.0 if fault.seconds is None else fault.seconds
+    match fault.kind:
+        case "429":
+            raise throttled(1 if fault.retry_after is None else fault.retry_after)
+        case "401":
+            raise unauthorized()
+        case "403":
+            raise forbidden(["profiles:write"])
+        case "500" | "503":
+            after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            problem = Problem("Something went wrong.", code="error", title="Server error.")
+            raise Refused(int(fault.kind), problem, headers=after)
+        case "html-403":
+            return web.Response(
+                status=403, text="<html><body><h1>Forbidden</h1></body></html>", content_type="text/html"
+            )
+        case "timeout":
+            await asyncio.sleep(seconds)
+            return web.Response(
+                status=504, text="<html><body>Gateway timeout</body></html>", content_type="text/html"
+            )
+        case "hang":
+            await asyncio.sleep(_HELD_SECONDS)
+            raise Dropped
+        case "reset":
+            raise Dropped
+        case "slow":
+            await asyncio.sleep(seconds)
+    return None
+
+
+async def _do(
+    world: World, each: Endpoint, request: web.Request, grant: Grant | None, headers: dict[str, str]
+) -> web.StreamResponse:
+    if grant is None:
+        raise unauthorized()
+    headers.update(revisions.headers_for(request.headers.get("revision"), revisions.today()))
+    now = time.time()
+    limit = world.limits.take(grant.account, each.name, each.tier, now)
+    stricter = each.stricter(request) if each.stricter else None
+    if stricter is not None:
+        limit = world.limits.take(grant.account, f"{each.name} (stricter)", stricter, now)
+    headers.update(limit)
+    missing = sorted(each.scopes - set(grant.scopes))
+    if missing:
+        raise forbidden(missing)
+    body = await _body(request)
+    reply: Reply = await each.handler(Call(world, world.accounts[grant.account], request, body, each.name))
+    if reply.body is None:
+        return web.Response(status=reply.status, headers=headers)
+    return web.Response(
+        status=reply.status, body=orjson.dumps(reply.body), content_type=_MEDIA_TYPE, headers=headers
+    )
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body of a writing call. Raises Refused: 415 for another media type, 413 over 5 MB."""
+    if request.method == "GET":
+        return b""
+    if request.content_type not in {_MEDIA_TYPE, "application/json"}:
+        problem = Problem(
+            f"Unsupported media type {request.content_type!r}.",
+            code="unsupported_media_type",
+            title="Unsupported.",
+        )
+        raise Refused(415, problem)
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        body = b""
+        too_large = True
+    else:
+        too_large = len(body) > MAX_BODY
+    if too_large:
+        raise Refused(
+            413, Problem("The payload is larger than 5 MB.", code="payload_too_large", title="Too large.")
+        )
+    return body

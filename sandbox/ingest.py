@@ -1,0 +1,93 @@
+"""Recording events and what they say about their profile, the same for single and bulk calls."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from sandbox import people
+from sandbox.errors import Refused, invalid
+from sandbox.state.account import Account
+from sandbox.state.records import Profile
+
+
+class NewEvent(msgspec.Struct, gc=False):
+    """One checked event; `properties` is its JSON, `at` epoch seconds."""
+
+    metric: str
+    at: int
+    properties: bytes
+    unique_id: str | None = None
+    value: float | None = None
+    currency: str | None = None
+    backfill: bool = False
+
+
+class Entry(msgspec.Struct, gc=False):
+    """Events of one profile; `attributes` holds everything said about it, identifiers too."""
+
+    profile_id: str | None
+    attributes: dict[str, Any]
+    meta: dict[str, Any] | None
+    events: list[NewEvent]
+    only_email: bool = False
+
+
+def known(account: Account, entry: Entry) -> Profile | None:
+    """The profile of an entry if it exists; the first of several its identifiers name."""
+    if entry.profile_id and entry.profile_id in account.profiles:
+        return account.profiles[entry.profile_id]
+    found = account.find(entry.attributes)
+    return found[0] if found else None
+
+
+def check_profile_id(account: Account, entry: Entry, reading: str, pointer: str) -> None:
+    """Raise Refused (400) for an id nobody has, where that is the reading."""
+    if reading == "reject" and entry.profile_id and known(account, entry) is None:
+        raise invalid(f"A profile with id {entry.profile_id} does not exist.", pointer)
+
+
+def take_effect(account: Account, entry: Entry, reading: str) -> None:
+    """Find or create the profile, update it, record the events. `reading`: what an unknown id does."""
+    profile = known(account, entry)
+    if profile is None:
+        if entry.profile_id and reading != "create" and not _has_identifier(entry):
+            return
+        profile = account.create_profile(entry.profile_id)
+    if not (entry.only_email and profile.email):
+        _update(account, profile, entry)
+    received = time.time()
+    for event in entry.events:
+        account.record_event(
+            profile,
+            account.metric_id(event.metric),
+            event.unique_id,
+            event.at,
+            received,
+            event.properties,
+            event.value,
+            event.currency,
+            event.backfill,
+        )
+
+
+def _has_identifier(entry: Entry) -> bool:
+    return any(
+        entry.attributes.get(name) for name in ("email", "phone_number", "external_id", "anonymous_id")
+    )
+
+
+def _update(account: Account, profile: Profile, entry: Entry) -> None:
+    attributes = entry.attributes
+    try:
+        people.resolve(account, profile.id, attributes)
+    except Refused:
+        # Two people share the identifiers sent: the event stays with the first, who keeps his own.
+        attributes = {
+            name: value
+            for name, value in attributes.items()
+            if name not in {"email", "phone_number", "external_id", "anonymous_id"}
+        }
+    people.apply(account, profile, attributes, entry.meta, null_clears=False)
