@@ -1,0 +1,154 @@
+"""Pure: what to do now with one consent, from what is known of the person here and in Klaviyo.
+
+Subscribing in Klaviyo lifts opt-outs, so nothing is subscribed unless it was just read that this neither repeats nor
+overrules anything. A withdrawal goes out as soon as it may, and never to a list the person is not on: Klaviyo would
+unsubscribe non-members everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import SyncBehavior
+
+RESUBSCRIBE_PAUSE = timedelta(minutes=30)
+# A subscribe of ours may take this long to show in Klaviyo: until then a withdrawal does not believe "not on the list".
+SUBSCRIBE_SETTLES_IN = timedelta(minutes=10)
+RECHECKS = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+HOLDS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=60))
+LATER_HOLD = timedelta(hours=6)
+
+
+class Wanted(StrEnum):
+    """What the person said."""
+
+    SUBSCRIBED = "subscribed"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Step(StrEnum):
+    """What is to be done."""
+
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    CHECK_MEMBERSHIP = "check_membership"
+    DELIVERED = "delivered"
+    SKIP = "skip"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class InKlaviyo:
+    """A profile's e-mail marketing state as just read. Times are aware UTC; None: never."""
+
+    klaviyo_id: str
+    is_subscribed: bool
+    opted_out_at: datetime | None = None
+    consented_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Our last subscribe for this person that Klaviyo accepted or may have accepted."""
+
+    at: datetime
+    list_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything a decision needs. `newest` is the (occurred_at, activity id) of the newest consent we hold."""
+
+    wanted: Wanted
+    occurred_at: datetime
+    activity_id: int
+    newest: tuple[datetime, int]
+    behavior: SyncBehavior
+    list_id: str | None
+    sent: Sent | None
+    profile: InKlaviyo | None
+    accepted_at: datetime
+    now: datetime
+    on_list: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A step; the reason it is recorded with; for WAIT until when; for the two writes the list (None: no list)."""
+
+    step: Step
+    reason: Reason | None = None
+    until: datetime | None = None
+    list_id: str | None = None
+
+
+def superseded(situation: Situation) -> bool:
+    """Whether a newer consent is held; ties by arrival."""
+    return (situation.occurred_at, situation.activity_id) < situation.newest
+
+
+def decide(situation: Situation) -> Decision:
+    """The next step of one consent. `situation.profile` was read in this drain."""
+    if superseded(situation):
+        return Decision(Step.SKIP, Reason.SUPERSEDED)
+    if situation.wanted is Wanted.SUBSCRIBED:
+        return _subscribe(situation)
+    return _unsubscribe(situation)
+
+
+def _subscribe(situation: Situation) -> Decision:
+    profile = situation.profile
+    if profile is None and situation.behavior is SyncBehavior.UPDATE_EXISTING:
+        return _hold(situation)
+    if profile is not None and profile.is_subscribed:
+        return Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
+    if profile is not None and profile.opted_out_at is not None and profile.opted_out_at > situation.occurred_at:
+        return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
+    if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:
+        until = situation.sent.at + RESUBSCRIBE_PAUSE
+        return Decision(Step.WAIT, Reason.RESUBSCRIBE_PAUSE, until=until)
+    return Decision(Step.SUBSCRIBE, list_id=situation.list_id)
+
+
+def _unsubscribe(situation: Situation) -> Decision:
+    sent, profile = situation.sent, situation.profile
+    list_id = sent.list_id if sent is not None else situation.list_id
+    if profile is None:
+        return _recheck(situation) or _hold(situation)
+    if _consented_since(situation, profile):
+        return Decision(Step.SKIP, Reason.SUPERSEDED)
+    if list_id is None:
+        return Decision(Step.UNSUBSCRIBE, list_id=None)
+    if situation.on_list is None:
+        return Decision(Step.CHECK_MEMBERSHIP, list_id=list_id)
+    if situation.on_list:
+        return Decision(Step.UNSUBSCRIBE, list_id=list_id)
+    return _recheck(situation) or Decision(Step.SKIP, Reason.NOT_ON_LIST)
+
+
+def _consented_since(situation: Situation, profile: InKlaviyo) -> bool:
+    """Whether the person subscribed by another door after withdrawing here, which ours must not undo."""
+    if situation.sent is not None or not profile.is_subscribed or profile.consented_at is None:
+        return False
+    return profile.consented_at > situation.accepted_at
+
+
+def _recheck(situation: Situation) -> Decision | None:
+    """While our own subscribe may still be on its way in Klaviyo, a withdrawal looks again instead of giving up."""
+    sent = situation.sent
+    if sent is None or situation.now >= sent.at + SUBSCRIBE_SETTLES_IN:
+        return None
+    age = situation.now - max(sent.at, situation.accepted_at)
+    pause = next((step for step in RECHECKS if age < step), RECHECKS[-1])
+    return Decision(Step.WAIT, Reason.KLAVIYO_PROCESSING, until=situation.now + pause)
+
+
+def _hold(situation: Situation) -> Decision:
+    """Held while the person is not in Klaviyo: looked up after 1, 10 and 60 minutes, then every six hours."""
+    age = situation.now - situation.accepted_at
+    due = next((step for step in HOLDS if age < step), None)
+    until = situation.accepted_at + due if due is not None else situation.now + LATER_HOLD
+    return Decision(Step.WAIT, Reason.NOT_IN_KLAVIYO, until=until)

@@ -1,0 +1,160 @@
+"""The rules of consent, case by case and for any situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.consents.decide import (
+    RESUBSCRIBE_PAUSE,
+    InKlaviyo,
+    Sent,
+    Situation,
+    Step,
+    Wanted,
+    decide,
+)
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import SyncBehavior
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+THERE = InKlaviyo(klaviyo_id="01K", is_subscribed=False)
+BASE = Situation(
+    wanted=Wanted.SUBSCRIBED,
+    occurred_at=NOW - HOUR,
+    activity_id=5,
+    newest=(NOW - HOUR, 5),
+    behavior=SyncBehavior.UPDATE_EXISTING,
+    list_id="LIST01",
+    sent=None,
+    profile=THERE,
+    accepted_at=NOW - HOUR,
+    now=NOW,
+)
+WITHDRAWN = replace(BASE, wanted=Wanted.UNSUBSCRIBED, profile=replace(THERE, is_subscribed=True))
+
+
+def test_a_consent_goes_to_the_connections_list() -> None:
+    assert decide(BASE).step is Step.SUBSCRIBE
+    assert decide(BASE).list_id == "LIST01"
+    assert decide(replace(BASE, list_id=None)).list_id is None
+
+
+def test_somebody_subscribed_already_is_delivered_without_a_call() -> None:
+    found = decide(replace(BASE, profile=replace(THERE, is_subscribed=True)))
+    assert (found.step, found.reason) == (Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
+
+
+def test_an_opt_out_later_than_the_consent_wins_and_an_earlier_one_does_not() -> None:
+    later = replace(BASE, profile=replace(THERE, opted_out_at=NOW - HOUR / 2))
+    assert (decide(later).step, decide(later).reason) == (Step.SKIP, Reason.NEWER_OPT_OUT)
+    earlier = replace(BASE, profile=replace(THERE, opted_out_at=NOW - 2 * HOUR))
+    assert decide(earlier).step is Step.SUBSCRIBE
+
+
+@pytest.mark.parametrize("wanted", list(Wanted))
+def test_an_older_one_is_superseded_and_ties_go_by_arrival(wanted: Wanted) -> None:
+    for newest in [(NOW, 1), (NOW - HOUR, 6)]:
+        found = decide(replace(BASE, wanted=wanted, newest=newest))
+        assert (found.step, found.reason) == (Step.SKIP, Reason.SUPERSEDED)
+
+
+def test_a_second_subscribe_waits_until_half_an_hour_after_the_first() -> None:
+    found = decide(replace(BASE, sent=Sent(NOW - HOUR / 4, "LIST01")))
+    assert (found.step, found.reason) == (Step.WAIT, Reason.RESUBSCRIBE_PAUSE)
+    assert found.until == NOW - HOUR / 4 + RESUBSCRIBE_PAUSE
+    assert decide(replace(BASE, sent=Sent(NOW - HOUR, "LIST01"))).step is Step.SUBSCRIBE
+
+
+@pytest.mark.parametrize(
+    ("age", "next_look"),
+    [(0, 60), (59, 60), (60, 600), (599, 600), (600, 3600), (3600, 3600 + 6 * 3600), (86400, 86400 + 6 * 3600)],
+)
+def test_somebody_who_is_not_there_is_held_and_looked_up_less_and_less(age: int, next_look: int) -> None:
+    accepted = NOW - timedelta(seconds=age)
+    found = decide(replace(BASE, profile=None, accepted_at=accepted))
+    assert (found.step, found.reason) == (Step.WAIT, Reason.NOT_IN_KLAVIYO)
+    assert found.until == accepted + timedelta(seconds=next_look)
+
+
+def test_create_profile_subscribes_somebody_who_is_not_there() -> None:
+    found = decide(replace(BASE, profile=None, behavior=SyncBehavior.CREATE_PROFILE))
+    assert found.step is Step.SUBSCRIBE
+
+
+def test_a_withdrawal_leaves_the_list_its_consent_went_to() -> None:
+    sent = replace(WITHDRAWN, sent=Sent(NOW - HOUR, "OLD001"))
+    assert decide(sent).step is Step.CHECK_MEMBERSHIP
+    assert decide(replace(sent, on_list=True)).list_id == "OLD001"
+    assert decide(replace(sent, on_list=True)).step is Step.UNSUBSCRIBE
+    without = decide(replace(WITHDRAWN, sent=Sent(NOW - HOUR, None)))
+    assert (without.step, without.list_id) == (Step.UNSUBSCRIBE, None)
+
+
+def test_a_withdrawal_never_names_a_list_the_person_is_not_on() -> None:
+    found = decide(replace(WITHDRAWN, on_list=False))
+    assert (found.step, found.reason) == (Step.SKIP, Reason.NOT_ON_LIST)
+
+
+@pytest.mark.parametrize("profile", [None, THERE])
+def test_a_withdrawal_does_not_give_up_while_our_subscribe_may_still_arrive(profile: InKlaviyo | None) -> None:
+    fresh = replace(
+        WITHDRAWN, profile=profile, on_list=False, sent=Sent(NOW, "LIST01"), accepted_at=NOW - timedelta(seconds=1)
+    )
+    found = decide(fresh)
+    assert (found.step, found.reason) == (Step.WAIT, Reason.KLAVIYO_PROCESSING)
+    assert found.until is not None
+    assert found.until - NOW <= timedelta(seconds=60)
+
+
+def test_a_withdrawal_does_not_undo_a_later_signup_by_another_door() -> None:
+    elsewhere = replace(WITHDRAWN, profile=replace(THERE, is_subscribed=True, consented_at=NOW))
+    assert decide(elsewhere).reason is Reason.SUPERSEDED
+
+
+moments = st.integers(-100_000, 0).map(lambda seconds: NOW + timedelta(seconds=seconds))
+profiles = st.none() | st.builds(
+    InKlaviyo,
+    klaviyo_id=st.just("01K"),
+    is_subscribed=st.booleans(),
+    opted_out_at=st.none() | moments,
+    consented_at=st.none() | moments,
+)
+situations = st.builds(
+    Situation,
+    wanted=st.sampled_from(Wanted),
+    occurred_at=moments,
+    activity_id=st.integers(1, 9),
+    newest=st.tuples(moments, st.integers(1, 9)),
+    behavior=st.sampled_from(SyncBehavior),
+    list_id=st.none() | st.just("LIST01"),
+    sent=st.none() | st.builds(Sent, at=moments, list_id=st.none() | st.just("SENT01")),
+    profile=profiles,
+    accepted_at=moments,
+    now=st.just(NOW),
+    on_list=st.none() | st.booleans(),
+)
+
+
+@given(situations)
+def test_for_any_situation_nobody_is_created_revived_or_unsubscribed_elsewhere(situation: Situation) -> None:
+    found = decide(situation)
+    if found.step is Step.SUBSCRIBE:
+        assert situation.wanted is Wanted.SUBSCRIBED
+        assert situation.profile is not None or situation.behavior is SyncBehavior.CREATE_PROFILE
+        opted_out_at = situation.profile.opted_out_at if situation.profile else None
+        assert opted_out_at is None or opted_out_at <= situation.occurred_at
+        assert situation.sent is None or NOW - situation.sent.at >= RESUBSCRIBE_PAUSE
+    if found.step is Step.UNSUBSCRIBE:
+        assert situation.wanted is Wanted.UNSUBSCRIBED
+        assert situation.profile is not None
+        assert found.list_id is None or situation.on_list
+    if found.step is Step.WAIT:
+        assert found.until is not None
+        assert found.until > NOW
+    assert (found.reason is None) == (found.step in {Step.SUBSCRIBE, Step.UNSUBSCRIBE, Step.CHECK_MEMBERSHIP})

@@ -1,0 +1,1 @@
+"""Klaviyo, the vendor: endpoints, bodies, answers, limits, OAuth. Importable without Flask or a database."""

@@ -1,0 +1,142 @@
+"""The one place that opens sockets to Klaviyo's API.
+
+requests' timeouts are per read, so an answer that drips passes them for ever. A call's total deadline is enforced by a
+watchdog that shuts its socket down (RQ owns SIGALRM); whatever comes afterwards is `unknown`, whatever it says.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+
+from webapp.klaviyo.answers import Answer, Reached, parse_errors, parse_limits, parse_retry_after
+from webapp.klaviyo.endpoints import REVISION, Endpoint
+
+CONNECT_SECONDS = 3.05
+MEDIA_TYPE = "application/vnd.api+json"
+ANSWER_BYTES = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: `path` is the endpoint's with its ids filled in, `query` unencoded, `body` encoded JSON."""
+
+    endpoint: Endpoint
+    path: str
+    query: Mapping[str, str] | None = None
+    body: bytes | None = None
+
+
+def new_session(pool: int = 10) -> requests.Session:
+    """A session for one process: no environment proxies, no redirects followed by `KlaviyoClient`, connections kept."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", HTTPAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
+    session.mount("https://", HTTPAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
+    session.headers.update({"User-Agent": "cevoid-klaviyo/0.1", "Accept": MEDIA_TYPE, "revision": REVISION})
+    return session
+
+
+class KlaviyoClient:
+    """Calls one Klaviyo. Thread-safe as far as its session is: one call at a time per thread."""
+
+    def __init__(self, session: requests.Session, base_url: str) -> None:
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+
+    def call(self, call: Call, access_token: str, *, seconds: float) -> Answer:
+        """Make the call within `seconds` in all. Never raises for what happens on the way: see `Answer.reached`."""
+        started = time.monotonic()
+        if seconds <= 0:
+            return Answer(Reached.NOT_SENT, 0, why="The deadline passed before the call was sent.")
+        headers = {"Authorization": f"Bearer {access_token}"}
+        if call.body is not None:
+            headers["Content-Type"] = MEDIA_TYPE
+        try:
+            response = self._session.request(
+                call.endpoint.method,
+                self._base_url + call.path,
+                params=dict(call.query) if call.query else None,
+                data=call.body,
+                headers=headers,
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.exceptions.ConnectTimeout:
+            return Answer(Reached.NOT_SENT, _since(started), why="Klaviyo could not be reached in time.")
+        except requests.exceptions.RequestException as problem:
+            return Answer(_reached(problem), _since(started), why=f"The connection failed ({type(problem).__name__}).")
+        return _read(response, started, seconds)
+
+
+def _reached(problem: requests.exceptions.RequestException) -> Reached:
+    """A refused or unresolved connection carried nothing; anything later may have arrived."""
+    inner = problem.args[0] if problem.args else None
+    reason = getattr(inner, "reason", inner)
+    return Reached.NOT_SENT if "NewConnectionError" in type(reason).__name__ else Reached.UNKNOWN
+
+
+def _read(response: requests.Response, started: float, seconds: float) -> Answer:
+    left = seconds - (time.monotonic() - started)
+    passed = threading.Event()
+    watchdog = threading.Timer(max(left, 0.0), _shut, args=(response, passed))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        body = response.raw.read(ANSWER_BYTES, decode_content=True)
+    except Exception as problem:  # noqa: BLE001 - urllib3, ssl and socket errors: the answer is lost, whatever its kind
+        return Answer(Reached.UNKNOWN, _since(started), why=f"The answer was cut off ({type(problem).__name__}).")
+    finally:
+        watchdog.cancel()
+        response.close() if passed.is_set() else response.raw.release_conn()
+    if passed.is_set():
+        return Answer(Reached.UNKNOWN, _since(started), why="Klaviyo did not answer in time.")
+    return _parse(response, body, started)
+
+
+def _shut(response: requests.Response, passed: threading.Event) -> None:
+    passed.set()
+    connection = getattr(response.raw, "_connection", None) or getattr(response.raw, "connection", None)
+    sock = getattr(connection, "sock", None)
+    if isinstance(sock, socket.socket):
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # closed already: nothing left to shut
+
+
+def _parse(response: requests.Response, body: bytes, started: float) -> Answer:
+    headers = response.headers
+    parsed: Any = None
+    is_json = False
+    if "json" in headers.get("Content-Type", "") and body:
+        try:
+            parsed, is_json = orjson.loads(body), True
+        except orjson.JSONDecodeError:
+            parsed = None
+    return Answer(
+        Reached.ANSWERED,
+        _since(started),
+        status=response.status_code,
+        json=parsed,
+        is_json=is_json,
+        request_id=headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id") or headers.get("CID"),
+        revision=headers.get("X-Klaviyo-Api-Revision"),
+        retires=headers.get("X-Klaviyo-Api-Retirement-Date"),
+        retry_after=parse_retry_after(headers.get("Retry-After"), time.time()),
+        limits=parse_limits(headers.get("RateLimit-Limit")),
+        errors=parse_errors(parsed),
+    )
+
+
+def _since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)

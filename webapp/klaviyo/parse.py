@@ -1,0 +1,92 @@
+"""Typed readings of Klaviyo's answers. An unexpected shape raises UnexpectedAnswer, never a KeyError."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+class UnexpectedAnswer(Exception):
+    """A 2xx answer that does not look as documented."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProfile:
+    """A profile as looked up. Marketing state only where it was asked for."""
+
+    id: str
+    email: str
+    is_subscribed: bool = False
+    consented_at: datetime | None = None
+    opted_out_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundList:
+    """A list of the account; `opt_in`: `single_opt_in` or `double_opt_in`."""
+
+    id: str
+    name: str
+    opt_in: str
+
+
+def _data(body: Any) -> Any:
+    if not isinstance(body, dict) or "data" not in body:
+        raise UnexpectedAnswer("the answer has no data")
+    return body["data"]
+
+
+def account(body: Any) -> tuple[str, str]:
+    """(account id, organization name) of GET /api/accounts."""
+    data = _data(body)
+    if not isinstance(data, list) or not data or not data[0].get("id"):
+        raise UnexpectedAnswer("the answer names no account")
+    contact = (data[0].get("attributes") or {}).get("contact_information") or {}
+    return str(data[0]["id"]), str(contact.get("organization_name") or data[0]["id"])
+
+
+def profiles(body: Any) -> list[FoundProfile]:
+    """The profiles of a look-up, addresses lower-cased."""
+    return [_profile(entry) for entry in _data(body)]
+
+
+def profile_id(body: Any) -> str:
+    """The id of one profile (PATCH, profile-import)."""
+    return str(_data(body)["id"])
+
+
+def _profile(entry: dict[str, Any]) -> FoundProfile:
+    attributes = entry.get("attributes") or {}
+    email = ((attributes.get("subscriptions") or {}).get("email") or {}).get("marketing") or {}
+    consent, changed = email.get("consent"), _moment(email.get("consent_timestamp") or email.get("last_updated"))
+    outs = [_moment(row.get("timestamp")) for row in email.get("suppression") or []]
+    if consent == "UNSUBSCRIBED":
+        outs.append(changed)
+    return FoundProfile(
+        id=str(entry["id"]),
+        email=str(attributes.get("email") or "").strip().lower(),
+        is_subscribed=consent == "SUBSCRIBED",
+        consented_at=changed if consent == "SUBSCRIBED" else None,
+        opted_out_at=max((moment for moment in outs if moment), default=None),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def lists(body: Any) -> tuple[list[FoundList], str | None]:
+    """A page of lists and the cursor of the next one."""
+    found = [
+        FoundList(
+            id=str(entry["id"]),
+            name=str((entry.get("attributes") or {}).get("name") or ""),
+            opt_in=str((entry.get("attributes") or {}).get("opt_in_process") or ""),
+        )
+        for entry in _data(body)
+    ]
+    following = (body.get("links") or {}).get("next")
+    cursor = parse_qs(urlsplit(following).query).get("page[cursor]") if following else None
+    return found, cursor[0] if cursor else None
