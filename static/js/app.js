@@ -1,0 +1,30 @@
+// What pages need beyond links and forms: one submit at a time, Escape, focus that stays where the person is.
+"use strict";
+
+const csrfToken = () => document.querySelector("input[name=csrf_token]")?.value ?? "";
+
+document.addEventListener("htmx:configRequest", (event) => {
+  event.detail.headers["X-CSRFToken"] = csrfToken();
+});
+
+document.addEventListener("submit", (event) => {
+  const button = event.target.querySelector("button:not([type=button])");
+  if (button) setTimeout(() => { button.disabled = true; setTimeout(() => { button.disabled = false; }, 8000); });
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") event.target.closest?.("[data-editing]")?.querySelector("[data-cancel]")?.click();
+});
+
+document.addEventListener("htmx:afterSwap", () => {
+  const first = document.querySelector("[data-focus]");
+  if (first) { first.removeAttribute("data-focus"); first.focus(); }
+});
+
+document.addEventListener("htmx:responseError", (event) => {
+  const text = event.detail.xhr.responseText;
+  const line = document.createElement("p");
+  line.className = "flash";
+  line.textContent = text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.";
+  document.getElementById("flashes").replaceChildren(line);
+});

@@ -1,0 +1,137 @@
+"""Commands for a first installation without the demo, and the demo itself."""
+
+from __future__ import annotations
+
+import click
+import redis
+import requests
+from flask import Flask
+from flask.cli import AppGroup, with_appcontext
+from sqlalchemy import select, text
+
+from webapp import clock, demo
+from webapp.crypto import new_secret
+from webapp.database import writing
+from webapp.extensions import db, settings
+from webapp.models import Membership, Role, User, Workspace
+from webapp.services import ingest_keys, stores, users
+
+
+def register(app: Flask) -> None:
+    """Add the commands to `flask --app wsgi`."""
+    for group in (workspace, store, user, ingest_key, demo_group):
+        app.cli.add_command(group)
+    app.cli.add_command(doctor)
+
+
+workspace = AppGroup("workspace", help="Workspaces.")
+store = AppGroup("store", help="Stores of a workspace.")
+user = AppGroup("user", help="People who sign in.")
+ingest_key = AppGroup("ingest-key", help="Keys of the ingest API.")
+demo_group = AppGroup("demo", help="The demo workspace.")
+
+
+def _workspace(slug: str) -> Workspace:
+    found = db.session.scalar(select(Workspace).where(Workspace.slug == slug))
+    if found is None:
+        raise click.ClickException(f"There is no workspace {slug}.")
+    return found
+
+
+@workspace.command("create")
+@click.argument("slug")
+@click.option("--name", default=None)
+def create_workspace(slug: str, name: str | None) -> None:
+    """Make a workspace."""
+    with writing() as session:
+        session.add(Workspace(slug=slug, name=name or slug.title(), version=1, created_at=clock.now()))
+    click.echo(f"Workspace {slug} is there.")
+
+
+@store.command("add")
+@click.argument("external_id")
+@click.option("--workspace", "slug", required=True)
+@click.option("--name", default=None)
+def add_store(external_id: str, slug: str, name: str | None) -> None:
+    """Add a store, or rename it."""
+    stores.put(_workspace(slug).id, external_id, name or external_id)
+    click.echo(f"Store {external_id} is in {slug}.")
+
+
+@user.command("add")
+@click.argument("email")
+@click.option("--workspace", "slug", default=None)
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.OWNER.value)
+@click.option("--password", default=None, help="Generated and printed once where it is not given.")
+def add_user(email: str, slug: str | None, role: str, password: str | None) -> None:
+    """Add a person: an owner of a workspace, or a support agent (who sees every workspace)."""
+    secret = password or new_secret()[:20]
+    support = role == Role.SUPPORT.value
+    if not support and slug is None:
+        raise click.ClickException("An owner needs --workspace.")
+    found = _workspace(slug) if slug else None
+    with writing() as session:
+        made = User(
+            email=email.strip().lower(),
+            password_hash=users.hash_password(secret),
+            is_support=support,
+            created_at=clock.now(),
+        )
+        session.add(made)
+        session.flush()
+        if found is not None and not support:
+            session.add(
+                Membership(workspace_id=found.id, user_id=made.id, role=Role.OWNER, created_at=clock.now())
+            )
+    click.echo(f"{email} can sign in." + ("" if password else f" Password: {secret}"))
+
+
+@ingest_key.command("create")
+@click.option("--workspace", "slug", required=True)
+@click.option("--name", default="command line")
+def create_key(slug: str, name: str) -> None:
+    """Make a key and print it once."""
+    click.echo(ingest_keys.create(_workspace(slug).id, name, None))
+
+
+@ingest_key.command("revoke")
+@click.argument("key_id", type=int)
+@click.option("--workspace", "slug", required=True)
+def revoke_key(key_id: int, slug: str) -> None:
+    """End a key at once."""
+    ingest_keys.revoke(_workspace(slug).id, key_id, None)
+    click.echo(f"Key {key_id} is revoked.")
+
+
+@demo_group.command("seed")
+def seed_demo() -> None:
+    """Make the demo workspaces; refused unless everything is on this machine and Klaviyo is the sandbox."""
+    values = settings()
+    if not values.uses_sandbox or not values.all_on_loopback:
+        raise click.ClickException("The demo is for one machine with the Klaviyo sandbox only.")
+    demo.seed()
+    click.echo("The demo workspaces are there.")
+
+
+@click.command("doctor")
+@with_appcontext
+def doctor() -> None:
+    """Check the settings' targets, a line each; exits 1 where one is bad."""
+    values, bad = settings(), False
+    checks = {
+        "database": lambda: db.session.execute(text("SELECT 1")).scalar_one(),
+        "schema": lambda: db.session.scalar(select(Workspace.id).limit(1)),
+        "redis": lambda: redis.Redis.from_url(values.redis_url, socket_connect_timeout=2).ping(),
+        "klaviyo": lambda: requests.get(f"{values.klaviyo_api_url}/api/accounts", timeout=5, allow_redirects=False),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is said and counted
+            click.echo(f"{name}: BAD ({type(problem).__name__})")
+            bad = True
+        else:
+            click.echo(f"{name}: ok")
+    if bad:
+        raise SystemExit(1)
+

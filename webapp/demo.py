@@ -1,0 +1,62 @@
+"""The demo workspaces, with passwords and keys that everybody knows: for one machine only."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from webapp import clock
+from webapp.catalogue.events import EVENTS
+from webapp.catalogue.fields import FIELDS
+from webapp.crypto import digest
+from webapp.database import writing
+from webapp.models import IngestKey, Membership, Role, User, Workspace
+from webapp.services import ingest_keys, sharing, stores, users
+
+PASSWORD = "demo-password"  # noqa: S105 - printed for everybody at the start of the demo
+WORKSPACES = {
+    "demo": ("Nordic Demo", ("se", "no", "de"), "owner@demo.test", "demo-ingest-key"),
+    "other": ("Other", ("dk",), "owner@other.test", "other-ingest-key"),
+}
+
+
+def seed() -> None:
+    """Make whatever of it is missing; what people changed since stays."""
+    with writing() as session:
+        present = {row.slug for row in session.scalars(select(Workspace))}
+    for slug in WORKSPACES.keys() - present:
+        _workspace(slug)
+    if "demo" not in present:
+        _user("support@demo.test", None)
+
+
+def _workspace(slug: str) -> None:
+    name, external_ids, owner, key = WORKSPACES[slug]
+    with writing() as session:
+        made = Workspace(slug=slug, name=name, version=1, created_at=clock.now())
+        session.add(made)
+    for external_id in external_ids:
+        stores.put(made.id, external_id, f"acme.{external_id}")
+    _user(owner, made.id)
+    with writing() as session:
+        taken = session.scalar(select(IngestKey.id).where(IngestKey.key_hash == digest(key)))
+    if taken is None:
+        ingest_keys.create(made.id, "demo", None, key=key)
+    if slug == "demo":
+        sharing.choose_events(made.id, None, EVENTS)
+        sharing.choose_fields(made.id, None, FIELDS)
+
+
+def _user(email: str, workspace_id: int | None) -> None:
+    with writing() as session:
+        user = User(
+            email=email,
+            password_hash=users.hash_password(PASSWORD),
+            is_support=workspace_id is None,
+            created_at=clock.now(),
+        )
+        session.add(user)
+        session.flush()
+        if workspace_id is not None:
+            session.add(
+                Membership(workspace_id=workspace_id, user_id=user.id, role=Role.OWNER, created_at=clock.now())
+            )

@@ -1,0 +1,1 @@
+"""Request data to typed values or problems. No Flask, no database."""

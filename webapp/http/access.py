@@ -1,0 +1,130 @@
+"""Who may. Closed by default: a view without a stated rule needs a signed-in person; another tenant's things are 404.
+
+Every view states its rule with one of the decorators below; a test walks all routes and demands it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.extensions import htmx, settings
+from webapp.models import Role
+from webapp.services import sessions, workspaces
+
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`public`: nobody asks; `key`: the view checks an ingest key; `roles`: who may, in the route's workspace."""
+
+    public: bool = False
+    key: bool = False
+    roles: frozenset[Role] = frozenset()
+
+
+def public(view: View) -> View:
+    """Anybody."""
+    return _stated(view, Rule(public=True))
+
+
+def signed_in(view: View) -> View:
+    """Whoever is signed in."""
+    return _stated(view, Rule())
+
+
+def by_ingest_key(view: View) -> View:
+    """A program with an ingest key, which the view checks itself."""
+    return _stated(view, Rule(public=True, key=True))
+
+
+def workspace_access(*roles: Role) -> Callable[[View], View]:
+    """People with one of `roles` in the workspace the route names (`<workspace>`, its slug)."""
+
+    def decorate(view: View) -> View:
+        return _stated(view, Rule(roles=frozenset(roles)))
+
+    return decorate
+
+
+def _stated(view: View, rule: Rule) -> View:
+    @wraps(view)
+    def same(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+        return view(*args, **kwargs)
+
+    same.access_rule = rule  # type: ignore[attr-defined]  # a mark on the function, read below and by the test
+    return same  # type: ignore[return-value]  # the same signature
+
+
+def rule_of(endpoint: str) -> Rule | None:
+    """The rule stated for a route's endpoint; None where none is."""
+    view = current_app.view_functions.get(endpoint)
+    return getattr(view, "access_rule", None)
+
+
+def init_app(app: Flask) -> None:
+    """Ask before every request."""
+    app.before_request(_check)
+
+
+def _check() -> ResponseReturnValue | None:
+    g.user = g.session_row = g.workspace = g.role = None
+    if request.endpoint is None or request.endpoint == "static":
+        return None
+    rule = rule_of(request.endpoint) or Rule()
+    if request.method not in {"GET", "HEAD", "OPTIONS"} and not rule.key:
+        _same_site_only()
+    token = request.cookies.get(sessions.cookie_name(secure=settings().is_https))
+    found = sessions.find(token) if token and not rule.key else None
+    if found is not None:
+        g.session_row, g.user = found
+        if not request.args.get("since"):  # a poll is not a person's activity
+            sessions.touch(g.session_row)
+    if rule.public:
+        return None
+    if g.user is None:
+        return _to_sign_in()
+    if "workspace" in (request.view_args or {}):
+        _enter_workspace(rule)
+    return None
+
+
+def _enter_workspace(rule: Rule) -> None:
+    view_args = request.view_args or {}
+    found = workspaces.visible(g.user, view_args.pop("workspace"))
+    if found is None:
+        abort(404)
+    g.workspace, g.role = found
+    if rule.roles and g.role not in rule.roles:
+        abort(403)
+
+
+def _same_site_only() -> None:
+    """Browsers say where a request comes from; a change from elsewhere is refused beside the CSRF token."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in {"same-origin", "none"}:
+        abort(403)
+
+
+def _to_sign_in() -> ResponseReturnValue:
+    # The person comes back to the page, never to a fragment or a form's target.
+    wanted = request.path if request.method == "GET" else None
+    if htmx:
+        wanted = urlsplit(htmx.current_url).path if htmx.current_url else None
+        return Response(status=204, headers={"HX-Redirect": url_for("sign_in.form", next=wanted)})
+    return redirect(url_for("sign_in.form", next=wanted), 303)
+
+
+def safe_next(text: str | None) -> str | None:
+    """`text` when it is a path of ours, else None."""
+    if not text or not text.startswith("/") or text.startswith(("//", "/\\")) or "\n" in text:
+        return None
+    parts = urlsplit(text)
+    return text if not parts.scheme and not parts.netloc else None

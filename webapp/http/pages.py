@@ -1,0 +1,66 @@
+"""One view, one context, two renderings: a region for htmx where it asked for that region, else the whole page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+
+from flask import Flask, Response, g, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import generate_csrf
+from markupsafe import Markup
+
+from webapp import clock
+from webapp.extensions import htmx
+from webapp.models import Role
+
+
+def init_app(app: Flask) -> None:
+    """Filters and what every template knows."""
+    app.jinja_env.filters["ago"] = ago
+    app.jinja_env.filters["number"] = lambda value: f"{value:,}"
+    app.jinja_env.globals["csrf"] = _csrf_field
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.context_processor(_context)
+
+
+def _context() -> dict[str, object]:
+    return {
+        "user": getattr(g, "user", None),
+        "workspace": getattr(g, "workspace", None),
+        "is_owner": getattr(g, "role", None) is Role.OWNER,
+    }
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """`4 s ago`, `3 min ago`, `2 h ago`, `5 d ago`; `never` for None."""
+    if moment is None:
+        return "never"
+    seconds = max(0, int(((now or clock.now()) - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def region(page: str, name: str, status: int = 200, **context: object) -> ResponseReturnValue:
+    """`templates/<page's folder>/_<name>.html` for an htmx request (its root's id is `name`), else the whole page.
+
+    A poll (`?since=`) of an unchanged region is a 204, which htmx leaves alone.
+    """
+    folder = page.rsplit("/", 1)[0]
+    if not htmx:
+        return render_template(page, **context), status
+    html = render_template(f"{folder}/_{name}.html", **context)
+    version = sha256(html.encode()).hexdigest()[:16]
+    if request.args.get("since") == version:
+        return Response(status=204)
+    response = make_response(html, status)
+    response.headers["X-Version"] = version
+    return response
+
+
+def _csrf_field() -> Markup:
+    """The hidden field every form that changes something begins with."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())

@@ -1,0 +1,1 @@
+"""The domain: what may happen and what it means. Owns the transactions."""

@@ -1,0 +1,45 @@
+"""What became of an activity, for the platform that posted it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from webapp import clock
+from webapp.catalogue.reasons import Status
+from webapp.extensions import db
+from webapp.models import Activity, Connection, Delivery
+
+
+def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
+    """The activity with its deliveries; None where the workspace has no such activity."""
+    statement = select(Activity).where(
+        Activity.workspace_id == workspace_id, Activity.external_id == external_id
+    )
+    activity = db.session.scalar(statement)
+    if activity is None:
+        return None
+    rows = db.session.execute(
+        select(Delivery, Connection)
+        .outerjoin(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.activity_id == activity.id)
+        .order_by(Delivery.id)
+    )
+    return {
+        "id": activity.external_id,
+        "accepted_at": clock.iso(activity.accepted_at),
+        "deliveries": [_shown(delivery, connection) for delivery, connection in rows],
+    }
+
+
+def _shown(delivery: Delivery, connection: Connection | None) -> dict[str, Any]:
+    waits = delivery.status is Status.WAITING
+    return {
+        "connection": connection.klaviyo_account_id if connection else None,
+        "kind": delivery.kind,
+        "status": delivery.status,
+        "reason": delivery.reason,
+        "until": clock.iso(delivery.due_at) if waits else None,
+        "attempts": delivery.attempts,
+    }

@@ -1,0 +1,54 @@
+"""Erasing a person: the address, the fields, the consents and every payload go; ids, times and statuses stay."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import run_writing
+from webapp.models import Activity, Delivery, Person
+from webapp.services import audit, lanes
+
+
+def erase(workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
+    """Erase whoever has this address; what was removed: `{"people", "activities", "deliveries_stopped"}`."""
+    return run_writing(lambda session: _erase(session, workspace_id, email, actor_id))
+
+
+def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
+    statement = select(Person).where(Person.workspace_id == workspace_id, Person.email == email)
+    person = session.scalar(statement.with_for_update())
+    if person is None:
+        return {"people": 0, "activities": 0, "deliveries_stopped": 0}
+    now = clock.now()
+    person.email = person.first_name = person.last_name = None
+    person.fields = person.consents = "{}"
+    person.erased_at = now
+    blank = {"properties": None, "profile": None, "consent": None, "erased_at": now}
+    activities = session.execute(update(Activity).where(Activity.person_id == person.id).values(**blank)).rowcount
+    stopped = _stop(session, workspace_id, person.id)
+    audit.record(
+        session,
+        workspace_id=workspace_id,
+        actor_id=actor_id,
+        action="person.erased",
+        subject=("person", person.id),
+        after={"activities": activities, "deliveries_stopped": stopped},
+    )
+    return {"people": 1, "activities": activities, "deliveries_stopped": stopped}
+
+
+def _stop(session: Session, workspace_id: int, person_id: int) -> int:
+    waiting = (Delivery.person_id == person_id, Delivery.status == Status.WAITING)
+    rows = session.execute(select(Delivery.connection_id, Delivery.kind).where(*waiting)).all()
+    values = {"status": Status.SKIPPED, "reason": Reason.ERASED, "settled_at": clock.now(), "detail": None}
+    session.execute(update(Delivery).where(*waiting).values(**values))
+    stopped: Counter[tuple[int, Kind]] = Counter((row.connection_id or 0, row.kind) for row in rows)
+    for (connection_id, kind), number in sorted(stopped.items()):
+        lanes.count(session, workspace_id, connection_id, kind, lanes.Counts(skipped=number))
+    return len(rows)

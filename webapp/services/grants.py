@@ -1,0 +1,180 @@
+"""Tokens: stored encrypted, refreshed by one at a time, ended only by Klaviyo's own word.
+
+A refresh takes a lease in the row (database's clock), posts outside any transaction, and stores the new pair by
+compare-and-set on the version before anybody uses it. Losers wait for the version. A refresh killed between Klaviyo's
+answer and our store is tried once more with the old token; where Klaviyo rotates, that ends in
+`needs_reauthorization` with nothing lost.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.crypto import new_secret
+from webapp.database import db_now, reading, writing
+from webapp.extensions import key_ring, settings
+from webapp.klaviyo.oauth import OAuthApp, OAuthProblem, TokenSet
+from webapp.models import Grant
+
+EARLY = timedelta(seconds=120)
+LEASE_SECONDS = 20
+WAIT_SECONDS = 12
+DAILY = timedelta(hours=20)
+
+
+class GrantUnavailable(Exception):
+    """No token now; `retry_seconds` says when to ask again."""
+
+    def __init__(self, retry_seconds: int) -> None:
+        super().__init__("no access token at the moment")
+        self.retry_seconds = retry_seconds
+
+
+class GrantEnded(Exception):
+    """Klaviyo no longer accepts this grant."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UsableGrant:
+    """A token good for at least two minutes."""
+
+    access_token: str
+    version: int
+    scopes: frozenset[str]
+
+
+def app() -> OAuthApp:
+    """Our app at Klaviyo, from the settings."""
+    values = settings()
+    return OAuthApp(
+        client_id=values.klaviyo_client_id,
+        client_secret=values.klaviyo_client_secret,
+        authorize_url=values.klaviyo_authorize_url,
+        api_url=values.klaviyo_api_url,
+        redirect_uri=f"{values.public_url}/integrations/klaviyo/callback",
+    )
+
+
+def store(session: Session, connection_id: int, tokens: TokenSet) -> None:
+    """Put a fresh grant in the place of whatever the connection had."""
+    now = clock.now()
+    grant = session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+    if grant is None:
+        grant = Grant(connection_id=connection_id, version=0, granted_at=now)
+        session.add(grant)
+    values = _sealed(connection_id, tokens)
+    for name, value in values.items():
+        setattr(grant, name, value)
+    grant.version = (grant.version or 0) + 1
+    grant.granted_at = now
+    grant.refresh_owner = grant.refresh_until = None
+    session.flush()
+
+
+def _sealed(connection_id: int, tokens: TokenSet) -> dict[str, object]:
+    now, row = clock.now(), f"grant:{connection_id}"
+    return {
+        "access_token": key_ring().encrypt(tokens.access_token, row=row, field="access_token"),
+        "refresh_token": key_ring().encrypt(tokens.refresh_token, row=row, field="refresh_token"),
+        "expires_at": now + timedelta(seconds=tokens.expires_in),
+        "scopes": " ".join(sorted(tokens.scopes)),
+        "refreshed_at": now,
+    }
+
+
+def refresh_token(grant: Grant) -> str:
+    """The refresh token in clear."""
+    row = f"grant:{grant.connection_id}"
+    return key_ring().decrypt(grant.refresh_token, row=row, field="refresh_token")
+
+
+def usable(connection_id: int, *, newer_than: int | None = None) -> UsableGrant:
+    """A token of the connection, refreshed where less than two minutes are left, where a day has passed (so that an
+    uninstall is noticed), or where version `newer_than` was just refused by Klaviyo.
+
+    Never inside a transaction. Raises GrantUnavailable or GrantEnded.
+    """
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        grant = _read(connection_id)
+        now = clock.now()
+        fresh = grant.expires_at - EARLY > now and grant.refreshed_at + DAILY > now
+        if fresh and (newer_than is None or grant.version > newer_than):
+            return _opened(grant)
+        owner = _lease(grant)
+        if owner is not None:
+            return _refresh(grant, owner)
+        if time.monotonic() > end:
+            raise GrantUnavailable(5)
+        time.sleep(0.1)
+
+
+def _read(connection_id: int) -> Grant:
+    with reading() as session:
+        grant = session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+    if grant is None:
+        raise GrantEnded
+    return grant
+
+
+def _opened(grant: Grant) -> UsableGrant:
+    row = f"grant:{grant.connection_id}"
+    access = key_ring().decrypt(grant.access_token, row=row, field="access_token")
+    return UsableGrant(access, grant.version, grant.scope_set)
+
+
+def _lease(grant: Grant) -> str | None:
+    owner = new_secret()
+    with writing() as session:
+        statement = (
+            update(Grant)
+            .where(
+                Grant.id == grant.id,
+                Grant.version == grant.version,
+                or_(Grant.refresh_until.is_(None), Grant.refresh_until < db_now()),
+            )
+            .values(refresh_owner=owner, refresh_until=db_now(LEASE_SECONDS))
+        )
+        taken = session.execute(statement).rowcount == 1
+    return owner if taken else None
+
+
+def _refresh(grant: Grant, owner: str) -> UsableGrant:
+    try:
+        tokens = app().refresh(refresh_token(grant))
+    except OAuthProblem as problem:
+        _release(grant, owner)
+        if not problem.ended:
+            raise GrantUnavailable(min(300, 5 * 2 ** min(grant.refresh_failures, 6))) from None
+        # Believed only after re-reading: somebody else may have stored a newer pair meanwhile.
+        if _read(grant.connection_id).version != grant.version:
+            raise GrantUnavailable(1) from None
+        raise GrantEnded from None
+    values = _sealed(grant.connection_id, tokens)
+    if not tokens.scopes:
+        values["scopes"] = grant.scopes
+    with writing() as session:
+        statement = (
+            update(Grant)
+            .where(Grant.id == grant.id, Grant.version == grant.version, Grant.refresh_owner == owner)
+            .values(**values, version=grant.version + 1, refresh_owner=None, refresh_until=None, refresh_failures=0)
+        )
+        stored = session.execute(statement).rowcount == 1
+    if not stored:
+        raise GrantUnavailable(1)
+    return _opened(_read(grant.connection_id))
+
+
+def _release(grant: Grant, owner: str) -> None:
+    with writing() as session:
+        session.execute(
+            update(Grant)
+            .where(Grant.id == grant.id, Grant.refresh_owner == owner)
+            .values(refresh_owner=None, refresh_until=None, refresh_failures=Grant.refresh_failures + 1)
+        )

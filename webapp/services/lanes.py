@@ -1,0 +1,99 @@
+"""The lanes of a connection: made with it, told of new work, stopped and started, and their counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import case, or_, select, update
+from sqlalchemy.orm import Session
+
+from webapp import clock, queue
+from webapp.catalogue.words import Kind
+from webapp.database import after_commit, db_now, reading, upsert_adding
+from webapp.models import ConnectionStat, Lane, LaneKind
+
+LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
+DELIVERY_LANES = tuple(LANE_OF.values())
+NO_CONNECTION = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """Changes of final statuses; a resend takes its old one back with -1."""
+
+    delivered: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+def create_for(session: Session, workspace_id: int, connection_id: int) -> None:
+    """The four lanes of a new connection."""
+    for kind in LaneKind:
+        session.add(Lane(workspace_id=workspace_id, connection_id=connection_id, kind=kind))
+    session.flush()
+
+
+def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
+    """Count new deliveries by (connection, kind) and let their lanes be woken after the commit.
+
+    The last statements of a transaction, in key order: each takes its lane's row lock until the commit.
+    """
+    for (connection_id, kind), count in sorted(made.items()):
+        statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == LANE_OF[kind])
+        session.execute(statement.values(made=Lane.made + count, next_at=_sooner()))
+    keys = sorted(made)
+    after_commit(session, partial(_wake, keys))
+
+
+def _sooner() -> object:
+    return case((or_(Lane.next_at.is_(None), Lane.next_at > db_now()), db_now()), else_=Lane.next_at)
+
+
+def _wake(keys: list[tuple[int, Kind]]) -> None:
+    connections = {connection_id for connection_id, _ in keys}
+    wanted = {(connection_id, LANE_OF[kind]) for connection_id, kind in keys}
+    statement = select(Lane.id, Lane.connection_id, Lane.kind, Lane.slow).where(
+        Lane.connection_id.in_(connections), Lane.stopped.is_(False)
+    )
+    with reading() as session:
+        rows = session.execute(statement).all()
+    queue.wake((row.id, row.slow) for row in rows if (row.connection_id, row.kind) in wanted)
+
+
+def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
+    """There may be something to do in this lane now."""
+    statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == kind)
+    session.execute(statement.values(next_at=_sooner(), held_until=None))
+
+
+def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIVERY_LANES) -> None:
+    """Nothing more is sent from these lanes: whoever drains one now finds its fence gone."""
+    statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind.in_(list(kinds)))
+    session.execute(statement.values(stopped=True, fence=Lane.fence + 1))
+
+
+def start(session: Session, connection_id: int) -> None:
+    """All lanes go on."""
+    statement = update(Lane).where(Lane.connection_id == connection_id)
+    session.execute(statement.values(stopped=False, next_at=db_now(), held_until=None, failures=0, slow=False))
+
+
+def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, counts: Counts) -> None:
+    """Add to the lane's totals and to this hour's counters. In the transaction that changes the rows."""
+    values = {"delivered": counts.delivered, "skipped": counts.skipped, "failed": counts.failed}
+    if not any(values.values()):
+        return
+    if connection_id != NO_CONNECTION:
+        statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == LANE_OF[kind])
+        session.execute(statement.values({name: getattr(Lane, name) + value for name, value in values.items()}))
+    row = {
+        "connection_id": connection_id,
+        "kind": kind,
+        "hour": clock.now().replace(minute=0, second=0, microsecond=0),
+        "workspace_id": workspace_id,
+        **values,
+    }
+    key = ["connection_id", "kind", "hour", "workspace_id"]
+    session.execute(upsert_adding(session, ConnectionStat.__table__, key=key, add=list(values)), [row])

@@ -1,0 +1,67 @@
+"""Each connection's column of the scope matrix: granted, missing, proven by a call or refused by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.database import upsert
+from webapp.extensions import db
+from webapp.models import Connection, ConnectionState, Grant, ScopeProof
+
+NOTE_EVERY = timedelta(minutes=1)
+_noted: dict[tuple[int, str], datetime] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A connection, its granted scopes and the proofs by scope."""
+
+    connection: Connection
+    granted: frozenset[str]
+    proofs: dict[str, ScopeProof]
+
+
+def columns(workspace_id: int) -> list[Column]:
+    """One for each live connection, oldest first."""
+    statement = (
+        select(Connection, Grant)
+        .outerjoin(Grant, Grant.connection_id == Connection.id)
+        .where(Connection.workspace_id == workspace_id, Connection.state != ConnectionState.DISCONNECTED)
+        .order_by(Connection.id)
+        .limit(50)
+    )
+    found = db.session.execute(statement).all()
+    ids = [connection.id for connection, _ in found]
+    proofs: dict[int, dict[str, ScopeProof]] = {}
+    for proof in db.session.scalars(select(ScopeProof).where(ScopeProof.connection_id.in_(ids))):
+        proofs.setdefault(proof.connection_id, {})[proof.scope] = proof
+    return [
+        Column(connection, grant.scope_set if grant else frozenset(), proofs.get(connection.id, {}))
+        for connection, grant in found
+    ]
+
+
+def note(session: Session, connection_id: int, scopes: Iterable[str], call: str, *, proven: bool) -> None:
+    """Remember that a call was taken, or refused with a 403, for every scope it needs. At most once a minute each."""
+    now = clock.now()
+    name = "proven" if proven else "refused"
+    due = [s for s in scopes if now - _noted.get((connection_id, f"{name}:{s}"), now - NOTE_EVERY) >= NOTE_EVERY]
+    if not due:
+        return
+    columns_written = [f"{name}_at", f"{name}_by"]
+    statement = upsert(
+        session, ScopeProof.__table__, key=["connection_id", "scope"], update=columns_written
+    )
+    rows = [
+        {"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call}
+        for scope in sorted(due)
+    ]
+    session.execute(statement, rows)
+    for scope in due:
+        _noted[connection_id, f"{name}:{scope}"] = now

@@ -1,0 +1,83 @@
+"""Signed-in browsers, kept on our side so that they can be ended. The cookie's token is stored as SHA-256."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select, update
+
+from webapp import clock
+from webapp.crypto import digest, new_secret
+from webapp.database import writing
+from webapp.extensions import db
+from webapp.models import Session, User
+
+IDLE = timedelta(hours=12)
+ABSOLUTE = timedelta(days=14)
+TOUCH_EVERY = timedelta(minutes=5)
+
+
+def cookie_name(*, secure: bool) -> str:
+    """The cookie's name: bound to host and TLS where there is TLS."""
+    return "__Host-cevoid" if secure else "cevoid"
+
+
+def begin(user: User, browser: str) -> str:
+    """A new session of `user`; the token for its cookie."""
+    token, now = new_secret(), clock.now()
+    with writing() as session:
+        session.add(
+            Session(
+                user_id=user.id,
+                token_hash=digest(token),
+                created_at=now,
+                active_at=now,
+                expires_at=now + ABSOLUTE,
+                browser=browser[:200],
+            )
+        )
+    return token
+
+
+def find(token: str) -> tuple[Session, User] | None:
+    """The living session of a cookie's token, and its user."""
+    now = clock.now()
+    statement = (
+        select(Session, User)
+        .join(User, User.id == Session.user_id)
+        .where(
+            Session.token_hash == digest(token),
+            Session.ended_at.is_(None),
+            Session.expires_at > now,
+            Session.active_at > now - IDLE,
+            User.disabled_at.is_(None),
+        )
+    )
+    row = db.session.execute(statement).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def touch(row: Session) -> None:
+    """Note activity, at most every few minutes: pages should not write."""
+    now = clock.now()
+    if now - row.active_at > TOUCH_EVERY:
+        with writing() as session:
+            session.execute(update(Session).where(Session.id == row.id).values(active_at=now))
+
+
+def end(session_id: int, user_id: int) -> None:
+    """End one session of a user."""
+    with writing() as session:
+        session.execute(
+            update(Session)
+            .where(Session.id == session_id, Session.user_id == user_id, Session.ended_at.is_(None))
+            .values(ended_at=clock.now())
+        )
+
+
+def living(user_id: int) -> list[Session]:
+    """A user's sessions that have not ended, newest first."""
+    statement = select(Session).where(
+        Session.user_id == user_id, Session.ended_at.is_(None), Session.expires_at > clock.now()
+    )
+    return list(db.session.scalars(statement.order_by(Session.id.desc())))

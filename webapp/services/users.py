@@ -1,0 +1,71 @@
+"""People who sign in: passwords by argon2id, and a limit on guessing that needs no Redis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlalchemy import delete, select
+
+from webapp import clock
+from webapp.crypto import digest
+from webapp.database import upsert, writing
+from webapp.extensions import db
+from webapp.models import SignInFailure, User
+
+FREE_TRIES = 5
+LONGEST_WAIT = timedelta(minutes=15)
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_dummy = _hasher.hash("a password nobody has")
+
+
+class TooManyTries(Exception):
+    """Wait `seconds` before the next try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("too many tries")
+        self.seconds = seconds
+
+
+def hash_password(password: str) -> str:
+    """argon2id, 19 MiB, two passes."""
+    return _hasher.hash(password)
+
+
+def sign_in(email: str, password: str, address: str) -> User | None:
+    """The user, or None for a wrong pair. Raises TooManyTries. An unknown address takes as long as a wrong password."""
+    subjects = [digest(f"account:{email}"), digest(f"address:{address}")]
+    _refuse_if_waiting(subjects)
+    user = db.session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
+    try:
+        fits = _hasher.verify(user.password_hash if user else _dummy, password) and user is not None
+    except VerificationError:
+        fits = False
+    with writing() as session:
+        if fits:
+            session.execute(delete(SignInFailure).where(SignInFailure.subject == subjects[0]))
+        else:
+            now = clock.now()
+            table = SignInFailure.__table__
+            changes = {"failures": table.c.failures + 1, "last_at": now}
+            rows = [{"subject": subject, "failures": 1, "last_at": now} for subject in sorted(subjects)]
+            session.execute(upsert(session, table, key=["subject"], update=changes), rows)
+    return user if fits else None
+
+
+def _refuse_if_waiting(subjects: list[str]) -> None:
+    rows = db.session.scalars(select(SignInFailure).where(SignInFailure.subject.in_(subjects)))
+    for row in rows:
+        over = row.failures - FREE_TRIES
+        if over < 0:
+            continue
+        wait = min(timedelta(seconds=2**over), LONGEST_WAIT)
+        left = (row.last_at + wait - clock.now()).total_seconds()
+        if left > 0:
+            raise TooManyTries(int(left) + 1)
+
+
+def by_email(email: str) -> User | None:
+    """The user with an address."""
+    return db.session.scalar(select(User).where(User.email == email))

@@ -1,0 +1,140 @@
+"""The ingest API: the platform posts what happened and asks what became of it."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from webapp.extensions import csrf
+from webapp.forms.activities import Refused
+from webapp.http.access import by_ingest_key
+from webapp.http.errors import problem
+from webapp.services import activities, activity_status, ingest_keys, stores
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+csrf.exempt(blueprint)
+
+BODY_BYTES = 5_000_000
+ACTIVITIES = 1_000
+NDJSON = "application/x-ndjson"
+
+
+class Unusable(Exception):
+    """The call as a whole cannot be read: an answer with `status`."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@blueprint.errorhandler(Unusable)
+def unusable(error: Unusable) -> ResponseReturnValue:
+    """Say what is wrong with the call."""
+    return problem(error.status, str(error))
+
+
+def _workspace_id() -> int:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    found = ingest_keys.workspace_of(key.strip()) if scheme.lower() == "bearer" and key else None
+    if found is None:
+        raise Unusable(401, "The ingest key is missing, unknown or revoked.")
+    return found
+
+
+@blueprint.post("/activities")
+@by_ingest_key
+def post() -> ResponseReturnValue:
+    """Up to 1,000 activities, JSON or NDJSON, gzip or not."""
+    workspace_id = _workspace_id()
+    items = _items()
+    if len(items) > ACTIVITIES:
+        raise Unusable(413, f"A call may hold {ACTIVITIES:,} activities; this one has {len(items):,}.")
+    wait = ingest_keys.take(workspace_id, len(items))
+    if wait:
+        return problem(429, "Too fast. Wait, then send again.", headers={"Retry-After": str(wait)})
+    result = activities.accept(workspace_id, items)
+    body = {"accepted": result.accepted, "duplicates": result.duplicates, "rejected": result.rejected}
+    if items and len(result.rejected) == len(items):
+        return problem(422, "None of the activities can be accepted.", **body)
+    return jsonify(body), 202
+
+
+def _items() -> list[Any]:
+    body = _body()
+    if request.mimetype == NDJSON:
+        return [_line(line) for line in body.splitlines() if line.strip()]
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Unusable(400, "The body is not JSON.") from None
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("activities"), list):
+        raise Unusable(400, 'The body must be an object such as {"activities": [...]}.')
+    found: list[Any] = parsed["activities"]
+    return found
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return Refused("this line is not JSON")
+
+
+def _body() -> bytes:
+    """The body, unpacked; never more than 5 MB of it, however well it was packed."""
+    body = request.get_data(cache=False)
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "gzip":
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            body = unpacker.decompress(body, BODY_BYTES + 1)
+        except zlib.error:
+            raise Unusable(400, "The body is not gzip, though Content-Encoding says so.") from None
+        if not unpacker.eof and len(body) <= BODY_BYTES:
+            raise Unusable(400, "The gzip body is cut off.")
+    elif encoding != "identity":
+        raise Unusable(415, "Content-Encoding may be gzip or none.")
+    if len(body) > BODY_BYTES:
+        raise Unusable(413, "A call may hold 5 MB.")
+    return body
+
+
+@blueprint.get("/activities/<path:activity_id>")
+@by_ingest_key
+def show(activity_id: str) -> ResponseReturnValue:
+    """What became of one activity."""
+    found = activity_status.of(_workspace_id(), activity_id)
+    if found is None:
+        return problem(404, "This workspace has no activity with that id.")
+    return Response(orjson.dumps(found), content_type="application/json")
+
+
+@blueprint.put("/stores/<path:external_id>")
+@by_ingest_key
+def put_store(external_id: str) -> ResponseReturnValue:
+    """Add a store, or rename it."""
+    workspace_id = _workspace_id()
+    body = request.get_json(silent=True)
+    name = body.get("name") if isinstance(body, dict) else None
+    if not isinstance(name, str) or not name.strip() or len(name) > 200 or len(external_id) > 200:
+        return problem(422, "name is required: text of up to 200 characters.")
+    made = stores.put(workspace_id, external_id, name.strip())
+    return jsonify({"id": external_id, "name": name.strip()}), 201 if made else 200
+
+
+@blueprint.post("/erasures")
+@by_ingest_key
+def erase() -> ResponseReturnValue:
+    """Blank a person and every payload of theirs."""
+    from webapp.services import erasures
+
+    workspace_id = _workspace_id()
+    body = request.get_json(silent=True)
+    email = body.get("email") if isinstance(body, dict) else None
+    if not isinstance(email, str) or "@" not in email:
+        return problem(422, "email is required.")
+    return jsonify(erasures.erase(workspace_id, email.strip().lower(), actor_id=None))
