@@ -1,0 +1,84 @@
+"""A lane in our hands: claimed by a conditional update, renewed under its fence, given back. The database's clock."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from webapp.database import db_now, run_writing
+from webapp.models import Connection, Lane, LaneKind
+
+LEASE_SECONDS = 12
+OWNER = f"{socket.gethostname()}:{os.getpid()}"
+
+
+class FenceLost(Exception):
+    """Somebody else holds the lane now, or it was stopped: our result is dropped, theirs counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A held lane. `made` is what the lane had been given when it was claimed."""
+
+    lane_id: int
+    connection_id: int
+    workspace_id: int
+    kind: LaneKind
+    fence: int
+    made: int
+    slow: bool
+
+
+def claim(lane_id: int) -> Claim | None:
+    """The lane, if it is free, due and not stopped."""
+
+    def work(session: Session) -> Claim | None:
+        statement = (
+            update(Lane)
+            .where(
+                Lane.id == lane_id,
+                Lane.stopped.is_(False),
+                or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
+                or_(Lane.held_until.is_(None), Lane.held_until <= db_now()),
+                Lane.next_at <= db_now(),
+            )
+            .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
+            .returning(
+                Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.made, Lane.slow
+            )
+        )
+        row = session.execute(statement).one_or_none()
+        return Claim(*row) if row else None
+
+    return run_writing(work)
+
+
+def guard(session: Session, held: Claim, **values: object) -> None:
+    """Renew the lease and set `values`, only while we still hold the lane. Raises FenceLost (which rolls back)."""
+    statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence, Lane.stopped.is_(False))
+    if session.execute(statement.values(lease_until=db_now(LEASE_SECONDS), **values)).rowcount != 1:
+        raise FenceLost
+
+
+def release(held: Claim, *, again: bool, due_at: object = None) -> None:
+    """Give the lane back: due at once when `again`, at `due_at` when something waits for a time, else asleep.
+
+    It sleeps only where nothing was added since the claim: a wake-up is never lost.
+    """
+
+    def work(session: Session) -> None:
+        mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
+        session.execute(update(Lane).where(mine).values(lease_until=None, owner=None))
+        if not again:
+            session.execute(update(Lane).where(mine, Lane.made == held.made).values(next_at=due_at))
+
+    run_writing(work)
+
+
+def connection_of(session: Session, held: Claim) -> Connection:
+    """The lane's connection as it stands."""
+    return session.execute(select(Connection).where(Connection.id == held.connection_id)).scalar_one()

@@ -1,0 +1,99 @@
+"""The job: one lane, for a time slice. The allow-listed name that wake-ups carry is `jobs.drain.drain`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from jobs import choose, context, events, fields
+from jobs.claim import Claim, FenceLost, claim, connection_of, release
+from jobs.consents import lane as consents
+from jobs.run import Hold, Run
+from jobs.tasks import settle_disconnected
+from webapp import log
+from webapp.catalogue.words import Kind
+from webapp.database import db_now, reading, run_writing
+from webapp.models import Lane, LaneKind
+from webapp.services import connections, grants
+
+SLICE_SECONDS = 0.25
+STEPS: dict[LaneKind, Callable[[Run], bool]] = {
+    LaneKind.EVENTS: events.step,
+    LaneKind.FIELDS: fields.step,
+    LaneKind.CONSENTS: consents.step,
+}
+KINDS = {LaneKind.EVENTS: Kind.EVENT, LaneKind.FIELDS: Kind.FIELDS, LaneKind.CONSENTS: Kind.CONSENT}
+
+
+def drain(lane_id: int) -> None:
+    """Drain a lane if it is free and due; otherwise the wake-up was stale and this returns at once."""
+    with context.app().app_context():
+        held = claim(lane_id)
+        if held is None:
+            return
+        try:
+            _drain(held)
+        except FenceLost:
+            log.get("drain").info("fence lost", lane=lane_id)
+
+
+def _drain(held: Claim) -> None:
+    if held.kind is LaneKind.TASKS:
+        again = settle_disconnected(held)
+        release(held, again=again)
+        return
+    try:
+        grant = grants.usable(held.connection_id)
+    except grants.GrantUnavailable as problem:
+        _hold(held, Hold(seconds=problem.retry_seconds))
+        return
+    except grants.GrantEnded:
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+        return
+    with reading() as session:
+        connection = connection_of(session, held)
+        lane = session.execute(select(Lane).where(Lane.id == held.lane_id)).scalar_one()
+    run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS)
+    try:
+        more = _work(run)
+    except Hold as hold:
+        _hold(held, hold)
+        return
+    except grants.GrantUnavailable as problem:
+        _hold(held, Hold(seconds=problem.retry_seconds))
+        return
+    except grants.GrantEnded:
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+        return
+    due_at = None if more else choose.next_due_at(run, KINDS[held.kind])
+    release(held, again=more, due_at=due_at)
+
+
+def _work(run: Run) -> bool:
+    """Step after step until nothing is left (False) or the slice is over (True); at least one step."""
+    step = STEPS[run.held.kind]
+    while step(run):
+        if not run.time_left():
+            return True
+    return False
+
+
+def _hold(held: Claim, hold: Hold) -> None:
+    """Nobody sleeps holding a worker: write down when to go on, and leave."""
+
+    def work(session: Session) -> None:
+        until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
+        budget = hold.until is not None
+        statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
+        values = {"held_until": until, "held_reason": "rate_limited" if budget else "retrying"}
+        session.execute(
+            statement.values(
+                **values, lease_until=None, owner=None, failures=Lane.failures + (0 if budget else 1)
+            )
+        )
+
+    run_writing(work)

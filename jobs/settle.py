@@ -1,0 +1,88 @@
+"""Giving deliveries their status, with the counters of the same transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.models import Connection, Delivery
+from webapp.services import lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a delivery becomes. For a waiting one `due_at` is the next look; `detail` is masked already."""
+
+    status: Status
+    reason: Reason
+    due_at: datetime | None = None
+    detail: str | None = None
+
+
+DELIVERED = Result(Status.DELIVERED, Reason.WRITTEN)
+
+
+def skipped(reason: Reason) -> Result:
+    """Not to be sent, and why."""
+    return Result(Status.SKIPPED, reason)
+
+
+def failed(reason: Reason, detail: str | None = None) -> Result:
+    """Refused for good, and why."""
+    return Result(Status.FAILED, reason, detail=detail)
+
+
+def waiting(reason: Reason, due_at: datetime, detail: str | None = None) -> Result:
+    """To be looked at again."""
+    return Result(Status.WAITING, reason, due_at=due_at, detail=detail)
+
+
+def settle(
+    session: Session, connection: Connection, kind: Kind, results: Mapping[int, Result], *, attempts: int = 0
+) -> None:
+    """Write results by delivery id; only what still waits changes. The lane's fence is held by the caller."""
+    groups: dict[Result, list[int]] = defaultdict(list)
+    for delivery_id, result in results.items():
+        groups[result].append(delivery_id)
+    counts = lanes.Counts()
+    for result, ids in groups.items():
+        changed = _write(session, result, sorted(ids), attempts)
+        if result.status is Status.DELIVERED:
+            counts.delivered += changed
+        elif result.status is Status.SKIPPED:
+            counts.skipped += changed
+        elif result.status is Status.FAILED:
+            counts.failed += changed
+    lanes.count(session, connection.workspace_id, connection.id, kind, counts)
+    if counts.delivered:
+        statement = update(Connection).where(Connection.id == connection.id)
+        session.execute(statement.values(last_delivered_at=clock.now()))
+
+
+def _write(session: Session, result: Result, ids: Sequence[int], attempts: int) -> int:
+    values = {
+        "status": result.status,
+        "reason": result.reason,
+        "detail": result.detail,
+        "attempts": Delivery.attempts + attempts,
+    }
+    if result.status is Status.WAITING:
+        values["due_at"] = result.due_at
+        values["batch_id"] = None
+    else:
+        values["settled_at"] = clock.now()
+    changed = 0
+    for start in range(0, len(ids), 5000):
+        statement = update(Delivery).where(
+            Delivery.id.in_(ids[start : start + 5000]), Delivery.status == Status.WAITING
+        )
+        changed += session.execute(statement.values(**values)).rowcount
+    return changed

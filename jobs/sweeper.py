@@ -1,0 +1,96 @@
+"""Finds lanes with due work and wakes them: `python -m jobs.sweeper`. Any number of them, no leader.
+
+Four times a second one reading statement; it writes only when there is a lane to wake. Once a minute, housekeeping.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+
+from flask import Flask
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from jobs import context, housekeeping
+from webapp import log, queue
+from webapp.database import db_now, reading, run_writing
+from webapp.models import Lane
+from webapp.settings import WrongSetting
+
+EVERY_SECONDS = 0.25
+WOKEN_AGAIN_SECONDS = 3
+HOUSEKEEPING_SECONDS = 60.0
+LANES = 2000
+
+
+def due() -> list[int]:
+    """Lanes with something to do that nobody holds, nothing holds back and nobody has just woken."""
+    statement = select(Lane.id).where(
+        Lane.next_at <= db_now(),
+        Lane.stopped.is_(False),
+        or_(Lane.held_until.is_(None), Lane.held_until <= db_now()),
+        or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
+        or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS)),
+    )
+    with reading() as session:
+        return list(session.scalars(statement.order_by(Lane.next_at).limit(LANES)))
+
+
+def sweep() -> int:
+    """Wake what is due; how many lanes."""
+    ids = due()
+    if not ids:
+        return 0
+
+    def mark(session: Session) -> list[tuple[int, bool]]:
+        statement = (
+            update(Lane)
+            .where(
+                Lane.id.in_(ids),
+                or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS)),
+            )
+            .values(woken_at=db_now())
+            .returning(Lane.id, Lane.slow)
+        )
+        return [(row.id, row.slow) for row in session.execute(statement)]
+
+    woken = run_writing(mark)
+    if not queue.wake(woken):
+        # Redis is away: the mark is taken back, so that the first sweep after its return wakes them.
+        run_writing(lambda session: session.execute(update(Lane).where(Lane.id.in_(ids)).values(woken_at=None)))
+    return len(woken)
+
+
+def run(app: Flask, stop: threading.Event) -> None:
+    """Sweep until told to stop; the database or Redis being away is waited out."""
+    kept_at = 0.0
+    with app.app_context():
+        while not stop.wait(EVERY_SECONDS):
+            try:
+                sweep()
+                if time.monotonic() - kept_at > HOUSEKEEPING_SECONDS:
+                    kept_at = time.monotonic()
+                    housekeeping.run()
+            except DBAPIError as problem:
+                log.get("sweeper").warning("database", kind=type(problem.orig).__name__)
+                stop.wait(1)
+
+
+def main() -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        app = context.app()
+    except WrongSetting as problem:
+        sys.exit(str(problem))
+    run(app, stop)
+
+
+if __name__ == "__main__":
+    main()

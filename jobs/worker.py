@@ -1,0 +1,74 @@
+"""An RQ worker of ours: `python -m jobs.worker fast|slow`. One queue, one allow-listed job, no pickles.
+
+One queue only: with two, RQ loses a job for good when it is killed between taking and preparing it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
+
+from jobs import context
+from webapp import queue
+from webapp.settings import WrongSetting, load
+
+QUEUES = {"fast": queue.FAST, "slow": queue.SLOW}
+
+
+class RefusedJob(Exception):
+    """Somebody put another function than ours into the queue."""
+
+
+class LaneJob(Job):
+    """A job that can be nothing but a drain of a lane, whatever stands in Redis."""
+
+    @property
+    def func(self) -> Any:
+        """The drain. Raises RefusedJob for any other name or argument."""
+        if self.func_name != queue.DRAIN or [type(argument) for argument in self.args] != [int] or self.kwargs:
+            raise RefusedJob
+        from jobs.drain import drain
+
+        return drain
+
+
+class LaneWorker(SimpleWorker):
+    """Runs drains in its own process: no fork a job. A drain ends by its own deadlines; RQ's is a net."""
+
+    death_penalty_class = TimerDeathPenalty
+    job_class = LaneJob
+
+
+def main(kind: str) -> None:
+    """Work until told to stop; an absent Redis is waited for."""
+    try:
+        settings = load()
+        context.app()
+    except WrongSetting as problem:
+        sys.exit(str(problem))
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    while True:
+        connection = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=2)
+        try:
+            wanted = Queue(QUEUES[kind], connection=connection, serializer=JSONSerializer, job_class=LaneJob)
+            worker = LaneWorker(
+                [wanted], connection=connection, serializer=JSONSerializer, job_class=LaneJob, worker_ttl=60
+            )
+            worker.work(logging_level="WARNING", with_scheduler=False)
+            return  # told to stop
+        except redis.RedisError:
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in QUEUES:
+        sys.exit("Say which: python -m jobs.worker fast|slow")
+    main(sys.argv[1])
