@@ -26,6 +26,7 @@ SCOPES = (
     "lists:read",
     "lists:write",
     "metrics:read",
+    "metrics:write",
     "profiles:read",
     "profiles:write",
     "subscriptions:read",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -39,9 +41,17 @@ def enable(stack: Stack, browser: requests.Session, account: str = "ACCTSE", *, 
     consent = browser.post(f"{stack.url}{TABLE}/connections", data=form, timeout=10)
     assert consent.url.startswith(stack.sandbox.url), consent.text
     action = re.search(r'<form[^>]*action="([^"]*)"', consent.text)
-    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', consent.text))
-    target = requests.compat.urljoin(consent.url, action.group(1)) if action and action.group(1) else consent.url
-    answer = browser.post(target, data={**hidden, "account": account, "decision": "allow"}, timeout=10)
+    hidden = [
+        (name, html.unescape(value))
+        for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', consent.text)
+    ]
+    granted = re.findall(r'name="granted" value="([^"]+)"', consent.text)
+    assert action is not None
+    answer = browser.post(
+        urljoin(consent.url, action.group(1)),
+        data=[*hidden, *(("granted", scope) for scope in granted), ("account", account), ("decision", "allow")],
+        timeout=10,
+    )
     assert answer.ok, answer.text
     return answer.text
 
