@@ -1,4 +1,4 @@
-"""`make run`: everything as separate processes under one supervisor, which restarts what dies and leaves nothing behind.
+"""`make run`: everything as separate processes under one supervisor: what dies is restarted, nothing is left behind.
 
 Valkey, the Klaviyo sandbox (without a Klaviyo app), web, sweeper, workers, the demo's trickle.
 """
@@ -85,7 +85,7 @@ def _valkey(data_dir: Path, env: dict[str, str]) -> str:
     config = data_dir / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\n"
+        f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
         f"dir {data_dir}\npidfile {data_dir}/valkey.pid\nmaxmemory 128mb\nmaxmemory-policy noeviction\n"
     )
     env["REDIS_URL"] = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -105,8 +105,12 @@ def _end_left_over(pid_file: Path) -> None:
 def _prepare(env: dict[str, str], *, is_demo: bool) -> None:
     commands = [["db", "upgrade"], *([["demo", "seed"]] if is_demo else [])]
     for words in commands:
-        done = subprocess.run(
-            [PYTHON, "-m", "flask", "--app", "wsgi", *words], env=env, capture_output=True, text=True, check=False
+        done = subprocess.run(  # noqa: S603 - our own command
+            [PYTHON, "-m", "flask", "--app", "wsgi", *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             sys.exit((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])

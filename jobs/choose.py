@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
@@ -70,7 +70,7 @@ _COLUMNS = (
 )
 
 
-def _waiting(run: Run, kind: Kind) -> Select[Any]:
+def _waiting(run: Run, kind: Kind) -> Any:
     return (
         select(*_COLUMNS)
         .join(Activity, Activity.id == Delivery.activity_id)
@@ -105,7 +105,7 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
             )
             .group_by(Delivery.person_id)
         )
-        blocked = {person_id: first for person_id, first in session.execute(earlier)}
+        blocked = {row[0]: row[1] for row in session.execute(earlier)}
     items = [Item(*row) for row in rows]
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 

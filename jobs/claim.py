@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from webapp.database import db_now, run_writing
+from webapp.database import affected, db_now, run_writing
 from webapp.models import Connection, Lane, LaneKind
 
 LEASE_SECONDS = 12
@@ -47,9 +47,7 @@ def claim(lane_id: int) -> Claim | None:
                 Lane.next_at <= db_now(),
             )
             .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(
-                Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.made, Lane.slow
-            )
+            .returning(Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.made, Lane.slow)
         )
         row = session.execute(statement).one_or_none()
         return Claim(*row) if row else None
@@ -60,7 +58,7 @@ def claim(lane_id: int) -> Claim | None:
 def guard(session: Session, held: Claim, **values: object) -> None:
     """Renew the lease and set `values`, only while we still hold the lane. Raises FenceLost (which rolls back)."""
     statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence, Lane.stopped.is_(False))
-    if session.execute(statement.values(lease_until=db_now(LEASE_SECONDS), **values)).rowcount != 1:
+    if affected(session, statement.values(lease_until=db_now(LEASE_SECONDS), **values)) != 1:
         raise FenceLost
 
 

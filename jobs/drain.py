@@ -91,9 +91,7 @@ def _hold(held: Claim, hold: Hold) -> None:
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
         values = {"held_until": until, "held_reason": "rate_limited" if budget else "retrying"}
         session.execute(
-            statement.values(
-                **values, lease_until=None, owner=None, failures=Lane.failures + (0 if budget else 1)
-            )
+            statement.values(**values, lease_until=None, owner=None, failures=Lane.failures + (0 if budget else 1))
         )
 
     run_writing(work)

@@ -63,9 +63,7 @@ def _may_look_up(run: Run) -> bool:
     return creates or "profiles:read" in run.grant.scopes
 
 
-def _sort(
-    run: Run, items: list[Item], links: dict[int, ProfileLink]
-) -> tuple[dict[int, Result], list[Item]]:
+def _sort(run: Run, items: list[Item], links: dict[int, ProfileLink]) -> tuple[dict[int, Result], list[Item]]:
     """What is settled without a call, and what is to be sent, a person's events in order."""
     now = clock.now()
     early: dict[int, Result] = {}
@@ -95,7 +93,8 @@ def _creates(run: Run, item: Item) -> bool:
 
 def _fit(settings: WorkspaceSettings, items: list[Item], links: dict[int, ProfileLink]) -> list[Item]:
     """As many as fit one body, with room to spare."""
-    size, fitting = 0, []
+    size = 0
+    fitting: list[Item] = []
     for item in items:
         size += len(item.properties or "") * 2 + len(item.fields_text) + 600
         if fitting and size > payloads.BODY_BYTES:
@@ -239,9 +238,7 @@ def _forget(session: Session, run: Run, person_id: int) -> None:
 
 
 def _settle(run: Run, results: dict[int, Result], attempts: int = 0) -> None:
-    run.write(
-        lambda session: settle.settle(session, run.connection, Kind.EVENT, results, attempts=attempts)
-    )
+    run.write(lambda session: settle.settle(session, run.connection, Kind.EVENT, results, attempts=attempts))
 
 
 def _close(run: Run, batch: Batch, outcome: BatchOutcome) -> None:

@@ -93,9 +93,7 @@ def _record(run: Run, group: Sequence[Item], answer: Answer, *, created: bool) -
         result = _list_step(run, answer, created=created)
         run.write(lambda session: _written(session, run, group, answer, result, created=created), failures=0)
         run.lane.failures = 0
-    elif is_unknown(answer) or answer.reached is Reached.NOT_SENT or answer.status in {401, 410}:
-        raise run.back_off()
-    elif not answer.is_json:
+    elif is_unknown(answer) or answer.reached is Reached.NOT_SENT or answer.status in {401, 410} or not answer.is_json:
         raise run.back_off()
     elif answer.status == 404 and group[-1].attempts == 0:
         run.write(lambda session: _again(session, run, group, answer))
@@ -161,6 +159,4 @@ def _again(session: Session, run: Run, group: Sequence[Item], answer: Answer) ->
 
 
 def _settle(run: Run, results: dict[int, Result], attempts: int = 0) -> None:
-    run.write(
-        lambda session: settle.settle(session, run.connection, Kind.FIELDS, results, attempts=attempts)
-    )
+    run.write(lambda session: settle.settle(session, run.connection, Kind.FIELDS, results, attempts=attempts))

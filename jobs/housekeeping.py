@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -22,12 +23,12 @@ def run() -> None:
     with reading() as session:
         ids = list(session.scalars(select(Connection.id)))
     for connection_id in ids:
-        run_writing(lambda session, connection_id=connection_id: _expire(session, connection_id))
+        run_writing(partial(_expire, connection_id=connection_id))
     run_writing(_look_at_old_grants)
 
 
 def _expire(session: Session, connection_id: int) -> None:
-    """Whatever waits, for whatever reason, ends seven days after its acceptance or last resend. Consents: their lane."""
+    """Whatever waits, for whatever reason, ends seven days after acceptance or resend. Consents: their lane."""
     statement = select(Delivery.id, Delivery.kind, Delivery.workspace_id).where(
         Delivery.connection_id == connection_id,
         Delivery.kind.in_([Kind.EVENT, Kind.FIELDS]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -57,7 +58,7 @@ def look_up(run: Run, people: dict[int, str], *, subscriptions: bool = False) ->
         hits = {by_email[p.email]: p for p in parse.profiles(answer.json) if p.email in by_email}
         found.update(hits)
         looked_up = [by_email[email] for email in group]
-        run.write(lambda session, looked_up=looked_up, hits=hits: _remember(session, run, looked_up, hits))
+        run.write(partial(_remember, run=run, looked_up=looked_up, hits=hits))
     return found
 
 
@@ -74,7 +75,5 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
         for person_id in sorted(looked_up)
     ]
     changed = ["found", "klaviyo_id", "looked_up_at"]
-    statement = upsert(
-        session, ProfileLink.__table__, key=["connection_id", "person_id"], update=changed
-    )
+    statement = upsert(session, ProfileLink.__table__, key=["connection_id", "person_id"], update=changed)
     session.execute(statement, rows)

@@ -48,9 +48,7 @@ def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer)
     """Correct a budget by what Klaviyo announced, or by its 429."""
     if answer.status != 429 and not answer.limits:
         return
-    statement = select(Budget).where(
-        Budget.klaviyo_account_id == account_id, Budget.endpoint == endpoint.name
-    )
+    statement = select(Budget).where(Budget.klaviyo_account_id == account_id, Budget.endpoint == endpoint.name)
     budget = session.scalar(statement)
     if budget is None:
         return

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
+from webapp.database import affected
 from webapp.models import Connection, Delivery
 from webapp.services import lanes
 
@@ -68,7 +70,7 @@ def settle(
 
 
 def _write(session: Session, result: Result, ids: Sequence[int], attempts: int) -> int:
-    values = {
+    values: dict[str, Any] = {
         "status": result.status,
         "reason": result.reason,
         "detail": result.detail,
@@ -84,5 +86,5 @@ def _write(session: Session, result: Result, ids: Sequence[int], attempts: int) 
         statement = update(Delivery).where(
             Delivery.id.in_(ids[start : start + 5000]), Delivery.status == Status.WAITING
         )
-        changed += session.execute(statement.values(**values)).rowcount
+        changed += affected(session, statement.values(**values))
     return changed

@@ -25,9 +25,7 @@ async def run(chosen: Options) -> int:
         store.load()
     demo.seed(world)
     app = make_app(world, store.save if store else _save_nothing)
-    runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=0.2, keepalive_timeout=75
-    )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2, keepalive_timeout=75)
     await runner.setup()
     try:
         await web.TCPSite(runner, chosen.host, chosen.port, backlog=512).start()
@@ -69,7 +67,7 @@ async def _told_to_stop() -> None:
 
 def main() -> None:
     """Parse the command line and run."""
-    # Events are plain records without cycles: looking for cycles among millions of them would cost more than the work.
+    # Events are plain records without cycles: looking for some among millions costs more than the work itself.
     gc.set_threshold(100_000, 20, 100)
     sys.exit(asyncio.run(run(options.parse(sys.argv[1:]))))
 

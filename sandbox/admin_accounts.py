@@ -178,7 +178,10 @@ class AccountCalls:
         return {"profiles": ids}
 
     async def put_subscription(self, request: web.Request) -> dict[str, Any]:
-        """Set a consent: {"email", "state", "at", "reason"}; a reason suppresses. Lets subscribe jobs through again."""
+        """Set a consent: {"email", "state", "at", "reason"}; a reason suppresses.
+
+        The next subscribe job is not dropped for coming too soon.
+        """
         account = self._of(request)
         body = await body_of(request)
         email, state, reason = body.get("email", ""), body.get("state"), body.get("reason")
@@ -194,7 +197,7 @@ class AccountCalls:
         return {"email": profile.email, "state": state}
 
     async def confirm(self, request: web.Request) -> dict[str, Any]:
-        """People follow the link of their confirmation message: {"emails": [...]}, without it everybody asked."""
+        """People follow the link of their confirmation message: {"emails": [...]}, or everybody asked."""
         account = self._of(request)
         emails = _texts(await body_of(request), "emails") or list(account.record.pending)
         return {"confirmed": [email for email in emails if consents.confirm(account, email)]}

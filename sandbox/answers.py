@@ -24,9 +24,7 @@ def words(call: Call, parameter: str, allowed: Sequence[str] = ()) -> list[str]:
     found = [word for word in call.request.query.get(parameter, "").split(",") if word]
     for word in found:
         if allowed and word not in allowed:
-            raise invalid(
-                f"{word!r} is not a valid value; use one of {', '.join(allowed)}.", parameter=parameter
-            )
+            raise invalid(f"{word!r} is not a valid value; use one of {', '.join(allowed)}.", parameter=parameter)
     return found
 
 

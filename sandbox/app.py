@@ -43,9 +43,7 @@ def make_app(world: World, save: Save) -> web.Application:
         return consent_page.accounts(world)
 
     async def nothing(request: web.Request) -> web.StreamResponse:
-        problem = Problem(
-            f"No endpoint {request.method} {request.path}.", code="not_found", title="Not found."
-        )
+        problem = Problem(f"No endpoint {request.method} {request.path}.", code="not_found", title="Not found.")
         return _refusal(Refused(404, problem), {})
 
     app.router.add_route("GET", "/", accounts)
@@ -153,9 +151,7 @@ async def _fail(fault: Fault) -> web.StreamResponse | None:
             )
         case "timeout":
             await asyncio.sleep(seconds)
-            return web.Response(
-                status=504, text="<html><body>Gateway timeout</body></html>", content_type="text/html"
-            )
+            return web.Response(status=504, text="<html><body>Gateway timeout</body></html>", content_type="text/html")
         case "hang":
             await asyncio.sleep(_HELD_SECONDS)
             raise Dropped
@@ -185,9 +181,7 @@ async def _do(
     reply: Reply = await each.handler(Call(world, world.accounts[grant.account], request, body, each.name))
     if reply.body is None:
         return web.Response(status=reply.status, headers=headers)
-    return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type=_MEDIA_TYPE, headers=headers
-    )
+    return web.Response(status=reply.status, body=orjson.dumps(reply.body), content_type=_MEDIA_TYPE, headers=headers)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -209,7 +203,5 @@ async def _body(request: web.Request) -> bytes:
     else:
         too_large = len(body) > MAX_BODY
     if too_large:
-        raise Refused(
-            413, Problem("The payload is larger than 5 MB.", code="payload_too_large", title="Too large.")
-        )
+        raise Refused(413, Problem("The payload is larger than 5 MB.", code="payload_too_large", title="Too large."))
     return body

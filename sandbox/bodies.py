@@ -36,9 +36,7 @@ META = obj(
 )
 _LOCATION = obj(
     {
-        **dict.fromkeys(
-            ("address1", "address2", "city", "country", "region", "zip", "timezone", "ip"), _WORD
-        ),
+        **dict.fromkeys(("address1", "address2", "city", "country", "region", "zip", "timezone", "ip"), _WORD),
         "latitude": number_or_text,
         "longitude": number_or_text,
     }
@@ -135,22 +133,14 @@ IMPORT_JOB = _body(
                 ("profiles",),
             ),
             "relationships": obj(
-                {
-                    "lists": obj(
-                        {"data": items(obj({"type": one_of("list"), "id": _WORD}, ("type", "id")), 100)}
-                    )
-                }
+                {"lists": obj({"data": items(obj({"type": one_of("list"), "id": _WORD}, ("type", "id")), 100)})}
             ),
         },
     )
 )
 
 _METRIC = obj(
-    {
-        "data": _data(
-            "metric", {"attributes": obj({"name": text(127, 1), "service": _WORD}, ("name",)), "id": _WORD}
-        )
-    },
+    {"data": _data("metric", {"attributes": obj({"name": text(127, 1), "service": _WORD}, ("name",)), "id": _WORD})},
     ("data",),
 )
 _EVENT_FIELDS: dict[str, Shape] = {
@@ -234,16 +224,12 @@ def _consents(word: str, most: int, kind: str, extra: dict[str, Shape]) -> Shape
         },
         ("subscriptions",),
     )
-    person = _both(
-        _data("profile", {"id": _WORD, "attributes": attributes}), _identified("email", "phone_number")
-    )
+    person = _both(_data("profile", {"id": _WORD, "attributes": attributes}), _identified("email", "phone_number"))
     return _body(
         _data(
             kind,
             {
-                "attributes": obj(
-                    {"profiles": obj({"data": items(person, most)}, ("data",)), **extra}, ("profiles",)
-                ),
+                "attributes": obj({"profiles": obj({"data": items(person, most)}, ("data",)), **extra}, ("profiles",)),
                 "relationships": obj(
                     {"list": obj({"data": obj({"type": one_of("list"), "id": _WORD}, ("type", "id"))})}
                 ),

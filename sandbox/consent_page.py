@@ -54,9 +54,7 @@ def _choice(kind: str, name: str, value: str, label: str, note: str = "", more: 
 
 def shown(world: World, values: Any, scopes: list[str]) -> web.Response:
     """The consent page for a checked request."""
-    hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{escape(values.get(name, ""))}">' for name in _KEPT
-    )
+    hidden = "".join(f'<input type="hidden" name="{name}" value="{escape(values.get(name, ""))}">' for name in _KEPT)
     accounts = "".join(
         _choice(
             "radio",

@@ -65,9 +65,7 @@ class Endpoint:
 ENDPOINTS: list[Endpoint] = []
 
 
-def endpoint(
-    name: str, scopes: str, tier: Tier, stricter: StricterTier | None = None
-) -> Callable[[Handler], Handler]:
+def endpoint(name: str, scopes: str, tier: Tier, stricter: StricterTier | None = None) -> Callable[[Handler], Handler]:
     """Register the decorated function for `METHOD /path` under these space-separated scopes."""
     method, path = name.split(" ")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sandbox.errors import Refused, invalid
@@ -27,7 +28,7 @@ def _refused(why: str) -> Refused:
     return invalid(f"Invalid filter provided: {why}.", parameter="filter")
 
 
-def parse(text: str | None, allowed: dict[str, tuple[str, ...]]) -> list[Clause]:
+def parse(text: str | None, allowed: Mapping[str, tuple[str, ...]]) -> list[Clause]:
     """The clauses of a filter. Raises Refused (400) for bad syntax or what `allowed` (field: operators) lacks."""
     clauses: list[Clause] = []
     rest = (text or "").strip()

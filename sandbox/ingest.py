@@ -26,19 +26,25 @@ class NewEvent(msgspec.Struct, gc=False):
 
 
 class Entry(msgspec.Struct, gc=False):
-    """Events of one profile; `attributes` holds everything said about it, identifiers too."""
+    """Events of one profile; `attributes` holds everything said about it, identifiers too.
+
+    `email_key` is the normalised address where that is the only identifier: most entries, found with one look.
+    """
 
     profile_id: str | None
     attributes: dict[str, Any]
     meta: dict[str, Any] | None
     events: list[NewEvent]
-    only_email: bool = False
+    email_key: str | None = None
 
 
 def known(account: Account, entry: Entry) -> Profile | None:
     """The profile of an entry if it exists; the first of several its identifiers name."""
     if entry.profile_id and entry.profile_id in account.profiles:
         return account.profiles[entry.profile_id]
+    if entry.email_key is not None:
+        profile_id = account.by_email.get(entry.email_key)
+        return None if profile_id is None else account.profiles[profile_id]
     found = account.find(entry.attributes)
     return found[0] if found else None
 
@@ -56,8 +62,7 @@ def take_effect(account: Account, entry: Entry, reading: str) -> None:
         if entry.profile_id and reading != "create" and not _has_identifier(entry):
             return
         profile = account.create_profile(entry.profile_id)
-    if not (entry.only_email and profile.email):
-        _update(account, profile, entry)
+    _update(account, profile, entry)
     received = time.time()
     for event in entry.events:
         account.record_event(
@@ -74,13 +79,16 @@ def take_effect(account: Account, entry: Entry, reading: str) -> None:
 
 
 def _has_identifier(entry: Entry) -> bool:
-    return any(
-        entry.attributes.get(name) for name in ("email", "phone_number", "external_id", "anonymous_id")
-    )
+    return any(entry.attributes.get(name) for name in ("email", "phone_number", "external_id", "anonymous_id"))
 
 
 def _update(account: Account, profile: Profile, entry: Entry) -> None:
     attributes = entry.attributes
+    if entry.email_key is not None and entry.email_key == profile.email:
+        if len(attributes) > 1:
+            written = {name: value for name, value in attributes.items() if name != "email"}
+            people.apply(account, profile, written, null_clears=False)
+        return
     try:
         people.resolve(account, profile.id, attributes)
     except Refused:

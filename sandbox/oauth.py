@@ -98,9 +98,7 @@ class OAuth:
         if request.method == "GET":
             return consent_page.shown(self._world, values, scopes)
         if values.get("decision") != "allow":
-            return _back(
-                redirect_uri, state, error="access_denied", error_description="The user denied access."
-            )
+            return _back(redirect_uri, state, error="access_denied", error_description="The user denied access.")
         account = values.get("account", "")
         if account not in self._world.accounts:
             return consent_page.refused("Choose an account.")
@@ -135,9 +133,7 @@ class OAuth:
             case "refresh_token":
                 grant, access = await self._refresh(form)
             case _:
-                raise OAuthError(
-                    "invalid_grant_type", "grant_type must be authorization_code or refresh_token."
-                )
+                raise OAuthError("invalid_grant_type", "grant_type must be authorization_code or refresh_token.")
         request["account"] = grant.account
         await self._save()
         return json(200, self.token_json(grant, access))

@@ -26,9 +26,7 @@ def headers_for(revision: str | None, now: date) -> dict[str, str]:
         raise invalid(f"{revision!r} is not a released API revision.", parameter="revision")
     retires = released.replace(year=released.year + 2)
     if now >= retires:
-        raise Refused(
-            410, Problem(f"API revision {revision} was retired on {retires}.", code="gone", title="Gone.")
-        )
+        raise Refused(410, Problem(f"API revision {revision} was retired on {retires}.", code="gone", title="Gone."))
     headers = {"X-Klaviyo-Api-Revision": revision}
     if now >= released.replace(year=released.year + 1):
         headers["X-Klaviyo-Api-Retirement-Date"] = retires.isoformat()

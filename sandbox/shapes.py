@@ -115,9 +115,11 @@ def obj(fields: dict[str, Shape], required: tuple[str, ...] = ()) -> Shape:
         if not isinstance(value, dict):
             problems.append(Problem("Must be an object.", pointer))
             return
-        for name in required:
-            if value.get(name) is None:
-                problems.append(Problem(f"The {name!r} field is required.", f"{pointer}/{name}"))
+        problems.extend(
+            Problem(f"The {name!r} field is required.", f"{pointer}/{name}")
+            for name in required
+            if value.get(name) is None
+        )
         for name, held in value.items():
             shape = fields.get(name)
             if shape is None:

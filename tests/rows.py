@@ -48,7 +48,9 @@ class Rows:
     def workspace(self, slug: str | None = None, **values: Any) -> Workspace:
         """A workspace."""
         slug = slug or f"workspace-{next(self._numbers)}"
-        made: Workspace = self.save(Workspace(slug=slug, name=slug.title(), version=1, created_at=clock.now(), **values))
+        made: Workspace = self.save(
+            Workspace(slug=slug, name=slug.title(), version=1, created_at=clock.now(), **values)
+        )
         return made
 
     def store(self, workspace: Workspace, external_id: str | None = None, **values: Any) -> Store:
@@ -66,9 +68,7 @@ class Rows:
         values.setdefault("password_hash", "!")
         user: User = self.save(User(is_support=support, created_at=clock.now(), **values))
         if workspace is not None:
-            self.save(
-                Membership(workspace_id=workspace.id, user_id=user.id, role=Role.OWNER, created_at=clock.now())
-            )
+            self.save(Membership(workspace_id=workspace.id, user_id=user.id, role=Role.OWNER, created_at=clock.now()))
         return user
 
     def connection(self, workspace: Workspace, store: Store | None = None, **values: Any) -> Connection:
@@ -107,9 +107,7 @@ class Rows:
     def person(self, workspace: Workspace, email: str | None = None, **values: Any) -> Person:
         """A person."""
         email = email or f"person-{next(self._numbers)}@example.com"
-        made: Person = self.save(
-            Person(workspace_id=workspace.id, email=email, created_at=clock.now(), **values)
-        )
+        made: Person = self.save(Person(workspace_id=workspace.id, email=email, created_at=clock.now(), **values))
         return made
 
     def link(self, connection: Connection, person: Person, **values: Any) -> ProfileLink:
@@ -117,9 +115,7 @@ class Rows:
         values.setdefault("found", True)
         values.setdefault("klaviyo_id", f"01K{person.id:023d}")
         values.setdefault("looked_up_at", clock.now())
-        made: ProfileLink = self.save(
-            ProfileLink(connection_id=connection.id, person_id=person.id, **values)
-        )
+        made: ProfileLink = self.save(ProfileLink(connection_id=connection.id, person_id=person.id, **values))
         return made
 
     def activity(self, workspace: Workspace, person: Person | None = None, **values: Any) -> Activity:
@@ -136,9 +132,7 @@ class Rows:
             "profile": "{}",
         }
         made: Activity = self.save(
-            Activity(
-                workspace_id=workspace.id, person_id=person.id if person else None, **{**defaults, **values}
-            )
+            Activity(workspace_id=workspace.id, person_id=person.id if person else None, **{**defaults, **values})
         )
         return made
 
@@ -168,12 +162,14 @@ class Rows:
         return made
 
     def _count(self, delivery: Delivery) -> None:
-        lane_kind = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
+        lane_kind = {
+            Kind.EVENT: LaneKind.EVENTS,
+            Kind.FIELDS: LaneKind.FIELDS,
+            Kind.CONSENT: LaneKind.CONSENTS,
+        }
         with writing() as session:
             lane = (
-                session.query(Lane)
-                .filter_by(connection_id=delivery.connection_id, kind=lane_kind[delivery.kind])
-                .one()
+                session.query(Lane).filter_by(connection_id=delivery.connection_id, kind=lane_kind[delivery.kind]).one()
             )
             lane.made += 1
             if delivery.status is Status.WAITING:

@@ -91,9 +91,7 @@ class SandboxProcess:
 
     def put_profiles(self, account: str, *emails: str) -> dict[str, str]:
         """Put people there; their profile ids by address."""
-        found: dict[str, str] = self.call("POST", f"/accounts/{account}/profiles", {"emails": emails})[
-            "profiles"
-        ]
+        found: dict[str, str] = self.call("POST", f"/accounts/{account}/profiles", {"emails": emails})["profiles"]
         return found
 
     def set_subscription(

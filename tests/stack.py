@@ -40,9 +40,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.sandbox = SandboxProcess("--memory", *sandbox_options)
         self.valkey_port = free_port()
-        self.database_url = (
-            databases.new_sqlite_url(home) if backend == "sqlite" else databases.new_postgres_url()
-        )
+        self.database_url = databases.new_sqlite_url(home) if backend == "sqlite" else databases.new_postgres_url()
         self._environ = environ or {}
         self._workers = workers
         self._token_key = new_key()
@@ -87,12 +85,21 @@ class Stack:
             env,
             logs,
         )
-        gunicorn = ["-m", "gunicorn", "wsgi:app", "--workers", "2", "--threads", "4", "--worker-class", "gthread"]
+        gunicorn = [
+            "-m",
+            "gunicorn",
+            "wsgi:app",
+            "--workers",
+            "2",
+            "--threads",
+            "4",
+            "--worker-class",
+            "gthread",
+        ]
         self.web = Child("web", python(*gunicorn, "--bind", f"127.0.0.1:{self.port}"), env, logs)
         self.sweeper = Child("sweeper", python("-m", "jobs.sweeper"), env, logs)
         self.workers = [
-            Child(f"worker-{number}", python("-m", "jobs.worker", "fast"), env, logs)
-            for number in range(self._workers)
+            Child(f"worker-{number}", python("-m", "jobs.worker", "fast"), env, logs) for number in range(self._workers)
         ]
         self.slow_worker = Child("worker-slow", python("-m", "jobs.worker", "slow"), env, logs)
 

@@ -44,7 +44,10 @@ def _flask_config(values: Settings) -> dict[str, object]:
         "SQLALCHEMY_DATABASE_URI": values.database_url,
         "SQLALCHEMY_ENGINE_OPTIONS": database.engine_options(values.database_url, read_only=False),
         "SQLALCHEMY_BINDS": {
-            "read": {"url": values.database_url, **database.engine_options(values.database_url, read_only=True)}
+            "read": {
+                "url": values.database_url,
+                **database.engine_options(values.database_url, read_only=True),
+            }
         },
         "MAX_CONTENT_LENGTH": 6 * 1024 * 1024,
         "MAX_FORM_MEMORY_SIZE": 512 * 1024,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 import redis
 import requests
@@ -80,9 +83,7 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
         session.add(made)
         session.flush()
         if found is not None and not support:
-            session.add(
-                Membership(workspace_id=found.id, user_id=made.id, role=Role.OWNER, created_at=clock.now())
-            )
+            session.add(Membership(workspace_id=found.id, user_id=made.id, role=Role.OWNER, created_at=clock.now()))
     click.echo(f"{email} can sign in." + ("" if password else f" Password: {secret}"))
 
 
@@ -118,7 +119,7 @@ def seed_demo() -> None:
 def doctor() -> None:
     """Check the settings' targets, a line each; exits 1 where one is bad."""
     values, bad = settings(), False
-    checks = {
+    checks: dict[str, Callable[[], Any]] = {
         "database": lambda: db.session.execute(text("SELECT 1")).scalar_one(),
         "schema": lambda: db.session.scalar(select(Workspace.id).limit(1)),
         "redis": lambda: redis.Redis.from_url(values.redis_url, socket_connect_timeout=2).ping(),
@@ -127,11 +128,10 @@ def doctor() -> None:
     for name, check in checks.items():
         try:
             check()
-        except Exception as problem:  # noqa: BLE001 - whatever it is, it is said and counted
+        except Exception as problem:
             click.echo(f"{name}: BAD ({type(problem).__name__})")
             bad = True
         else:
             click.echo(f"{name}: ok")
     if bad:
         raise SystemExit(1)
-

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Table, event, insert
+from sqlalchemy import CursorResult, Engine, Executable, FromClause, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
@@ -159,12 +159,12 @@ def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
     return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
 
 
-def insert_or_ignore(session: Session, table: Table) -> Any:
+def insert_or_ignore(session: Session, table: FromClause) -> Any:
     """An INSERT that leaves rows alone whose unique key exists already (`ON CONFLICT DO NOTHING`)."""
     return _insert(session, table).on_conflict_do_nothing()
 
 
-def upsert(session: Session, table: Table, *, key: Sequence[str], update: dict[str, Any] | Sequence[str]) -> Any:
+def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: dict[str, Any] | Sequence[str]) -> Any:
     """An INSERT that updates the row with the same `key`: named columns take the new row's values, or expressions.
 
     With a dict the values may use `table.c.x` (the old row) and `excluded(...)` of the returned statement.
@@ -174,7 +174,7 @@ def upsert(session: Session, table: Table, *, key: Sequence[str], update: dict[s
     return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 
-def upsert_adding(session: Session, table: Table, *, key: Sequence[str], add: Sequence[str]) -> Any:
+def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], add: Sequence[str]) -> Any:
     """An INSERT that adds the named counters to the row with the same `key`."""
     statement = _insert(session, table)
     return statement.on_conflict_do_update(
@@ -182,14 +182,16 @@ def upsert_adding(session: Session, table: Table, *, key: Sequence[str], add: Se
     )
 
 
-def _insert(session: Session, table: Table) -> Any:
-    match session.get_bind().dialect.name:
-        case "sqlite":
-            return sqlite.insert(table)
-        case "postgresql":
-            return postgresql.insert(table)
-        case _:
-            return insert(table)
+def _insert(session: Session, table: FromClause) -> Any:
+    target: Any = table  # a mapped class's `__table__` is typed more widely than the tables ours are
+    return sqlite.insert(target) if is_sqlite(session) else postgresql.insert(target)
+
+
+def affected(session: Session, statement: Executable) -> int:
+    """Execute an UPDATE or DELETE; how many rows it met."""
+    result = session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return int(result.rowcount)
 
 
 def for_update(session: Session) -> dict[str, Any]:

@@ -57,6 +57,4 @@ def _user(email: str, workspace_id: int | None) -> None:
         session.add(user)
         session.flush()
         if workspace_id is not None:
-            session.add(
-                Membership(workspace_id=workspace_id, user_id=user.id, role=Role.OWNER, created_at=clock.now())
-            )
+            session.add(Membership(workspace_id=workspace_id, user_id=user.id, role=Role.OWNER, created_at=clock.now()))

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -26,7 +27,7 @@ def mask(text: str) -> str:
     return SECRET.sub(r"\1[secret]", ADDRESS.sub("[address]", text))
 
 
-def _mask_values(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _mask_values(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> dict[str, Any]:
     return {key: mask(value) if isinstance(value, str) else value for key, value in entry.items()}
 
 

@@ -1,4 +1,4 @@
-"""Waking lanes through RQ: the one import of rq outside jobs/. Best effort: the sweeper finds whatever is missed here."""
+"""Waking lanes through RQ: the one import of rq outside jobs/. Best effort: the sweeper finds what is missed here."""
 
 from __future__ import annotations
 

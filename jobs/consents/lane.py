@@ -48,7 +48,7 @@ def step(run: Run) -> bool:
     items = choose.due(run, Kind.CONSENT, CHOSEN)
     if not items:
         return False
-    if not NEEDS <= run.grant.scopes:
+    if not run.grant.scopes >= NEEDS:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
     results, open_items = _without_calls(items)
@@ -124,9 +124,7 @@ def _situation(
     )
 
 
-def _decision(
-    run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, ProfileLink]
-) -> Decision:
+def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, ProfileLink]) -> Decision:
     return decide(_situation(run, item, found, links))
 
 
@@ -153,7 +151,10 @@ def _with_membership(
             members |= {item.id for item in items if item.email in emails}
     again = {item.id for items in by_list.values() for item in items}
     return [
-        (item, decide(_situation(run, item, found, links, item.id in members)) if item.id in again else decision)
+        (
+            item,
+            decide(_situation(run, item, found, links, item.id in members)) if item.id in again else decision,
+        )
         for item, decision in decided
     ]
 
@@ -226,6 +227,4 @@ def _note_sent(session: Session, run: Run, writes: list[Write], list_id: str | N
 
 
 def _settle(run: Run, results: dict[int, Result], attempts: int = 0) -> None:
-    run.write(
-        lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=attempts)
-    )
+    run.write(lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=attempts))

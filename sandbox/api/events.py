@@ -19,7 +19,7 @@ _LATEST_AHEAD = 366 * 86_400
 
 
 def second(text: str | None, pointer: str) -> int:
-    """An event's time cut to the second; now without one. Raises Refused (400) outside 1990 to a year ahead."""
+    """An event's time cut to the second; now without one. Raises Refused (400) beyond 1990 and a year ahead."""
     now = time.time()
     at = int(parse_time(text).timestamp() if text else now)
     if not _EARLIEST < at < now + _LATEST_AHEAD:
@@ -27,9 +27,7 @@ def second(text: str | None, pointer: str) -> int:
     return at
 
 
-def entry_of(
-    data: dict[str, Any], events: list[ingest.NewEvent], meta: dict[str, Any] | None
-) -> ingest.Entry:
+def entry_of(data: dict[str, Any], events: list[ingest.NewEvent], meta: dict[str, Any] | None) -> ingest.Entry:
     """An entry from a profile's JSON."""
     attributes = {name: value for name, value in data["attributes"].items() if name != "meta"}
     return ingest.Entry(data.get("id"), attributes, meta, events)

@@ -1,7 +1,7 @@
 """POST /api/event-bulk-create-jobs: up to 1,000 events, refused whole for one that is wrong.
 
-The body is decoded into typed records, which checks it at the speed of the parser. Only a body that fails is looked
-at again with the slow shapes, which know how to point at what is wrong.
+The body is decoded into typed records, which checks it at the speed of the parser. Only a body that fails is
+looked at again with the slow shapes, which know how to point at what is wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sandbox.state.account import Account, normalized
 MAX_EVENTS = 1000
 _EARLIEST = 631152000.0
 _YEAR = 366 * 86_400
+_NULL = msgspec.Raw(b"null")
 _Short = Annotated[str, msgspec.Meta(max_length=255)]
 
 
@@ -71,7 +72,7 @@ class _ProfileAttributes(_Strict):
     external_id: _Short | None = None
     first_name: _Short | None = None
     last_name: _Short | None = None
-    properties: msgspec.Raw | None = None
+    properties: msgspec.Raw = _NULL
 
 
 class _Profile(_Strict):
@@ -156,26 +157,26 @@ def _new_entry(account: Account, entry: _Entry, now: float) -> ingest.Entry:
     profile = entry.attributes.profile.data
     sent = profile.attributes
     email = sent.email
-    if email is not None and normalized(email) not in account.by_email and not is_email(email):
+    key = None if email is None else normalized(email)
+    if email is not None and key not in account.by_email and not is_email(email):
         raise _Unsure
+    if profile.id or sent.external_id:
+        key = None
     if not (email or sent.external_id or profile.id):
         raise _Unsure
     attributes: dict[str, Any] = {"email": email}
-    only_email = True
     for name in ("external_id", "first_name", "last_name"):
         value = getattr(sent, name)
         if value is not None:
             attributes[name] = value
-            only_email = False
-    if sent.properties is not None and bytes(sent.properties) != b"null":
+    if bytes(sent.properties) != b"null":
         held = _free(sent.properties)
         if len(held) > MAX_PROFILE_BYTES - 4096:
             raise _Unsure
         attributes["properties"] = orjson.loads(held)
-        only_email = False
     backfill = bool(entry.attributes.backfill)
     events = [_new_event(event.attributes, now, backfill) for event in entry.attributes.events.data]
-    return ingest.Entry(profile.id, attributes, None, events, only_email)
+    return ingest.Entry(profile.id, attributes, None, events, key)
 
 
 def _read_quickly(account: Account, body: bytes) -> list[ingest.Entry] | None:
@@ -237,9 +238,7 @@ async def create_events(call: Call) -> Reply:
         entries = _read_slowly(call.body)
     count = sum(len(entry.events) for entry in entries)
     if count > MAX_EVENTS:
-        raise invalid(
-            f"At most {MAX_EVENTS} events a call, not {count}.", "/data/attributes/events-bulk-create/data"
-        )
+        raise invalid(f"At most {MAX_EVENTS} events a call, not {count}.", "/data/attributes/events-bulk-create/data")
     _check_unique_ids(account, entries, ever=options.repeated_unique_id == "ever")
     reading = options.unknown_profile_id
     for place, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Bulk import of profiles: checked at once and as a whole, done later one by one, errors kept with the job."""
+"""Bulk import of profiles: checked at once and as a whole, done later one by one, errors kept in the job."""
 
 from __future__ import annotations
 
@@ -45,11 +45,7 @@ def _find(call: Call, job_id: str) -> ImportJob:
 def _import_one(account: Account, item: dict[str, Any], job: ImportJob) -> None:
     attributes = item["attributes"]
     profile = people.resolve(account, item.get("id"), attributes)
-    if (
-        profile is None
-        and item.get("id")
-        and not any(attributes.get(key) for key in ("email", "external_id"))
-    ):
+    if profile is None and item.get("id") and not any(attributes.get(key) for key in ("email", "external_id")):
         raise not_found("profile", item["id"])
     profile = profile or account.create_profile()
     people.apply(account, profile, attributes, item.get("meta"), null_clears=False)
@@ -114,9 +110,7 @@ async def create_job(call: Call) -> Reply:
 async def get_jobs(call: Call) -> Reply:
     """A page of jobs, the newest first unless asked otherwise."""
     clauses = filters.parse(call.request.query.get("filter"), {"status": ("any", "equals")})
-    rows = [
-        job for job in call.account.jobs.values() if all(job.status in clause.values for clause in clauses)
-    ]
+    rows = [job for job in call.account.jobs.values() if all(job.status in clause.values for clause in clauses)]
     sort = call.request.query.get("sort", "-created_at")
     if sort.removeprefix("-") != "created_at":
         raise invalid(f"Cannot sort by {sort!r}.", parameter="sort")

@@ -36,8 +36,7 @@ async def get_metrics(call: Call) -> Reply:
     """A page of up to 200 metrics."""
     clauses = filters.parse(call.request.query.get("filter"), _FILTERS)
     named = all(
-        clause.field == "integration.name" and clause.values == [call.world.options.app_name]
-        for clause in clauses
+        clause.field == "integration.name" and clause.values == [call.world.options.app_name] for clause in clauses
     )
     rows = list(call.account.metrics.values()) if named else []
     return Reply(200, page(call, rows, lambda row: shown(call, row), standard=200, most=200))

@@ -53,9 +53,7 @@ def _subscriptions(consent: Consent) -> dict[str, Any]:
                 "method_detail": "",
                 "custom_method_detail": consent.source,
                 "double_optin": consent.double_optin,
-                "suppression": [
-                    {"reason": each.reason, "timestamp": iso(each.at)} for each in consent.suppressions
-                ],
+                "suppression": [{"reason": each.reason, "timestamp": iso(each.at)} for each in consent.suppressions],
                 "list_suppressions": [
                     {"list_id": each.list_id, "reason": each.reason, "timestamp": iso(each.at)}
                     for each in consent.list_suppressions
@@ -68,9 +66,7 @@ def _subscriptions(consent: Consent) -> dict[str, Any]:
     }
 
 
-def shown(
-    call: Call, profile: Profile, additional: list[str], extra: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def shown(call: Call, profile: Profile, additional: list[str], extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """A profile as a resource."""
     held = profile.attributes
     location = held.get("location") or {}

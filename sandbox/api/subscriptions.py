@@ -53,7 +53,7 @@ def _problems(person: dict[str, Any], pointer: str, *, historical: bool) -> list
     consented = marketing.get("consented_at")
     if historical and not consented:
         found.append(Problem("consented_at is required with historical_import.", at))
-    elif historical and parse_time(consented).timestamp() >= time.time():
+    elif historical and parse_time(str(consented)).timestamp() >= time.time():
         found.append(Problem("consented_at must be in the past.", at))
     elif consented and not historical:
         found.append(Problem("consented_at is only allowed with historical_import.", at))

@@ -218,7 +218,7 @@ class Account:
         """A record as bytes; None when it is gone."""
         if kind == "account":
             return msgspec.msgpack.encode(self.record)
-        kept: dict[str, Any] = {
+        kept: Any = {
             "profile": self.profiles,
             "list": self.lists,
             "metric": self.metrics,

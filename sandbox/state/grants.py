@@ -117,9 +117,7 @@ class Grants:
 
     def scopes_of(self, account: str) -> list[str]:
         """Every scope some grant of the account has."""
-        return sorted(
-            {scope for grant in self.all.values() if grant.account == account for scope in grant.scopes}
-        )
+        return sorted({scope for grant in self.all.values() if grant.account == account for scope in grant.scopes})
 
     def expire_access(self, account: str) -> None:
         """Let every access token of an account run out now."""

@@ -12,7 +12,15 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tests.rows import Rows
 from webapp import clock
-from webapp.database import after_commit, db_now, insert_or_ignore, reading, run_writing, upsert_adding, writing
+from webapp.database import (
+    after_commit,
+    db_now,
+    insert_or_ignore,
+    reading,
+    run_writing,
+    upsert_adding,
+    writing,
+)
 from webapp.extensions import db
 from webapp.models import Workspace
 from webapp.models.stats import ConnectionStat

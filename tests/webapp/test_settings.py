@@ -85,9 +85,7 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"REDIS_URL": "redis://x", "REDIS_URL_FILE": "/nowhere"}, "REDIS_URL_FILE"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence_that_names_it(
-    tmp_path: Path, environ: dict[str, str], named: str
-) -> None:
+def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path: Path, environ: dict[str, str], named: str) -> None:
     with pytest.raises(WrongSetting) as caught:
         load({"DATA_DIR": str(tmp_path), **environ})
     assert named in str(caught.value)

@@ -54,9 +54,7 @@ class Draft:
         ).decode()
 
 
-def check(
-    item: Any, stores: Mapping[str, int], fields: Mapping[str, Field], now: datetime
-) -> Draft:
+def check(item: Any, stores: Mapping[str, int], fields: Mapping[str, Field], now: datetime) -> Draft:
     """The draft of one item. Raises Refused."""
     if not isinstance(item, dict):
         raise Refused("an activity must be an object")
@@ -64,7 +62,7 @@ def check(
     if not isinstance(identity, str) or not ID.match(identity):
         raise Refused("id must be 1 to 200 printable ASCII characters")
     try:
-        kind = ActivityType(item.get("type"))
+        kind = ActivityType(str(item.get("type")))
     except ValueError:
         raise Refused("type must be event, profile or consent") from None
     profile = item.get("profile") or {}

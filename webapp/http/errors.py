@@ -25,9 +25,11 @@ SENTENCES = {
 }
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def problem(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, more: dict[str, Any] | None = None
+) -> Response:
     """An `application/problem+json` answer (RFC 9457)."""
-    response = jsonify({"type": "about:blank", "status": status, "detail": detail, **more})
+    response = jsonify({"type": "about:blank", "status": status, "detail": detail, **(more or {})})
     response.status_code = status
     response.content_type = "application/problem+json"
     response.headers.update(headers or {})

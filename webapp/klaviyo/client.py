@@ -93,7 +93,7 @@ def _read(response: requests.Response, started: float, seconds: float) -> Answer
     watchdog.start()
     try:
         body = response.raw.read(ANSWER_BYTES, decode_content=True)
-    except Exception as problem:  # noqa: BLE001 - urllib3, ssl and socket errors: the answer is lost, whatever its kind
+    except Exception as problem:
         return Answer(Reached.UNKNOWN, _since(started), why=f"The answer was cut off ({type(problem).__name__}).")
     finally:
         watchdog.cancel()

@@ -60,7 +60,10 @@ def profile_id(body: Any) -> str:
 def _profile(entry: dict[str, Any]) -> FoundProfile:
     attributes = entry.get("attributes") or {}
     email = ((attributes.get("subscriptions") or {}).get("email") or {}).get("marketing") or {}
-    consent, changed = email.get("consent"), _moment(email.get("consent_timestamp") or email.get("last_updated"))
+    consent, changed = (
+        email.get("consent"),
+        _moment(email.get("consent_timestamp") or email.get("last_updated")),
+    )
     outs = [_moment(row.get("timestamp")) for row in email.get("suppression") or []]
     if consent == "UNSUBSCRIBED":
         outs.append(changed)

@@ -69,7 +69,10 @@ def event(write: EventWrite) -> Call:
     attributes, meta = write.profile.set_and_unset()
     if meta:
         attributes["meta"] = meta
-    body = {"type": "event", "attributes": {**_event(write), "profile": {"data": _profile(write, attributes)}}}
+    body = {
+        "type": "event",
+        "attributes": {**_event(write), "profile": {"data": _profile(write, attributes)}},
+    }
     return _post(endpoints.EVENT, body)
 
 
@@ -81,7 +84,10 @@ def events(writes: Sequence[EventWrite]) -> Call:
         profile = _profile(write, attributes)
         if meta:
             profile["meta"] = meta
-        entry = {"profile": {"data": profile}, "events": {"data": [{"type": "event", "attributes": _event(write)}]}}
+        entry = {
+            "profile": {"data": profile},
+            "events": {"data": [{"type": "event", "attributes": _event(write)}]},
+        }
         entries.append({"type": "event-bulk-create", "attributes": entry})
     attributes_of_job = {"events-bulk-create": {"data": entries}}
     return _post(endpoints.EVENTS, {"type": "event-bulk-create-job", "attributes": attributes_of_job})
@@ -170,7 +176,11 @@ def unsubscribe(profiles: Sequence[ProfileWrite], list_id: str | None) -> Call:
 
 
 def _subscription(
-    endpoint: endpoints.Endpoint, kind: str, consent: str, profiles: Sequence[ProfileWrite], list_id: str | None
+    endpoint: endpoints.Endpoint,
+    kind: str,
+    consent: str,
+    profiles: Sequence[ProfileWrite],
+    list_id: str | None,
 ) -> Call:
     marketing = {"email": {"marketing": {"consent": consent}}}
     data = []

@@ -4,9 +4,9 @@ from webapp.models.activity import Activity
 from webapp.models.alert import Alert
 from webapp.models.audit_entry import AuditEntry
 from webapp.models.authorization import Authorization, Purpose
+from webapp.models.batch import Attempt, AttemptDelivery, Batch, BatchOutcome
 from webapp.models.connection import Connection, ConnectionState, ScopeProof
 from webapp.models.delivery import Delivery
-from webapp.models.batch import Attempt, AttemptDelivery, Batch, BatchOutcome
 from webapp.models.grant import Grant
 from webapp.models.lane import Budget, Lane, LaneKind
 from webapp.models.person import Person, ProfileLink

@@ -77,7 +77,12 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
 
 
 def record(
-    session: Session, workspace_id: int, drafts: Sequence[Draft], *, now: datetime, origin: Origin = Origin.PLATFORM
+    session: Session,
+    workspace_id: int,
+    drafts: Sequence[Draft],
+    *,
+    now: datetime,
+    origin: Origin = Origin.PLATFORM,
 ) -> int:
     """Write new activities with their deliveries; how many were new."""
     settings = workspace_settings.load(session, workspace_id)
@@ -104,9 +109,7 @@ def record(
     return len(new_ids)
 
 
-def _people(
-    session: Session, workspace_id: int, drafts: Sequence[Draft], now: datetime
-) -> dict[str, Person]:
+def _people(session: Session, workspace_id: int, drafts: Sequence[Draft], now: datetime) -> dict[str, Person]:
     homes: dict[str, int | None] = {}
     for draft in drafts:
         if draft.email:
@@ -123,7 +126,12 @@ def _people(
 
 
 def _activity_row(
-    settings: WorkspaceSettings, draft: Draft, route: Route, person: Person | None, now: datetime, origin: Origin
+    settings: WorkspaceSettings,
+    draft: Draft,
+    route: Route,
+    person: Person | None,
+    now: datetime,
+    origin: Origin,
 ) -> dict[str, Any]:
     return {
         "workspace_id": settings.workspace_id,

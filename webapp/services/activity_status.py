@@ -14,9 +14,7 @@ from webapp.models import Activity, Connection, Delivery
 
 def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
     """The activity with its deliveries; None where the workspace has no such activity."""
-    statement = select(Activity).where(
-        Activity.workspace_id == workspace_id, Activity.external_id == external_id
-    )
+    statement = select(Activity).where(Activity.workspace_id == workspace_id, Activity.external_id == external_id)
     activity = db.session.scalar(statement)
     if activity is None:
         return None

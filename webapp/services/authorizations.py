@@ -115,9 +115,7 @@ def _account(tokens: TokenSet) -> tuple[str, str]:
         raise Refusal("Klaviyo did not say which account this is. Nothing was changed; try again.") from None
 
 
-def _connect(
-    session: DatabaseSession, attempt: Authorization, tokens: TokenSet, account_id: str, name: str
-) -> Outcome:
+def _connect(session: DatabaseSession, attempt: Authorization, tokens: TokenSet, account_id: str, name: str) -> Outcome:
     present = connections.live(session, attempt.workspace_id)
     same = next((row for row in present if row.klaviyo_account_id == account_id), None)
     if attempt.purpose is Purpose.RECONNECT:
@@ -126,7 +124,9 @@ def _connect(
         grants.store(session, same.id, tokens)
         connections.make_move(session, same, Move.RECONNECT, actor_id=attempt.user_id)
         where = _store_name(session, same.store_id)
-        return Outcome(attempt.workspace_id, f"{name} is connected already, for {where}. Choose another account.", False)
+        return Outcome(
+            attempt.workspace_id, f"{name} is connected already, for {where}. Choose another account.", False
+        )
     connections.check_add(session, attempt.workspace_id, attempt.store_id)
     now = clock.now()
     made = Connection(

@@ -77,9 +77,7 @@ def _stats(workspace_id: int) -> dict[int, dict[int, list[int]]]:
     """Connection id -> hours ago -> [delivered, skipped, failed]."""
     this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
     since = this_hour - timedelta(hours=HOURS - 1)
-    statement = select(ConnectionStat).where(
-        ConnectionStat.workspace_id == workspace_id, ConnectionStat.hour >= since
-    )
+    statement = select(ConnectionStat).where(ConnectionStat.workspace_id == workspace_id, ConnectionStat.hour >= since)
     found: dict[int, dict[int, list[int]]] = {}
     for stat in db.session.scalars(statement):
         ago = int((this_hour - stat.hour).total_seconds() // 3600)
@@ -91,7 +89,11 @@ def _stats(workspace_id: int) -> dict[int, dict[int, list[int]]]:
 
 
 def _row(
-    connection: Connection, store: Store | None, grant: Grant | None, lanes: list[Lane], stats: dict[int, list[int]]
+    connection: Connection,
+    store: Store | None,
+    grant: Grant | None,
+    lanes: list[Lane],
+    stats: dict[int, list[int]],
 ) -> Row:
     lacking = scopes.missing(grant.scope_set) if grant else {}
     sums = [sum(max(0, hour[index]) for hour in stats.values()) for index in range(3)]

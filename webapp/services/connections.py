@@ -11,7 +11,7 @@ from webapp import clock
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import Alert, Connection, ConnectionState, Grant, Store
+from webapp.models import Alert, Connection, ConnectionState, Grant, LaneKind, Store
 from webapp.services import audit, lanes, workspaces
 
 
@@ -42,9 +42,7 @@ class Stale(Exception):
 
 def get(workspace_id: int, connection_id: int) -> Connection | None:
     """A connection of this workspace; None for anybody else's."""
-    statement = select(Connection).where(
-        Connection.id == connection_id, Connection.workspace_id == workspace_id
-    )
+    statement = select(Connection).where(Connection.id == connection_id, Connection.workspace_id == workspace_id)
     return db.session.scalar(statement)
 
 
@@ -151,9 +149,7 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
 
 
 def _own(session: Session, workspace_id: int, connection_id: int) -> Connection:
-    statement = select(Connection).where(
-        Connection.id == connection_id, Connection.workspace_id == workspace_id
-    )
+    statement = select(Connection).where(Connection.id == connection_id, Connection.workspace_id == workspace_id)
     connection = session.scalar(statement.with_for_update())
     if connection is None:
         raise LookupError("no such connection")
@@ -161,7 +157,13 @@ def _own(session: Session, workspace_id: int, connection_id: int) -> Connection:
 
 
 def save(
-    workspace_id: int, connection_id: int, actor_id: int, *, version: int, store_id: int | None, behavior: SyncBehavior
+    workspace_id: int,
+    connection_id: int,
+    actor_id: int,
+    *,
+    version: int,
+    store_id: int | None,
+    behavior: SyncBehavior,
 ) -> Connection:
     """Save what a person edited. Raises Stale, Refusal, LookupError."""
     with writing() as session:
@@ -220,4 +222,4 @@ def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
         )
         if others is not None:
             session.execute(delete(Grant).where(Grant.connection_id == connection.id))
-        lanes.nudge(session, connection.id, lanes.LaneKind.TASKS)
+        lanes.nudge(session, connection.id, LaneKind.TASKS)

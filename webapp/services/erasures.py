@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import run_writing
+from webapp.database import affected, run_writing
 from webapp.models import Activity, Delivery, Person
 from webapp.services import audit, lanes
 
@@ -30,7 +30,7 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
     person.fields = person.consents = "{}"
     person.erased_at = now
     blank = {"properties": None, "profile": None, "consent": None, "erased_at": now}
-    activities = session.execute(update(Activity).where(Activity.person_id == person.id).values(**blank)).rowcount
+    activities = affected(session, update(Activity).where(Activity.person_id == person.id).values(**blank))
     stopped = _stop(session, workspace_id, person.id)
     audit.record(
         session,

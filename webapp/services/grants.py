@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.crypto import new_secret
-from webapp.database import db_now, reading, writing
+from webapp.database import affected, db_now, reading, writing
 from webapp.extensions import key_ring, settings
 from webapp.klaviyo.oauth import OAuthApp, OAuthProblem, TokenSet
 from webapp.models import Grant
@@ -141,7 +141,7 @@ def _lease(grant: Grant) -> str | None:
             )
             .values(refresh_owner=owner, refresh_until=db_now(LEASE_SECONDS))
         )
-        taken = session.execute(statement).rowcount == 1
+        taken = affected(session, statement) == 1
     return owner if taken else None
 
 
@@ -163,9 +163,15 @@ def _refresh(grant: Grant, owner: str) -> UsableGrant:
         statement = (
             update(Grant)
             .where(Grant.id == grant.id, Grant.version == grant.version, Grant.refresh_owner == owner)
-            .values(**values, version=grant.version + 1, refresh_owner=None, refresh_until=None, refresh_failures=0)
+            .values(
+                **values,
+                version=grant.version + 1,
+                refresh_owner=None,
+                refresh_until=None,
+                refresh_failures=0,
+            )
         )
-        stored = session.execute(statement).rowcount == 1
+        stored = affected(session, statement) == 1
     if not stored:
         raise GrantUnavailable(1)
     return _opened(_read(grant.connection_id))

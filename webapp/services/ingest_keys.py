@@ -23,9 +23,7 @@ _buckets: dict[int, tuple[float, float]] = {}
 
 def workspace_of(key: str) -> int | None:
     """The workspace of a living key."""
-    statement = select(IngestKey.workspace_id).where(
-        IngestKey.key_hash == digest(key), IngestKey.revoked_at.is_(None)
-    )
+    statement = select(IngestKey.workspace_id).where(IngestKey.key_hash == digest(key), IngestKey.revoked_at.is_(None))
     return db.session.scalar(statement)
 
 

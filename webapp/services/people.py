@@ -32,11 +32,11 @@ def merge_fields(
     merged, grown = dict(known), version
     for key, value in news.items():
         held = merged.get(key)
-        if held is not None and not _newer(at, value, held):
-            continue
-        changed = held is None or held["v"] != value
-        grown = version + 1 if changed else grown
-        merged[key] = {"v": value, "at": at, "n": version + 1 if changed else held["n"]}
+        if held is None or (held["v"] != value and _newer(at, value, held)):
+            grown = version + 1
+            merged[key] = {"v": value, "at": at, "n": grown}
+        elif _newer(at, value, held):
+            merged[key] = {**held, "at": at}
     return merged, grown
 
 

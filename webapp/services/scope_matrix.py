@@ -55,12 +55,9 @@ def note(session: Session, connection_id: int, scopes: Iterable[str], call: str,
     if not due:
         return
     columns_written = [f"{name}_at", f"{name}_by"]
-    statement = upsert(
-        session, ScopeProof.__table__, key=["connection_id", "scope"], update=columns_written
-    )
+    statement = upsert(session, ScopeProof.__table__, key=["connection_id", "scope"], update=columns_written)
     rows = [
-        {"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call}
-        for scope in sorted(due)
+        {"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call} for scope in sorted(due)
     ]
     session.execute(statement, rows)
     for scope in due:

@@ -19,9 +19,7 @@ def put(workspace_id: int, external_id: str, name: str) -> bool:
         if store is not None:
             store.name = name
         else:
-            session.add(
-                Store(workspace_id=workspace_id, external_id=external_id, name=name, created_at=clock.now())
-            )
+            session.add(Store(workspace_id=workspace_id, external_id=external_id, name=name, created_at=clock.now()))
         workspaces.changed(session, workspace_id)
     return store is None
 

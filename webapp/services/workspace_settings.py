@@ -8,7 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.fields import FIELDS, Field
-from webapp.models import Connection, ConnectionState, CustomProperty, EventChoice, FieldChoice, Store, Workspace
+from webapp.models import (
+    Connection,
+    ConnectionState,
+    CustomProperty,
+    EventChoice,
+    FieldChoice,
+    Store,
+    Workspace,
+)
 
 CACHED = 10_000
 _cache: dict[tuple[str, int], WorkspaceSettings] = {}
@@ -41,7 +49,7 @@ def load(session: Session, workspace_id: int) -> WorkspaceSettings:
     version = session.scalar(select(Workspace.version).where(Workspace.id == workspace_id))
     if version is None:
         raise LookupError("no such workspace")
-    key = (str(session.get_bind().url), workspace_id)
+    key = (str(session.get_bind().engine.url), workspace_id)
     found = _cache.get(key)
     if found is None or found.version != version:
         if len(_cache) >= CACHED:
@@ -58,16 +66,11 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
     events = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)
     fields = select(FieldChoice.field).where(FieldChoice.workspace_id == workspace_id, FieldChoice.is_on)
     custom = session.scalars(
-        select(CustomProperty).where(
-            CustomProperty.workspace_id == workspace_id, CustomProperty.retired_at.is_(None)
-        )
+        select(CustomProperty).where(CustomProperty.workspace_id == workspace_id, CustomProperty.retired_at.is_(None))
     ).all()
     known = {
         **FIELDS,
-        **{
-            row.key: Field(row.key, f"Cevoid: {row.label}", row.type, choices=tuple(row.choices))
-            for row in custom
-        },
+        **{row.key: Field(row.key, f"Cevoid: {row.label}", row.type, choices=tuple(row.choices)) for row in custom},
     }
     return WorkspaceSettings(
         workspace_id=workspace_id,

@@ -34,6 +34,4 @@ def all_visible(user: User) -> list[Workspace]:
 
 def changed(session: Session, workspace_id: int) -> None:
     """Raise the version that cached settings are keyed by; in the transaction of every change they depend on."""
-    session.execute(
-        update(Workspace).where(Workspace.id == workspace_id).values(version=Workspace.version + 1)
-    )
+    session.execute(update(Workspace).where(Workspace.id == workspace_id).values(version=Workspace.version + 1))

@@ -7,7 +7,29 @@ from flask import Flask
 
 def register(app: Flask) -> None:
     """Add every blueprint."""
-    from webapp.views import api, authorizations, connections, deliveries, events, fields, health, home, scopes, sign_in
+    from webapp.views import (
+        api,
+        authorizations,
+        connections,
+        deliveries,
+        events,
+        fields,
+        health,
+        home,
+        scopes,
+        sign_in,
+    )
 
-    for module in (home, sign_in, health, connections, authorizations, scopes, events, fields, deliveries, api):
+    for module in (
+        home,
+        sign_in,
+        health,
+        connections,
+        authorizations,
+        scopes,
+        events,
+        fields,
+        deliveries,
+        api,
+    ):
         app.register_blueprint(module.blueprint)

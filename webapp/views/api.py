@@ -59,7 +59,7 @@ def post() -> ResponseReturnValue:
     result = activities.accept(workspace_id, items)
     body = {"accepted": result.accepted, "duplicates": result.duplicates, "rejected": result.rejected}
     if items and len(result.rejected) == len(items):
-        return problem(422, "None of the activities can be accepted.", **body)
+        return problem(422, "None of the activities can be accepted.", more=body)
     return jsonify(body), 202
 
 

@@ -114,7 +114,10 @@ def save(connection_id: int) -> ResponseReturnValue:
         return _again(connection_id, 409, sentence, typed)
     if htmx:
         return render_template(
-            "connections/_row.html", row=_own_row(connection_id), behaviors=connection_table.BEHAVIORS, focus=True
+            "connections/_row.html",
+            row=_own_row(connection_id),
+            behaviors=connection_table.BEHAVIORS,
+            focus=True,
         )
     flash("Saved.")
     return redirect(url_for("connections.index", workspace=g.workspace.slug), 303)

@@ -33,9 +33,14 @@ def ready() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """Deliveries by outcome over all lanes, for Prometheus. No names, no addresses."""
     sums = [func.coalesce(func.sum(column), 0) for column in (Lane.made, Lane.delivered, Lane.skipped, Lane.failed)]
-    made, delivered, skipped, failed = db.session.execute(select(*sums)).one()
+    made, delivered, skipped, failed = tuple(db.session.execute(select(*sums)).one())
     lines = ["# HELP cevoid_deliveries Deliveries by status.", "# TYPE cevoid_deliveries gauge"]
     waiting = made - delivered - skipped - failed
-    for status, count in (("delivered", delivered), ("skipped", skipped), ("failed", failed), ("waiting", waiting)):
+    for status, count in (
+        ("delivered", delivered),
+        ("skipped", skipped),
+        ("failed", failed),
+        ("waiting", waiting),
+    ):
         lines.append(f'cevoid_deliveries{{status="{status}"}} {count}')
     return "\n".join(lines) + "\n", 200, {"Content-Type": "text/plain; version=0.0.4"}

@@ -73,7 +73,15 @@ def test_a_second_subscribe_waits_until_half_an_hour_after_the_first() -> None:
 
 @pytest.mark.parametrize(
     ("age", "next_look"),
-    [(0, 60), (59, 60), (60, 600), (599, 600), (600, 3600), (3600, 3600 + 6 * 3600), (86400, 86400 + 6 * 3600)],
+    [
+        (0, 60),
+        (59, 60),
+        (60, 600),
+        (599, 600),
+        (600, 3600),
+        (3600, 3600 + 6 * 3600),
+        (86400, 86400 + 6 * 3600),
+    ],
 )
 def test_somebody_who_is_not_there_is_held_and_looked_up_less_and_less(age: int, next_look: int) -> None:
     accepted = NOW - timedelta(seconds=age)
@@ -102,9 +110,15 @@ def test_a_withdrawal_never_names_a_list_the_person_is_not_on() -> None:
 
 
 @pytest.mark.parametrize("profile", [None, THERE])
-def test_a_withdrawal_does_not_give_up_while_our_subscribe_may_still_arrive(profile: InKlaviyo | None) -> None:
+def test_a_withdrawal_does_not_give_up_while_our_subscribe_may_still_arrive(
+    profile: InKlaviyo | None,
+) -> None:
     fresh = replace(
-        WITHDRAWN, profile=profile, on_list=False, sent=Sent(NOW, "LIST01"), accepted_at=NOW - timedelta(seconds=1)
+        WITHDRAWN,
+        profile=profile,
+        on_list=False,
+        sent=Sent(NOW, "LIST01"),
+        accepted_at=NOW - timedelta(seconds=1),
     )
     found = decide(fresh)
     assert (found.step, found.reason) == (Step.WAIT, Reason.KLAVIYO_PROCESSING)

@@ -1,0 +1,1 @@
+"""Measurements of the running product, as real processes on this machine."""
