@@ -1,0 +1,163 @@
+"""The ingest API: what is taken, what is refused and how, on both databases."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from tests.rows import Rows
+from webapp.extensions import db
+from webapp.models import Activity, Delivery, Lane, Person, Workspace
+from webapp.services import ingest_keys, sharing
+
+URL = "/api/v1/activities"
+KEY = "test-ingest-key"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+def workspace(any_app: Flask, rows: Rows) -> Workspace:
+    made = rows.workspace("demo")
+    ingest_keys.create(made.id, "test", None, key=KEY)
+    sharing.choose_events(made.id, None, ["member_joined_program", "member_left_program"])
+    sharing.choose_fields(made.id, None, ["points", "program_member"])
+    rows.connection(made, rows.store(made, "se"))
+    return made
+
+
+def event(identity: str = "a-1", **values: Any) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "type": "event",
+        "event": "member_joined_program",
+        "store": "se",
+        "occurred_at": "2026-11-23T10:00:00Z",
+        "profile": {"email": "Ada@Example.com ", "fields": {"points": 120}},
+        "properties": {"shortId": "123456"},
+        **values,
+    }
+
+
+def post(app: Flask, *items: Any, headers: dict[str, str] | None = None) -> Any:
+    return app.test_client().post(URL, json={"activities": list(items)}, headers=headers or AUTH)
+
+
+def test_good_ones_are_kept_and_bad_ones_named(any_app: Flask, workspace: Workspace) -> None:
+    answer = post(any_app, event("a-1"), event("a-2", event="unheard_of"), event("a-1"), "nonsense")
+    assert answer.status_code == 202
+    body = answer.get_json()
+    assert (body["accepted"], body["duplicates"]) == (1, 1)
+    assert [(row["index"], row["id"]) for row in body["rejected"]] == [(1, "a-2"), (3, None)]
+    assert "unheard_of" in body["rejected"][0]["error"]
+    assert db.session.scalar(select(Person.email)) == "ada@example.com"
+
+
+def test_sending_it_again_changes_nothing(any_app: Flask, workspace: Workspace) -> None:
+    post(any_app, event())
+    before = [db.session.scalar(select(func.count()).select_from(table)) for table in (Activity, Delivery)]
+    later = event(occurred_at="2026-11-23T11:00:00Z", profile={"email": "ada@example.com", "fields": {"points": 1}})
+    assert post(any_app, later).get_json() == {"accepted": 0, "duplicates": 1, "rejected": []}
+    assert [db.session.scalar(select(func.count()).select_from(table)) for table in (Activity, Delivery)] == before
+    assert orjson.loads(db.session.execute(select(Person.fields)).scalar_one())["points"]["v"] == 120
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": "ä"}, "id"),
+        ({"id": "x" * 201}, "id"),
+        ({"type": "order"}, "type"),
+        ({"store": "nowhere"}, "nowhere"),
+        ({"occurred_at": "2026-11-23T10:00:00"}, "zone"),
+        ({"occurred_at": "1999-12-31T23:00:00Z"}, "2000"),
+        ({"occurred_at": "2126-01-01T00:00:00Z"}, "one day"),
+        ({"occurred_at": None}, "occurred_at"),
+        ({"profile": {"email": "not an address"}}, "email"),
+        ({"profile": {"email": f"{'a' * 95}@example.com"}}, "100"),
+        ({"profile": {"email": "ada@example.com", "fields": {"height": 1}}}, "height"),
+        ({"profile": {"email": "ada@example.com", "fields": {"points": "many"}}}, "points"),
+        ({"properties": {"shortId": 5}}, "shortId"),
+        ({"properties": []}, "properties"),
+        ({"type": "consent", "consent": {"channel": "email", "state": "subscribed"}}, "collected_by"),
+        ({"type": "consent", "consent": {"channel": "sms", "state": "subscribed"}}, "channel"),
+    ],
+)
+def test_each_mistake_is_a_sentence_naming_the_field(
+    any_app: Flask, workspace: Workspace, changed: dict[str, Any], named: str
+) -> None:
+    answer = post(any_app, event(**changed))
+    assert answer.status_code == 422
+    assert answer.content_type == "application/problem+json"
+    assert named in answer.get_json()["rejected"][0]["error"]
+    assert db.session.scalar(select(func.count()).select_from(Activity)) == 0
+
+
+def test_the_call_as_a_whole(any_app: Flask, workspace: Workspace) -> None:
+    client = any_app.test_client()
+    assert post(any_app, event(), headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert client.post(URL, json={"activities": []}).status_code == 401
+    assert client.post(URL, data=b"{", headers=AUTH).status_code == 400
+    assert client.post(URL, json=[], headers=AUTH).status_code == 400
+    assert post(any_app, *[event(f"a-{n}") for n in range(1001)]).status_code == 413
+    assert client.post(URL, data=b" " * 5_000_001, headers=AUTH).status_code == 413
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert client.post(URL, data=bomb, headers={**AUTH, "Content-Encoding": "gzip"}).status_code == 413
+
+
+def test_ndjson_and_gzip(any_app: Flask, workspace: Workspace) -> None:
+    lines = b"\n".join([orjson.dumps(event("n-1")), b"{broken", orjson.dumps(event("n-2"))])
+    headers = {**AUTH, "Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    answer = any_app.test_client().post(URL, data=gzip.compress(lines), headers=headers)
+    assert answer.status_code == 202
+    assert answer.get_json()["accepted"] == 2
+    assert answer.get_json()["rejected"][0]["index"] == 1
+
+
+def reasons(any_app: Flask, identity: str) -> dict[str, str]:
+    found = any_app.test_client().get(f"{URL}/{identity}", headers=AUTH).get_json()
+    return {row["kind"]: row["reason"] for row in found["deliveries"]}
+
+
+def test_every_activity_has_a_delivery_with_a_reason(any_app: Flask, workspace: Workspace) -> None:
+    notice = {"channel": "email", "state": "subscribed", "collected_by": "notice"}
+    post(
+        any_app,
+        event("on"),
+        event("off", event="tier_earned", properties={}, profile={"email": "ada@example.com"}),
+        event("nobody", profile={}),
+        event("consent", type="consent", consent=notice),
+    )
+    assert reasons(any_app, "on") == {"event": "backlog", "fields": "backlog"}
+    assert reasons(any_app, "off") == {"event": "event_off"}
+    assert reasons(any_app, "nobody") == {"event": "no_email"}
+    assert reasons(any_app, "consent") == {"consent": "not_explicit"}
+    lanes = db.session.scalars(select(Lane)).all()
+    for lane in lanes:
+        counted = select(func.count()).where(Delivery.connection_id == lane.connection_id)
+        kind = {"events": "event", "fields": "fields", "consents": "consent"}.get(lane.kind)
+        assert lane.made == db.session.scalar(counted.where(Delivery.kind == kind)) if kind else lane.made == 0
+
+
+def test_leaving_the_program_clears_what_only_members_have(any_app: Flask, workspace: Workspace) -> None:
+    post(any_app, event("joined"))
+    left = event("left", event="member_left_program", properties={}, occurred_at="2026-11-23T12:00:00Z")
+    post(any_app, {**left, "profile": {"email": "ada@example.com"}})
+    fields = orjson.loads(db.session.execute(select(Person.fields)).scalar_one())
+    assert fields["program_member"]["v"] is False
+    assert fields["points"]["v"] is None
+
+
+def test_an_erased_person_leaves_ids_and_times_only(any_app: Flask, workspace: Workspace) -> None:
+    post(any_app, event())
+    answer = any_app.test_client().post("/api/v1/erasures", json={"email": "ada@example.com"}, headers=AUTH)
+    assert answer.get_json() == {"people": 1, "activities": 1, "deliveries_stopped": 2}
+    activity = db.session.execute(select(Activity)).scalar_one()
+    assert (activity.properties, activity.profile, activity.external_id) == (None, None, "a-1")
+    assert set(reasons(any_app, "a-1").values()) == {"erased"}
+    assert db.session.scalar(select(Person.email)) is None
