@@ -28,7 +28,7 @@ run: .venv/.runtime static/vendor/htmx.min.js ## start everything, with the demo
 	@exec $(BIN)/python -m deploy.supervise
 
 test: .venv/.dev static/vendor/htmx.min.js ## the tests
-	@$(BIN)/python -m pytest -q -m "not long"
+	@$(BIN)/python -m pytest -q -m "not long and not browser"
 
 test-long: .venv/.dev static/vendor/htmx.min.js ## the long fault and browser runs
 	@$(BIN)/python -m pytest -q -m "long or browser"

@@ -13,11 +13,15 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") event.target.closest?.("[data-editing]")?.querySelector("[data-cancel]")?.click();
+  if (event.key !== "Escape") return;
+  const editing = event.target.closest?.("[data-editing]") ?? document.querySelector("[data-editing]");
+  editing?.querySelector("[data-cancel]")?.click();
 });
 
-document.addEventListener("htmx:afterSwap", () => {
-  const first = document.querySelector("[data-focus]");
+// On what came in itself (load): the element that asked is gone by then, and its own events reach nobody.
+document.addEventListener("htmx:load", (event) => {
+  const came = event.detail.elt;
+  const first = came.matches?.("[data-focus]") ? came : came.querySelector?.("[data-focus]");
   if (first) { first.removeAttribute("data-focus"); first.focus(); }
 });
 

@@ -1,0 +1,101 @@
+"""What an owner does in a browser: sign in, Enable, Allow, watch the counters, edit in the row, by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browsing import TABLE
+from tests.stack import Stack
+
+pytestmark = pytest.mark.browser
+
+
+def sign_in(page: Page, stack: Stack, email: str = "owner@demo.test") -> None:
+    page.goto(f"{stack.url}/sign-in")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password").fill("demo-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/w/|/$"))
+
+
+def connected(page: Page, stack: Stack) -> None:
+    """Signed in, on the table, with Acme SE connected."""
+    sign_in(page, stack)
+    page.goto(stack.url + TABLE)
+    if page.locator("#enable").count():
+        page.locator("#enable").click()
+        page.get_by_label("Acme SE").check()
+        page.get_by_role("button", name="Allow").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_counters_move_by_themselves(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    row = page.locator("tbody tr").first
+    expect(row).to_contain_text("Acme SE")
+    expect(row).to_contain_text("ACCTSE")
+    expect(row.locator(".status")).to_contain_text("Delivering")
+    before = row.inner_text()
+    stack.ingest(
+        {
+            "id": "seen-1",
+            "type": "event",
+            "event": "member_joined_program",
+            "store": "se",
+            "occurred_at": "2026-11-23T10:00:00Z",
+            "profile": {"email": "ada@example.com", "fields": {"points": 7}},
+        }
+    )
+    expect(row).to_contain_text("2 delivered", timeout=10_000)
+    assert row.inner_text() != before
+
+
+def test_a_row_is_edited_by_keyboard_alone(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    page.locator("[id^=edit-]").focus()
+    page.keyboard.press("Enter")
+    editing = page.locator("tr[data-editing]")
+    expect(editing).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(editing).to_have_count(0)
+    expect(page.locator("[id^=edit-]")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(editing).to_be_visible()
+    editing.get_by_label("Store").select_option(index=1)
+    editing.get_by_role("button", name="Save").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr[data-editing]")).to_have_count(0)
+    expect(page.locator("[id^=edit-]")).to_be_focused()
+    expect(page.locator("tbody tr").first).not_to_contain_text("No store yet")
+
+
+def test_an_edited_row_is_left_alone_while_others_move(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    page.locator("[id^=edit-]").click()
+    behavior = page.locator("tr[data-editing]").get_by_label("Profile sync behavior")
+    behavior.select_option("create_profile")
+    stack.ingest(
+        {
+            "id": "seen-2",
+            "type": "event",
+            "event": "member_joined_program",
+            "store": "se",
+            "occurred_at": "2026-11-23T10:00:00Z",
+            "profile": {"email": "ada@example.com", "fields": {"points": 8}},
+        }
+    )
+    expect(page.locator("#table .lead")).to_contain_text("4 delivered", timeout=10_000)
+    expect(behavior).to_have_value("create_profile")
+    page.keyboard.press("Escape")
+
+
+def test_everything_works_without_javascript(browser_without_js: Page, stack: Stack) -> None:
+    page = browser_without_js
+    connected(page, stack)
+    page.locator("[id^=edit-]").click()
+    page.get_by_label("Profile sync behavior").select_option("update_existing")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#flashes")).to_contain_text("Saved")
