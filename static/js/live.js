@@ -4,28 +4,23 @@
 
 const EVERY = 1000;
 
-function announce(before, after) {
-  const words = (root) => new Map([...root.querySelectorAll("[data-status]")].map((e) => [e.dataset.status, e.textContent.trim()]));
-  const old = words(before);
-  const news = [...words(after)].filter(([key, word]) => old.has(key) && old.get(key) !== word).map(([, word]) => word);
-  if (news.length) document.getElementById("announcer").textContent = news.join(", ");
-}
+// Rows being edited, open details and what is typed stay as they are; all else becomes what the server says.
+const KEEP = {
+  beforeNodeMorphed: (old) => !(old instanceof Element && old.matches("[data-editing]")),
+  beforeAttributeUpdated: (name, element) => !(name === "open" && element instanceof HTMLDetailsElement) && name !== "data-version",
+};
+
+const words = (root) => new Map([...root.querySelectorAll("[data-status]")].map((e) => [e.dataset.status, e.textContent.trim()]));
 
 function swap(element, html) {
   const holder = document.createElement("template");
   holder.innerHTML = html;
-  const fresh = holder.content.firstElementChild;
-  if (!fresh || fresh.id !== element.id) return;
-  announce(element, fresh);
-  for (const editing of element.querySelectorAll("[data-editing]")) {
-    fresh.querySelector(`#${CSS.escape(editing.id)}`)?.replaceWith(editing);
-  }
-  const focused = document.activeElement?.id;
-  const open = [...element.querySelectorAll("details[open][id]")].map((details) => details.id);
-  element.replaceChildren(...fresh.childNodes);
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
-  window.htmx?.process(element);
+  if (holder.content.firstElementChild?.id !== element.id) return;
+  const old = words(element);
+  window.Idiomorph.morph(element, holder.content.firstElementChild, { morphStyle: "outerHTML", ignoreActiveValue: true, callbacks: KEEP });
+  const news = [...words(element)].filter(([key, word]) => old.has(key) && old.get(key) !== word).map(([, word]) => word);
+  if (news.length) document.getElementById("announcer").textContent = news.join(", ");
+  window.htmx.process(element);
 }
 
 async function refresh(element) {

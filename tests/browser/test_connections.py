@@ -64,7 +64,7 @@ def test_a_row_is_edited_by_keyboard_alone(page: Page, stack: Stack) -> None:
     expect(page.locator("[id^=edit-]")).to_be_focused()
     page.keyboard.press("Enter")
     expect(editing).to_be_visible()
-    editing.get_by_label("Store").select_option(index=1)
+    editing.get_by_label("Store").select_option(label="acme.se")
     editing.get_by_role("button", name="Save").focus()
     page.keyboard.press("Enter")
     expect(page.locator("tr[data-editing]")).to_have_count(0)
