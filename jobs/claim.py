@@ -22,14 +22,14 @@ class FenceLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A held lane. `made` is what the lane had been given when it was claimed."""
+    """A held lane. `news` is what there was to see when it was claimed."""
 
     lane_id: int
     connection_id: int
     workspace_id: int
     kind: LaneKind
     fence: int
-    made: int
+    news: int
     slow: bool
 
 
@@ -47,7 +47,7 @@ def claim(lane_id: int) -> Claim | None:
                 Lane.next_at <= db_now(),
             )
             .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.made, Lane.slow)
+            .returning(Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.news, Lane.slow)
         )
         row = session.execute(statement).one_or_none()
         return Claim(*row) if row else None
@@ -72,7 +72,7 @@ def release(held: Claim, *, again: bool, due_at: object = None) -> None:
         mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
         session.execute(update(Lane).where(mine).values(lease_until=None, owner=None))
         if not again:
-            session.execute(update(Lane).where(mine, Lane.made == held.made).values(next_at=due_at))
+            session.execute(update(Lane).where(mine, Lane.news == held.news).values(next_at=due_at))
 
     run_writing(work)
 

@@ -13,7 +13,7 @@ from jobs import choose, context, events, fields
 from jobs.claim import Claim, FenceLost, claim, connection_of, release
 from jobs.consents import lane as consents
 from jobs.run import Hold, Run
-from jobs.tasks import settle_disconnected
+from jobs.tasks import lane as tasks
 from webapp import log
 from webapp.catalogue.words import Kind
 from webapp.database import db_now, reading, run_writing
@@ -43,8 +43,8 @@ def drain(lane_id: int) -> None:
 
 def _drain(held: Claim) -> None:
     if held.kind is LaneKind.TASKS:
-        again = settle_disconnected(held)
-        release(held, again=again)
+        again, next_at = tasks.work(held, time.monotonic() + SLICE_SECONDS)
+        release(held, again=again, due_at=next_at)
         return
     try:
         grant = grants.usable(held.connection_id)

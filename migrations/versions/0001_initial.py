@@ -58,16 +58,10 @@ def upgrade() -> None:
     op.create_table(
         "attempt_deliveries",
         sa.Column(
-            "attempt_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "attempt_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column(
-            "delivery_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "delivery_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.PrimaryKeyConstraint("attempt_id", "delivery_id", name=op.f("pk_attempt_deliveries")),
     )
@@ -120,6 +114,7 @@ def upgrade() -> None:
         sa.Column("connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("endpoint", sa.String(length=80), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("members", sa.Text(), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.String(length=40), nullable=False),
         sa.Column("unknown_times", sa.Integer(), server_default="0", nullable=False),
@@ -147,18 +142,12 @@ def upgrade() -> None:
     op.create_table(
         "connection_stats",
         sa.Column(
-            "connection_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
-            "workspace_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "workspace_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("delivered", sa.Integer(), server_default="0", nullable=False),
         sa.Column("skipped", sa.Integer(), server_default="0", nullable=False),
@@ -222,20 +211,12 @@ def upgrade() -> None:
         sa.Column("slow", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("unknown_batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column("blocked_people", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("news", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.Column("made", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.Column(
-            "delivered",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            server_default="0",
-            nullable=False,
+            "delivered", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False
         ),
-        sa.Column(
-            "skipped",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            server_default="0",
-            nullable=False,
-        ),
+        sa.Column("skipped", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.Column("failed", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),
         sa.UniqueConstraint("connection_id", "kind", name=op.f("uq_lanes_connection_id_kind")),
@@ -262,16 +243,10 @@ def upgrade() -> None:
     op.create_table(
         "profile_links",
         sa.Column(
-            "connection_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column(
-            "person_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "person_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("klaviyo_id", sa.String(length=64), nullable=True),
         sa.Column("found", sa.Boolean(), nullable=True),
@@ -284,10 +259,27 @@ def upgrade() -> None:
         sa.Column("list_added_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("subscribed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("subscribed_list_id", sa.String(length=40), nullable=True),
+        sa.Column("withdrawal_check_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("withdrawn_list_id", sa.String(length=40), nullable=True),
+        sa.Column("withdrawn_delivery_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("connection_id", "person_id", name=op.f("pk_profile_links")),
     )
     with op.batch_alter_table("profile_links", schema=None) as batch_op:
         batch_op.create_index("ix_profile_links_person_id", ["person_id"], unique=False)
+        batch_op.create_index(
+            "ix_profile_links_rewrite",
+            ["connection_id", "unsettled_until"],
+            unique=False,
+            sqlite_where=sa.text("rewrite"),
+            postgresql_where=sa.text("rewrite"),
+        )
+        batch_op.create_index(
+            "ix_profile_links_withdrawal",
+            ["connection_id", "withdrawal_check_at"],
+            unique=False,
+            sqlite_where=sa.text("withdrawal_check_at IS NOT NULL"),
+            postgresql_where=sa.text("withdrawal_check_at IS NOT NULL"),
+        )
 
     op.create_table(
         "sign_in_failures",
@@ -362,10 +354,7 @@ def upgrade() -> None:
     op.create_table(
         "event_choices",
         sa.Column(
-            "workspace_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "workspace_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("event", sa.String(length=60), nullable=False),
         sa.Column("is_on", sa.Boolean(), nullable=False),
@@ -376,10 +365,7 @@ def upgrade() -> None:
     op.create_table(
         "field_choices",
         sa.Column(
-            "workspace_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "workspace_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("field", sa.String(length=60), nullable=False),
         sa.Column("is_on", sa.Boolean(), nullable=False),
@@ -544,10 +530,7 @@ def upgrade() -> None:
     op.create_table(
         "scope_proofs",
         sa.Column(
-            "connection_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
+            "connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
         sa.Column("scope", sa.String(length=40), nullable=False),
         sa.Column("proven_at", sa.DateTime(timezone=True), nullable=True),
@@ -610,6 +593,14 @@ def downgrade() -> None:
     op.drop_table("tasks")
     op.drop_table("sign_in_failures")
     with op.batch_alter_table("profile_links", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_profile_links_withdrawal",
+            sqlite_where=sa.text("withdrawal_check_at IS NOT NULL"),
+            postgresql_where=sa.text("withdrawal_check_at IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "ix_profile_links_rewrite", sqlite_where=sa.text("rewrite"), postgresql_where=sa.text("rewrite")
+        )
         batch_op.drop_index("ix_profile_links_person_id")
 
     op.drop_table("profile_links")
@@ -654,9 +645,7 @@ def downgrade() -> None:
     op.drop_table("attempt_deliveries")
     with op.batch_alter_table("alerts", schema=None) as batch_op:
         batch_op.drop_index(
-            "uq_alerts_open",
-            sqlite_where=sa.text("closed_at IS NULL"),
-            postgresql_where=sa.text("closed_at IS NULL"),
+            "uq_alerts_open", sqlite_where=sa.text("closed_at IS NULL"), postgresql_where=sa.text("closed_at IS NULL")
         )
         batch_op.drop_index("ix_alerts_workspace_id")
 

@@ -21,7 +21,11 @@ class BatchOutcome(StrEnum):
 
 
 class Batch(Base):
-    """One planned call of a lane, written before the call. `job_id` is Klaviyo's, of an import job."""
+    """One planned call of a lane, written before the call. `job_id` is Klaviyo's, of an import job.
+
+    `members` is JSON text, the ids of the deliveries it holds, until its end is known: from then on
+    `deliveries.batch_id` says it, written together with their status.
+    """
 
     __tablename__ = "batches"
     __table_args__ = (Index("ix_batches_connection_id", "connection_id", "id"),)
@@ -31,6 +35,7 @@ class Batch(Base):
     connection_id: Mapped[int] = mapped_column(Id)
     endpoint: Mapped[str] = mapped_column(String(80))
     size: Mapped[int]
+    members: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int]
     outcome: Mapped[BatchOutcome] = mapped_column(Word(BatchOutcome), default=BatchOutcome.UNKNOWN)
     unknown_times: Mapped[int] = mapped_column(default=0, server_default="0")

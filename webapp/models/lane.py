@@ -30,7 +30,7 @@ class Lane(Base):
     woken (paused, needs reauthorization, disconnected). All times by the database's clock.
 
     `made`, `delivered`, `skipped`, `failed` count the lane's deliveries for good: waiting is what is left of `made`.
-    `made` doubles as the sign that new work came: a drain clears `next_at` only where `made` is what it saw.
+    `news` grows with every reason to look at the lane: a drain clears `next_at` only where `news` is what it saw.
     """
 
     __tablename__ = "lanes"
@@ -51,7 +51,7 @@ class Lane(Base):
     slow: Mapped[bool] = mapped_column(default=False, server_default="0")
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     unknown_batch_id: Mapped[int | None] = mapped_column(Id)
-    blocked_people: Mapped[int] = mapped_column(default=0, server_default="0")
+    news: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     made: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     delivered: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     skipped: Mapped[int] = mapped_column(Id, default=0, server_default="0")

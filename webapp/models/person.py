@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, String, Text, UniqueConstraint
+from sqlalchemy import Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp.extensions import Base
@@ -42,11 +42,29 @@ class ProfileLink(Base):
     `found`: None never looked up, False a miss, True there (then `klaviyo_id` is set). `fields_version` is the version
     of the person's fields last written. `unsettled_until` (database's clock): an older write may still be under way in
     Klaviyo; `rewrite` marks that newer values were sent meanwhile and the person must be written once more after it.
-    `job_batch_id`: the unfinished import job holding this person. `subscribed_*`: our last accepted subscribe.
+    `job_batch_id`: the unfinished import job holding this person. `subscribed_*`: our last subscribe that
+    Klaviyo accepted or may have. `withdrawal_check_at`: when a withdrawal sent by us is read back next; it is about
+    `withdrawn_list_id` (None: no list) and delivery `withdrawn_delivery_id`.
     """
 
     __tablename__ = "profile_links"
-    __table_args__ = (Index("ix_profile_links_person_id", "person_id"),)
+    __table_args__ = (
+        Index("ix_profile_links_person_id", "person_id"),
+        Index(
+            "ix_profile_links_rewrite",
+            "connection_id",
+            "unsettled_until",
+            sqlite_where=text("rewrite"),
+            postgresql_where=text("rewrite"),
+        ),
+        Index(
+            "ix_profile_links_withdrawal",
+            "connection_id",
+            "withdrawal_check_at",
+            sqlite_where=text("withdrawal_check_at IS NOT NULL"),
+            postgresql_where=text("withdrawal_check_at IS NOT NULL"),
+        ),
+    )
 
     connection_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     person_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
@@ -61,3 +79,6 @@ class ProfileLink(Base):
     list_added_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     subscribed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     subscribed_list_id: Mapped[str | None] = mapped_column(String(40))
+    withdrawal_check_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    withdrawn_list_id: Mapped[str | None] = mapped_column(String(40))
+    withdrawn_delivery_id: Mapped[int | None] = mapped_column(Id)

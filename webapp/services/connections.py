@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import delete, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
+from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import Alert, Connection, ConnectionState, Grant, LaneKind, Store
-from webapp.services import audit, lanes, workspaces
+from webapp.models import Alert, Connection, ConnectionState, Delivery, Store
+from webapp.services import audit, lanes, tasks, workspaces
 
 
 class Move(StrEnum):
@@ -213,13 +214,18 @@ def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
         connection = _own(session, workspace_id, connection_id)
         make_move(session, connection, Move.DISCONNECT, actor_id=actor_id)
         connection.disconnected_at = clock.now()
-        session.flush()
-        others = session.scalar(
-            select(Connection.id).where(
-                Connection.klaviyo_account_id == connection.klaviyo_account_id,
-                Connection.state != ConnectionState.DISCONNECTED,
-            )
-        )
-        if others is not None:
-            session.execute(delete(Grant).where(Grant.connection_id == connection.id))
-        lanes.nudge(session, connection.id, LaneKind.TASKS)
+        settle_rest(session, connection, Reason.DISCONNECTED, actor_id)
+
+
+def settle_rest(session: Session, connection: Connection, reason: Reason, actor_id: int | None) -> None:
+    """Let a worker settle, in bites and with progress, what waits up to now."""
+    last = session.scalar(select(func.max(Delivery.id)).where(Delivery.connection_id == connection.id)) or 0
+    tasks.ask(
+        session,
+        connection.workspace_id,
+        connection.id,
+        "settle_rest",
+        arguments={"reason": reason, "up_to": last},
+        name="Settling what waited",
+        actor_id=actor_id,
+    )

@@ -42,7 +42,7 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
     """
     for (connection_id, kind), count in sorted(made.items()):
         statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == LANE_OF[kind])
-        session.execute(statement.values(made=Lane.made + count, next_at=_sooner()))
+        session.execute(statement.values(made=Lane.made + count, news=Lane.news + 1, next_at=_sooner()))
     keys = sorted(made)
     after_commit(session, partial(_wake, keys))
 
@@ -62,10 +62,20 @@ def _wake(keys: list[tuple[int, Kind]]) -> None:
     queue.wake((row.id, row.slow) for row in rows if (row.connection_id, row.kind) in wanted)
 
 
+def wake_lane(connection_id: int, kind: LaneKind) -> None:
+    """Wake one lane now, best effort."""
+    with reading() as session:
+        row = session.execute(
+            select(Lane.id, Lane.slow).where(Lane.connection_id == connection_id, Lane.kind == kind)
+        ).one_or_none()
+    if row is not None:
+        queue.wake([(row.id, row.slow)])
+
+
 def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
     """There may be something to do in this lane now."""
     statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == kind)
-    session.execute(statement.values(next_at=_sooner(), held_until=None))
+    session.execute(statement.values(news=Lane.news + 1, next_at=_sooner(), held_until=None))
 
 
 def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIVERY_LANES) -> None:
@@ -77,7 +87,9 @@ def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIV
 def start(session: Session, connection_id: int) -> None:
     """All lanes go on."""
     statement = update(Lane).where(Lane.connection_id == connection_id)
-    session.execute(statement.values(stopped=False, next_at=db_now(), held_until=None, failures=0, slow=False))
+    session.execute(
+        statement.values(stopped=False, news=Lane.news + 1, next_at=db_now(), held_until=None, failures=0, slow=False)
+    )
 
 
 def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, counts: Counts) -> None:
