@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sandbox import admin_accounts, demo
 from sandbox.admin_accounts import body_of
+from sandbox.endpoints import canonical
 from sandbox.errors import Refused, invalid
 from sandbox.oauth import OAuth, json
 from sandbox.state.world import World
@@ -81,9 +82,17 @@ class _Admin:
         return {"faults": msgspec.to_builtins(self._world.faults.all())}
 
     async def add_fault(self, request: web.Request) -> dict[str, Any]:
-        """Order a fault."""
+        """Order a fault. An account or endpoint that does not exist is refused: it would never strike."""
+        order = await body_of(request)
+        account, endpoint = order.get("account"), order.get("endpoint")
+        if account is not None and account not in self._world.accounts:
+            raise invalid(f"There is no account {account!r}.", "/account")
+        if endpoint is not None:
+            order["endpoint"] = canonical(str(endpoint))
+            if order["endpoint"] is None:
+                raise invalid(f"There is no endpoint {endpoint!r}; name one as 'POST /api/events'.", "/endpoint")
         try:
-            fault = self._world.faults.add(await body_of(request))
+            fault = self._world.faults.add(order)
         except msgspec.ValidationError as error:
             raise invalid(str(error)) from error
         return {"fault": msgspec.to_builtins(fault)}

@@ -40,6 +40,7 @@ def _lines(rows: Iterable[dict[str, Any]]) -> web.Response:
     return web.Response(
         body=b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows),
         content_type="application/x-ndjson",
+        charset="utf-8",
     )
 
 

@@ -6,12 +6,13 @@ import base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from sandbox.endpoints import Call
 from sandbox.errors import invalid
 
 T = TypeVar("T")
+_ON_REQUEST = frozenset({"id", "joined_group_at", "predictive_analytics", "profile_count", "subscriptions"})
 
 
 def iso(epoch: float | None) -> str | None:
@@ -40,6 +41,9 @@ def _offset(call: Call) -> int:
     cursor = call.request.query.get("page[cursor]")
     if not cursor:
         return 0
+    if "://" in cursor:
+        # The official SDK takes whole links but finds the cursor only in those that begin with https.
+        cursor = parse_qs(urlsplit(cursor).query).get("page[cursor]", [""])[0]
     try:
         return int(base64.urlsafe_b64decode(cursor).decode().removeprefix("next::"))
     except ValueError as error:
@@ -78,16 +82,18 @@ def resource(
     found: dict[str, Any] = {"type": kind, "id": identifier, "attributes": attributes}
     parameter = f"fields[{kind}]"
     if parameter in call.request.query:
-        found["attributes"] = _sparse(attributes, words(call, parameter))
+        found["attributes"] = _sparse(attributes, words(call, parameter), parameter)
     elif relationships is not None:
         found["relationships"] = relationships
     found["links"] = {"self": f"{call.base}/api/{path or kind + 's'}/{identifier}"}
     return found
 
 
-def _sparse(attributes: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+def _sparse(attributes: dict[str, Any], fields: list[str], parameter: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in fields:
+        if name.partition(".")[0] not in attributes and name.partition(".")[0] not in _ON_REQUEST:
+            raise invalid(f"{name!r} is not a valid field.", parameter=parameter)
         source: Any = attributes
         target = found
         parts = name.split(".")

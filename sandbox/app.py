@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -32,7 +33,9 @@ def make_app(world: World, save: Save) -> web.Application:
     """The application over a world; `save` writes what changed to the state file."""
     app = web.Application(client_max_size=MAX_BODY + 1)
     for each in ENDPOINTS:
-        app.router.add_route(each.method, each.path, _api(world, each))
+        serve = _api(world, each)
+        app.router.add_route(each.method, each.path, serve)
+        app.router.add_route(each.method, f"{each.path}/", serve)  # older clients end paths so, and Klaviyo takes it
     grants = oauth.OAuth(world, save)
     app.router.add_route("GET", "/oauth/authorize", grants.authorize)
     app.router.add_route("POST", "/oauth/authorize", grants.authorize)
@@ -69,12 +72,14 @@ def _api(world: World, each: Endpoint) -> Serve:
         grant = _grant(world, request)
         account = grant.account if grant else ""
         world.ledger.arrived(account, each.name, time.monotonic())
-        headers: dict[str, str] = {}
+        headers = {"x-klaviyo-req-id": str(uuid.uuid4())}
+        if account:
+            headers["cid"] = account
 
         async def work() -> web.StreamResponse:
             return await _do(world, each, request, grant, headers)
 
-        return await _served(world, request, account, each.name, headers, work)
+        return await _served(world, request, account, each.name, headers, work, each.scopes)
 
     return serve
 
@@ -105,6 +110,7 @@ async def _served(
     name: str,
     headers: dict[str, str],
     work: Callable[[], Awaitable[web.StreamResponse]],
+    scopes: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
     """Do the work with latency and faults around it, and count the answer."""
     if world.options.latency:
@@ -113,7 +119,11 @@ async def _served(
     try:
         if fault is not None:
             await request.read()
-            early = await _fail(fault)
+            if fault.kind == "hang":
+                world.ledger.answered(account, name, 0)
+                await asyncio.sleep(_HELD_SECONDS)
+                return _cut(request)
+            early = await _fail(fault, scopes)
             if early is not None:
                 world.ledger.answered(account, name, early.status)
                 return early
@@ -124,14 +134,19 @@ async def _served(
         response = _refusal(refused, headers)
     except Dropped:
         world.ledger.answered(account, name, 0)
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
+        return _cut(request)
     world.ledger.answered(request.get("account", account), name, response.status)
     return response
 
 
-async def _fail(fault: Fault) -> web.StreamResponse | None:
+def _cut(request: web.Request) -> web.Response:
+    """Reset the connection; what is returned reaches nobody."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+async def _fail(fault: Fault, scopes: frozenset[str]) -> web.StreamResponse | None:
     """What an ordered fault answers; None where the work is done after all. Raises Refused or Dropped."""
     seconds = 1.0 if fault.seconds is None else fault.seconds
     match fault.kind:
@@ -140,7 +155,7 @@ async def _fail(fault: Fault) -> web.StreamResponse | None:
         case "401":
             raise unauthorized()
         case "403":
-            raise forbidden(["profiles:write"])
+            raise forbidden(sorted(scopes))
         case "500" | "503":
             after = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             problem = Problem("Something went wrong.", code="error", title="Server error.")
@@ -152,9 +167,6 @@ async def _fail(fault: Fault) -> web.StreamResponse | None:
         case "timeout":
             await asyncio.sleep(seconds)
             return web.Response(status=504, text="<html><body>Gateway timeout</body></html>", content_type="text/html")
-        case "hang":
-            await asyncio.sleep(_HELD_SECONDS)
-            raise Dropped
         case "reset":
             raise Dropped
         case "slow":

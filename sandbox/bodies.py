@@ -152,33 +152,18 @@ _EVENT_FIELDS: dict[str, Shape] = {
     "unique_id": text(255, 1),
     "backfill": boolean,
 }
-EVENT = _body(
-    _data(
-        "event",
-        {
-            "attributes": obj(
-                {
-                    **_EVENT_FIELDS,
-                    "profile": obj(
-                        {
-                            "data": _sized(
-                                _both(
-                                    _data(
-                                        "profile",
-                                        {"id": _WORD, "attributes": obj({**_EVENT_PROFILE, "meta": META})},
-                                    ),
-                                    _NAMED_OR_ANONYMOUS,
-                                )
-                            )
-                        },
-                        ("data",),
-                    ),
-                },
-                ("properties", "metric", "profile"),
-            )
-        },
-    )
-)
+
+
+def _event(profile: Shape) -> Shape:
+    person = obj({"data": _sized(_both(profile, _NAMED_OR_ANONYMOUS))}, ("data",))
+    attributes = obj({**_EVENT_FIELDS, "profile": person}, ("properties", "metric", "profile"))
+    return _body(_data("event", {"attributes": attributes}))
+
+
+EVENT = _event(_data("profile", {"id": _WORD, "attributes": obj(_EVENT_PROFILE), "meta": META}))
+# Before this revision a single event's profile has its meta inside its attributes.
+EVENT_META_MOVED = "2026-10-15"
+EARLIER_EVENT = _event(_data("profile", {"id": _WORD, "attributes": obj({**_EVENT_PROFILE, "meta": META})}))
 _BULK_PROFILE = _sized(
     _both(
         _data("profile", {"id": _WORD, "attributes": obj(_EVENT_PROFILE), "meta": META}),
@@ -214,7 +199,7 @@ EVENTS_BULK = _body(
 
 def _consents(word: str, most: int, kind: str, extra: dict[str, Shape]) -> Shape:
     marketing = obj({"consent": one_of(word), "consented_at": timestamp}, ("consent",))
-    channel = obj({"marketing": marketing, "transactional": marketing, "open_tracking": marketing})
+    channel = obj(dict.fromkeys(("marketing", "transactional", "open_tracking", "click_tracking"), marketing))
     attributes = obj(
         {
             "email": email,

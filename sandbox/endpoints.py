@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,21 @@ class Endpoint:
 
 
 ENDPOINTS: list[Endpoint] = []
+OAUTH = ("POST /oauth/token", "POST /oauth/revoke")
+_PART = re.compile(r"\{[^}]*\}")
+
+
+def canonical(name: str) -> str | None:
+    """The name of an endpoint that may be written with any `{part}` or a real id in its path; None: there is none."""
+    method, _, path = name.strip().partition(" ")
+    wanted = f"{method.upper()} {_PART.sub('{id}', path.strip().rstrip('/'))}"
+    names = [*OAUTH, *(each.name for each in ENDPOINTS)]
+    if wanted in names:
+        return wanted
+    for known in names:
+        if "{" in known and re.fullmatch(re.escape(known).replace(r"\{id\}", "[^/]+"), wanted):
+            return known
+    return None
 
 
 def endpoint(name: str, scopes: str, tier: Tier, stricter: StricterTier | None = None) -> Callable[[Handler], Handler]:

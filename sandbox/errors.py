@@ -71,7 +71,7 @@ def unauthorized() -> Refused:
 def forbidden(missing: list[str]) -> Refused:
     """403 for a grant that lacks scopes."""
     title = "You do not have permission to perform this action."
-    detail = f"{title} Missing scope: {', '.join(missing)}."
+    detail = f"{title} Missing scope: {', '.join(missing)}." if missing else title
     return Refused(403, Problem(detail, code="permission_denied", title=title, pointer="/data/"))
 
 

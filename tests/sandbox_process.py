@@ -67,7 +67,7 @@ class SandboxProcess:
     def _rows(self, account: str, what: str) -> list[dict[str, Any]]:
         answer = self.session.get(f"{self.url}/_sandbox/accounts/{account}/{what}", timeout=60)
         assert answer.ok, answer.text
-        return [json.loads(line) for line in answer.text.splitlines()]
+        return [json.loads(line) for line in answer.content.splitlines()]
 
     def accounts(self) -> dict[str, dict[str, Any]]:
         """Every account's overview by id."""

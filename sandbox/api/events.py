@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sandbox import ingest
-from sandbox.bodies import EVENT, checked
+from sandbox.bodies import EARLIER_EVENT, EVENT, EVENT_META_MOVED, checked
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import invalid
 from sandbox.limits import XL
@@ -49,10 +49,11 @@ def event_of(attributes: dict[str, Any], pointer: str, *, backfill: bool = False
 @endpoint("POST /api/events", "events:write", XL)
 async def create_event(call: Call) -> Reply:
     """Accept one event; the profile is created or updated with it."""
-    attributes = checked(call.body, EVENT)["data"]["attributes"]
+    earlier = call.request.headers["revision"] < EVENT_META_MOVED
+    attributes = checked(call.body, EARLIER_EVENT if earlier else EVENT)["data"]["attributes"]
     data = attributes["profile"]["data"]
     event = event_of(attributes, "/data/attributes")
-    entry = entry_of(data, [event], data["attributes"].get("meta"))
+    entry = entry_of(data, [event], data["attributes"].get("meta") if earlier else data.get("meta"))
     reading = call.world.options.unknown_profile_id
     account = call.account
     ingest.check_profile_id(account, entry, reading, "/data/attributes/profile/data/id")
