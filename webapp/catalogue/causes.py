@@ -1,30 +1,80 @@
-"""What each reason means in plain words: what happened, and what to do about it."""
+"""What each reason means in plain words: what happened, who can mend it, and the button that does."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from webapp.catalogue.reasons import Reason
 
 
+class Who(StrEnum):
+    """Who can mend a cause."""
+
+    OWNER = "owner"
+    SUPPORT = "support"
+    PLATFORM = "platform"
+    KLAVIYO = "klaviyo"
+    US = "us"
+    NOBODY = "nobody"
+
+
+WHO = {
+    Who.OWNER: "An owner of the workspace",
+    Who.SUPPORT: "A support agent or an owner",
+    Who.PLATFORM: "Whoever keeps the data in the platform",
+    Who.KLAVIYO: "Klaviyo",
+    Who.US: "Whoever runs this program",
+    Who.NOBODY: "Nothing needs to be done",
+}
+# What a button says; where it leads is the pages' business. Those in OWNERS_ONLY need an owner.
+BUTTONS = {
+    "reconnect": "Reconnect",
+    "resume": "Resume",
+    "edit_connection": "Edit the connection",
+    "add_connection": "Add connection",
+    "enable": "Enable Klaviyo",
+    "events": "Choose events",
+    "profile_data": "Choose profile data",
+}
+OWNERS_ONLY = frozenset(BUTTONS) - {"resume"}
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A reason in words for people."""
+    """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help."""
 
     title: str
     what: str
     remedy: str
+    who: Who
+    button: str
+    resend: bool
+
+    @property
+    def who_mends(self) -> str:
+        """Who can mend it, in words."""
+        return WHO[self.who]
 
 
 def _load() -> dict[Reason, Cause]:
     raw = tomllib.loads((Path(__file__).parent / "causes.toml").read_text())
-    found = {Reason(key): Cause(row["title"], row["what"], row.get("remedy", "")) for key, row in raw.items()}
+    found = {Reason(key): _cause(key, row) for key, row in raw.items()}
     lacking = set(Reason) - set(found)
     if lacking:
         raise ValueError(f"causes.toml says nothing of: {', '.join(sorted(lacking))}")
     return found
 
 
+def _cause(key: str, row: dict[str, str | bool]) -> Cause:
+    button = str(row.get("button", ""))
+    if button and button not in BUTTONS:
+        raise ValueError(f"causes.toml: {key} has the unknown button {button}")
+    remedy = str(row.get("remedy", ""))
+    return Cause(str(row["title"]), str(row["what"]), remedy, Who(row["who"]), button, bool(row.get("resend", False)))
+
+
 CAUSES: dict[Reason, Cause] = _load()
+RESENDABLE = frozenset(reason for reason, cause in CAUSES.items() if cause.resend)
