@@ -51,6 +51,18 @@ def _texts(body: dict[str, Any], name: str) -> list[str]:
     return found
 
 
+def _is_email(value: object) -> bool:
+    return isinstance(value, str) and is_email(value)
+
+
+def _moment(text: Any) -> float:
+    """Epoch seconds of an ISO 8601 time; now without one. Raises Refused (400)."""
+    try:
+        return parse_time(text).timestamp() if text else time.time()
+    except (TypeError, ValueError) as error:
+        raise invalid("at must be an ISO 8601 date and time.", "/at") from error
+
+
 class AccountCalls:
     """The calls about one account (or, for `overview`, all)."""
 
@@ -186,11 +198,11 @@ class AccountCalls:
         account = self._of(request)
         body = await body_of(request)
         email, state, reason = body.get("email", ""), body.get("state"), body.get("reason")
-        if not is_email(email) or state not in _STATES or reason not in {None, *_REASONS}:
+        if not _is_email(email) or state not in _STATES or reason not in {None, *_REASONS}:
             raise invalid(f"Needs email, state (one of {', '.join(_STATES)}) and perhaps reason.")
         if state == "UNSUBSCRIBED" and reason is None:
             reason = "UNSUBSCRIBE"
-        at = parse_time(body["at"]).timestamp() if body.get("at") else time.time()
+        at = _moment(body.get("at"))
         profile = account.with_email(email) or account.create_profile(email=email)
         consents.put(account, profile, state, at, reason)
         account.record.asked.pop(profile.email or "", None)
@@ -230,6 +242,9 @@ class AccountCalls:
         """A grant without a browser: {"scopes": [...]} (all without it); the answer of the token endpoint."""
         account = self._of(request)
         scopes = _texts(await body_of(request), "scopes") or list(SCOPES)
+        unknown = sorted(set(scopes) - set(SCOPES))
+        if unknown:
+            raise invalid(f"Unknown scope: {' '.join(unknown)}.", "/scopes")
         replaces = self._world.options.reauthorize == "replaces"
         grant, access = self._world.grants.create(account.id, sorted(set(scopes)), replaces=replaces)
         await self._save()

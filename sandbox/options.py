@@ -41,7 +41,7 @@ def _limit_factor(text: str) -> float | None:
         factor = float(text)
     except ValueError:
         factor = 0.0
-    if not factor > 0:
+    if not 0 < factor < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is none of documented, off, or a factor above 0")
     return factor
 
