@@ -17,7 +17,7 @@ from webapp.crypto import new_secret
 from webapp.database import writing
 from webapp.extensions import db, settings
 from webapp.models import Membership, Role, User, Workspace
-from webapp.services import ingest_keys, stores, users
+from webapp.services import ingest_keys, stores, token_keys, users
 
 
 def register(app: Flask) -> None:
@@ -25,6 +25,7 @@ def register(app: Flask) -> None:
     for group in (workspace, store, user, ingest_key, demo_group):
         app.cli.add_command(group)
     app.cli.add_command(doctor)
+    app.cli.add_command(rotate_keys)
 
 
 workspace = AppGroup("workspace", help="Workspaces.")
@@ -100,7 +101,8 @@ def create_key(slug: str, name: str) -> None:
 @click.option("--workspace", "slug", required=True)
 def revoke_key(key_id: int, slug: str) -> None:
     """End a key at once."""
-    ingest_keys.revoke(_workspace(slug).id, key_id, None)
+    if not ingest_keys.revoke(_workspace(slug).id, key_id, None):
+        raise click.ClickException(f"{slug} has no living key {key_id}.")
     click.echo(f"Key {key_id} is revoked.")
 
 
@@ -135,3 +137,19 @@ def doctor() -> None:
             click.echo(f"{name}: ok")
     if bad:
         raise SystemExit(1)
+
+
+@click.command("rotate-keys")
+@with_appcontext
+def rotate_keys() -> None:
+    """Encrypt every stored token with the newest key of TOKEN_KEYS; exits 1 where one cannot be opened."""
+    done = token_keys.rotate()
+    click.echo(f"{done.grants} grants are encrypted with the newest key now; {done.kept} were already.")
+    click.echo(f"{done.authorizations} unfinished sign-ins at Klaviyo were dropped.")
+    if done.unreadable:
+        connections = ", ".join(str(connection_id) for connection_id in done.unreadable)
+        raise click.ClickException(
+            f"No key in TOKEN_KEYS opens the tokens of these connections: {connections}. "
+            "Add the key they were made with, or let their owners reconnect them."
+        )
+    click.echo("Keep the first key of TOKEN_KEYS; the others may go.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest, new_secret
-from webapp.database import writing
+from webapp.database import affected, writing
 from webapp.extensions import db
 from webapp.models import Session, User
 
@@ -73,6 +74,14 @@ def end(session_id: int, user_id: int) -> None:
             .where(Session.id == session_id, Session.user_id == user_id, Session.ended_at.is_(None))
             .values(ended_at=clock.now())
         )
+
+
+def renew(session: DatabaseSession, session_id: int, user_id: int) -> tuple[str, int]:
+    """Keep one session of a user under a new token and end all others: the token, how many were ended."""
+    token, mine = new_secret(), (Session.user_id == user_id, Session.ended_at.is_(None))
+    session.execute(update(Session).where(*mine, Session.id == session_id).values(token_hash=digest(token)))
+    others = update(Session).where(*mine, Session.id != session_id, Session.expires_at > clock.now())
+    return token, affected(session, others.values(ended_at=clock.now()))
 
 
 def living(user_id: int) -> list[Session]:

@@ -9,6 +9,7 @@ def register(app: Flask) -> None:
     """Add every blueprint."""
     from webapp.views import (
         api,
+        audit,
         authorizations,
         connections,
         deliveries,
@@ -16,7 +17,9 @@ def register(app: Flask) -> None:
         fields,
         health,
         home,
+        openapi,
         scopes,
+        settings,
         sign_in,
     )
 
@@ -30,6 +33,9 @@ def register(app: Flask) -> None:
         events,
         fields,
         deliveries,
+        settings,
+        audit,
         api,
+        openapi,
     ):
         app.register_blueprint(module.blueprint)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug import Response
 
 from webapp.extensions import settings
+from webapp.forms.invalid import Invalid
+from webapp.forms.settings import password_change
 from webapp.http.access import public, safe_next, signed_in
 from webapp.services import sessions, users
 
@@ -35,8 +38,12 @@ def submit() -> ResponseReturnValue:
     if user is None:
         return _again(email, "This address and password do not belong together.", wanted, 422)
     response = redirect(wanted or url_for("home.index"), 303)
+    return _remembering(response, sessions.begin(user, request.user_agent.string))
+
+
+def _remembering(response: Response, token: str) -> Response:
+    """The answer with the session's cookie."""
     secure = settings().is_https
-    token = sessions.begin(user, request.user_agent.string)
     response.set_cookie(
         sessions.cookie_name(secure=secure),
         token,
@@ -66,7 +73,31 @@ def sign_out() -> ResponseReturnValue:
 @signed_in
 def account() -> ResponseReturnValue:
     """Who one is, and where one is signed in."""
-    return render_template("sign_in/account.html", sessions=sessions.living(g.user.id), current=g.session_row.id)
+    return _account({})
+
+
+def _account(problems: dict[str, str], status: int = 200) -> ResponseReturnValue:
+    living = sessions.living(g.user.id)
+    shown = {f"password-{name}": sentence for name, sentence in problems.items()}
+    page = render_template("sign_in/account.html", sessions=living, current=g.session_row.id, problems=shown)
+    return page, status
+
+
+@blueprint.post("/account/password")
+@signed_in
+def change_password() -> ResponseReturnValue:
+    """Set another password; every other browser is signed out."""
+    try:
+        typed = password_change(request.form)
+        address = request.remote_addr or ""
+        token, ended = users.change_password(g.user, g.session_row.id, typed.current, typed.new, address)
+    except Invalid as invalid:
+        return _account(invalid.problems, 422)
+    except users.TooManyTries as refusal:
+        return _account({"current": f"Too many tries. Wait {refusal.seconds} seconds, then try again."}, 429)
+    others = {0: "No other browser was signed in.", 1: "1 other browser is signed out."}
+    flash(f"Your password is changed. {others.get(ended, f'{ended} other browsers are signed out.')}")
+    return _remembering(redirect(url_for("sign_in.account"), 303), token)
 
 
 @blueprint.post("/account/sessions/<int:session_id>/end")

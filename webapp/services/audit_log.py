@@ -1,0 +1,156 @@
+"""Reading the audit log: filters, names of what the entries are about, and the export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Select, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from webapp import clock
+from webapp.catalogue import actions
+from webapp.database import reading
+from webapp.models import AuditEntry, Connection, IngestKey, Store, User
+
+PAGE = 50
+BITE = 500
+AUTOMATIC = 0  # the person of what nobody did: the platform by its key, or the program itself
+# Spreadsheets take a cell that begins like this for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+COLUMNS = ("at", "person", "action", "what", "subject_type", "subject_id", "subject", "before", "after", "request_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is asked for; None: anything. `person`: a user's id or AUTOMATIC; `before`: the last id shown above."""
+
+    action: str | None = None
+    person: int | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry in words."""
+
+    row: AuditEntry
+    person: str
+    what: str
+    subject: str
+    changes: list[str]
+
+
+def page(workspace_id: int, filters: Filters, size: int) -> list[Entry]:
+    """Up to `size` entries, newest first."""
+    with reading() as session:
+        rows = list(session.scalars(_wanted(workspace_id, filters).limit(size)))
+        names = _Names(session, rows)
+    return [_entry(row, names) for row in rows]
+
+
+def people(workspace_id: int) -> list[tuple[int, str]]:
+    """(id, address) of everybody who has done something here, by address."""
+    done = select(AuditEntry.actor_id).where(AuditEntry.workspace_id == workspace_id, AuditEntry.actor_id.is_not(None))
+    with reading() as session:
+        found = session.execute(select(User.id, User.email).where(User.id.in_(done)).order_by(User.email))
+        return [(row.id, row.email) for row in found]
+
+
+def csv_lines(workspace_id: int, filters: Filters) -> Iterator[str]:
+    """The log as CSV, a header first. Each bite is read in a transaction of its own, so that none stays open."""
+    yield _line(COLUMNS)
+    bite = Filters(filters.action, filters.person, filters.before)
+    while entries := page(workspace_id, bite, BITE):
+        yield "".join(_line(_cells(entry)) for entry in entries)
+        bite = Filters(filters.action, filters.person, entries[-1].row.id)
+
+
+def _wanted(workspace_id: int, filters: Filters) -> Select[AuditEntry]:
+    statement = select(AuditEntry).where(AuditEntry.workspace_id == workspace_id)
+    if filters.action:
+        statement = statement.where(AuditEntry.action == filters.action)
+    if filters.person == AUTOMATIC:
+        statement = statement.where(AuditEntry.actor_id.is_(None))
+    elif filters.person is not None:
+        statement = statement.where(AuditEntry.actor_id == filters.person)
+    if filters.before is not None:
+        statement = statement.where(AuditEntry.id < filters.before)
+    return statement.order_by(AuditEntry.id.desc())
+
+
+class _Names:
+    """The names of everything some entries speak of, read with one statement a kind."""
+
+    def __init__(self, session: Session, rows: Iterable[AuditEntry]) -> None:
+        wanted: dict[str, set[int]] = {"user": set(), "store": set(), "connection": set(), "ingest_key": set()}
+        for row in rows:
+            wanted["user"] |= {row.actor_id} if row.actor_id is not None else set()
+            wanted["store"] |= {values["store_id"] for values in _values(row) if values.get("store_id")}
+            if row.subject_type in wanted and row.subject_id.isdecimal():
+                wanted[row.subject_type].add(int(row.subject_id))
+        self._names = {kind: self._read(session, kind, ids) for kind, ids in wanted.items()}
+
+    def _read(self, session: Session, kind: str, ids: set[int]) -> dict[int, str]:
+        columns: dict[str, tuple[InstrumentedAttribute[int], InstrumentedAttribute[str]]] = {
+            "user": (User.id, User.email),
+            "store": (Store.id, Store.name),
+            "connection": (Connection.id, Connection.account_name),
+            "ingest_key": (IngestKey.id, IngestKey.name),
+        }
+        key, name = columns[kind]
+        return {row[0]: row[1] for row in session.execute(select(key, name).where(key.in_(sorted(ids))))} if ids else {}
+
+    def of(self, kind: str, number: int) -> str:
+        """The name, or what it is and its number where there is none."""
+        return self._names.get(kind, {}).get(number) or f"{kind.replace('_', ' ')} {number}"
+
+
+def _values(row: AuditEntry) -> list[dict[str, Any]]:
+    return [values for values in (row.before, row.after) if values]
+
+
+def _entry(row: AuditEntry, names: _Names) -> Entry:
+    subject = "" if row.subject_type == "workspace" else row.subject_id
+    if subject.isdecimal():
+        subject = names.of(row.subject_type, int(subject))
+    before, after = (_with_stores(values, names) for values in (row.before, row.after))
+    return Entry(
+        row=row,
+        person="Automatic" if row.actor_id is None else names.of("user", row.actor_id),
+        what=actions.in_words(row.action),
+        subject=subject,
+        changes=actions.changes(before, after),
+    )
+
+
+def _with_stores(values: dict[str, Any] | None, names: _Names) -> dict[str, Any] | None:
+    if not values or not values.get("store_id"):
+        return values
+    return {**values, "store_id": names.of("store", values["store_id"])}
+
+
+def _cells(entry: Entry) -> list[str]:
+    row = entry.row
+    before, after = (orjson.dumps(values).decode() if values else "" for values in (row.before, row.after))
+    about = [row.subject_type, row.subject_id, entry.subject]
+    return [
+        clock.iso(row.at),
+        entry.person,
+        row.action,
+        entry.what,
+        *about,
+        before,
+        after,
+        row.request_id or "",
+    ]
+
+
+def _line(cells: Iterable[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in cells])
+    return out.getvalue()
