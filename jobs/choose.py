@@ -1,19 +1,23 @@
-"""Which deliveries of a lane are looked at next: due ones by (priority, id), or all of a batch whose end is unknown."""
+"""Which deliveries of a lane are looked at next: due ones by (priority, id), or those of a batch of unknown end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind, Origin, SyncBehavior
-from webapp.database import db_now, reading
-from webapp.models import Activity, Delivery, Person
+from webapp.database import among, db_now, reading
+from webapp.models import Activity, Connection, Delivery, Person
+from webapp.models.delivery import PRIORITY_LIVE
+
+LOW_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Item:
     properties: str | None
     consent: str | None
     attempts: int
+    priority: int
     person_id: int
     email: str | None
     first_name: str | None
@@ -60,6 +65,7 @@ _COLUMNS = (
     Activity.properties,
     Activity.consent,
     Delivery.attempts,
+    Delivery.priority,
     Delivery.person_id,
     Person.email,
     Person.first_name,
@@ -91,29 +97,48 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
     """
     with reading() as session:
         rows = session.execute(_waiting(run, kind).where(Delivery.due_at <= db_now()).limit(limit)).all()
-        if kind is not Kind.EVENT or run.connection.sync_behavior is not SyncBehavior.CREATE_PROFILE:
-            return [Item(*row) for row in rows]
+        blocked: dict[int, int] = {}
         # Only events that wait for a person's creation are ever put off.
-        earlier = (
-            select(Delivery.person_id, func.min(Delivery.id))
-            .where(
-                Delivery.connection_id == run.held.connection_id,
-                Delivery.kind == kind,
-                Delivery.status == Status.WAITING,
-                Delivery.due_at > db_now(),
-                Delivery.person_id.in_({row.person_id for row in rows}),
+        if kind is Kind.EVENT and run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE:
+            earlier = (
+                select(Delivery.person_id, func.min(Delivery.id))
+                .where(
+                    Delivery.connection_id == run.held.connection_id,
+                    Delivery.kind == kind,
+                    Delivery.status == Status.WAITING,
+                    Delivery.due_at > db_now(),
+                    among(session, Delivery.person_id, {row.person_id for row in rows}),
+                )
+                .group_by(Delivery.person_id)
             )
-            .group_by(Delivery.person_id)
-        )
-        blocked = {row[0]: row[1] for row in session.execute(earlier)}
+            blocked = {row[0]: row[1] for row in session.execute(earlier) if row[0] is not None}
     items = [Item(*row) for row in rows]
+    run.share = _share(run, items)
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 
 
-def of_batch(run: Run, kind: Kind, batch_id: int) -> list[Item]:
-    """The still waiting deliveries of a batch: the same ones as before, none added."""
+def _share(run: Run, items: list[Item]) -> float:
+    """Resends and backfills leave half of each budget while live work waits for the same account."""
+    if not items or items[0].priority == PRIORITY_LIVE:
+        return 1.0
+    mates = select(Connection.id).where(Connection.klaviyo_account_id == run.connection.klaviyo_account_id)
+    live = select(
+        exists().where(
+            Delivery.connection_id.in_(mates),
+            Delivery.kind.in_(list(Kind)),
+            Delivery.status == Status.WAITING,
+            Delivery.priority == PRIORITY_LIVE,
+            Delivery.due_at <= db_now(),
+        )
+    )
     with reading() as session:
-        rows = session.execute(_waiting(run, kind).where(Delivery.batch_id == batch_id))
+        return LOW_SHARE if session.scalar(live) else 1.0
+
+
+def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
+    """Those of some deliveries that still wait."""
+    with reading() as session:
+        rows = session.execute(_waiting(run, kind).where(among(session, Delivery.id, ids)))
         return [Item(*row) for row in rows]
 
 

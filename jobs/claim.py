@@ -10,7 +10,7 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.database import affected, db_now, run_writing
-from webapp.models import Connection, Lane, LaneKind
+from webapp.models import Batch, BatchOutcome, Connection, Lane, LaneKind
 
 LEASE_SECONDS = 12
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
@@ -22,7 +22,7 @@ class FenceLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A held lane. `news` is what there was to see when it was claimed."""
+    """A held lane. `news` is what there was to see when it was claimed; `took_over`: its last holder never told."""
 
     lane_id: int
     connection_id: int
@@ -31,12 +31,17 @@ class Claim:
     fence: int
     news: int
     slow: bool
+    took_over: bool = False
+
+
+_CLAIMED = (Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.news, Lane.slow)
 
 
 def claim(lane_id: int) -> Claim | None:
     """The lane, if it is free, due and not stopped."""
 
     def work(session: Session) -> Claim | None:
+        before = session.scalar(select(Lane.owner).where(Lane.id == lane_id).with_for_update())
         statement = (
             update(Lane)
             .where(
@@ -47,12 +52,32 @@ def claim(lane_id: int) -> Claim | None:
                 Lane.next_at <= db_now(),
             )
             .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.news, Lane.slow)
+            .returning(
+                Lane.id,
+                Lane.connection_id,
+                Lane.workspace_id,
+                Lane.kind,
+                Lane.fence,
+                Lane.news,
+                Lane.slow,
+                Lane.unknown_batch_id,
+            )
         )
         row = session.execute(statement).one_or_none()
-        return Claim(*row) if row else None
+        if row is None:
+            return None
+        if before is not None and row.unknown_batch_id is not None:
+            _doubt(session, lane_id)
+        values = {column.key: getattr(row, column.key) for column in _CLAIMED}
+        return Claim(lane_id=values.pop("id"), **values, took_over=before is not None)
 
     return run_writing(work)
+
+
+def _doubt(session: Session, lane_id: int) -> None:
+    """Whoever held the lane never told what came of these: a frozen sender may still send them."""
+    statement = update(Batch).where(Batch.lane_id == lane_id, Batch.outcome == BatchOutcome.UNKNOWN)
+    session.execute(statement.values(unknown_times=Batch.unknown_times + 1))
 
 
 def guard(session: Session, held: Claim, **values: object) -> None:

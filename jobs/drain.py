@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobs import choose, context, events, fields
+from jobs import choose, context
 from jobs.claim import Claim, FenceLost, claim, connection_of, release
 from jobs.consents import lane as consents
+from jobs.events import lane as events
+from jobs.fields import lane as fields
 from jobs.run import Hold, Run
 from jobs.tasks import lane as tasks
 from webapp import log
@@ -26,7 +30,11 @@ STEPS: dict[LaneKind, Callable[[Run], bool]] = {
     LaneKind.FIELDS: fields.step,
     LaneKind.CONSENTS: consents.step,
 }
-KINDS = {LaneKind.EVENTS: Kind.EVENT, LaneKind.FIELDS: Kind.FIELDS, LaneKind.CONSENTS: Kind.CONSENT}
+NEXT_DUE: dict[LaneKind, Callable[[Run], datetime | None]] = {
+    LaneKind.EVENTS: partial(choose.next_due_at, kind=Kind.EVENT),
+    LaneKind.FIELDS: fields.next_due_at,
+    LaneKind.CONSENTS: partial(choose.next_due_at, kind=Kind.CONSENT),
+}
 
 
 def drain(lane_id: int) -> None:
@@ -61,16 +69,21 @@ def _drain(held: Claim) -> None:
     try:
         more = _work(run)
     except Hold as hold:
-        _hold(held, hold)
-        return
+        _hold(held, hold, run)
     except grants.GrantUnavailable as problem:
-        _hold(held, Hold(seconds=problem.retry_seconds))
-        return
+        _hold(held, Hold(seconds=problem.retry_seconds), run)
     except grants.GrantEnded:
+        run.flush()
         connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
-        return
-    due_at = None if more else choose.next_due_at(run, KINDS[held.kind])
-    release(held, again=more, due_at=due_at)
+    except (FenceLost, DBAPIError):
+        raise
+    except Exception:
+        # A mistake of ours must not spin: the lane backs off, and the log has it.
+        log.get("drain").exception("step failed", lane=held.lane_id, kind=held.kind)
+        _hold(held, run.back_off(), run)
+    else:
+        due_at = None if more else NEXT_DUE[held.kind](run)
+        release(held, again=more, due_at=due_at)
 
 
 def _work(run: Run) -> bool:
@@ -82,14 +95,18 @@ def _work(run: Run) -> bool:
     return False
 
 
-def _hold(held: Claim, hold: Hold) -> None:
+def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
     """Nobody sleeps holding a worker: write down when to go on, and leave."""
+    if run is not None:
+        run.flush()
 
     def work(session: Session) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
         budget = hold.until is not None
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
-        values = {"held_until": until, "held_reason": "rate_limited" if budget else "retrying"}
+        values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if budget else "retrying"}
+        if run is not None and run.timed_out:
+            values["slow"] = True
         session.execute(
             statement.values(**values, lease_until=None, owner=None, failures=Lane.failures + (0 if budget else 1))
         )

@@ -2,6 +2,7 @@
 
 Windows slide, since the phase of Klaviyo's is unknown. A reservation is made in the commit of the batch row, before the
 call, and is never given back. The documented limits are the start; announced ones replace them, in both directions.
+What was spent is kept in steps of a tenth of a second, each counted until its end has left the window.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Budget
 
+STEP_MS = 100
+Spent = list[list[int]]
+
 
 class OverBudget(Exception):
     """Nothing may be sent before `until` (database's clock)."""
@@ -25,23 +29,46 @@ class OverBudget(Exception):
         self.until = until
 
 
-def reserve(session: Session, account_id: str, endpoint: Endpoint) -> None:
-    """Take one call. Raises OverBudget."""
+def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 1, *, share: float = 1.0) -> int:
+    """Take up to `calls`, within `share` of each limit; how many were taken, at least one. Raises OverBudget."""
     budget = _locked(session, account_id, endpoint)
     now = session.scalar(select(db_now()))
     assert now is not None
     if budget.blocked_until is not None and budget.blocked_until > now:
         raise OverBudget(budget.blocked_until)
     stamp = int(now.timestamp() * 1000)
-    limits = {int(window): calls for window, calls in budget.limits.items()}
-    longest = max(limits) * 1000
-    spent = [entry for entry in budget.spent if entry > stamp - longest]
-    for window, calls in sorted(limits.items()):
-        inside = [entry for entry in spent if entry > stamp - window * 1000]
-        if len(inside) >= calls:
-            free_at = inside[-calls] + window * 1000
-            raise OverBudget(now + timedelta(milliseconds=max(1, free_at - stamp + 1)))
-    budget.spent = [*spent, stamp]
+    limits = {int(window): max(1, int(most * share)) for window, most in budget.limits.items()}
+    spent = [entry for entry in budget.spent if entry[0] + STEP_MS > stamp - max(limits) * 1000]
+    free, wait_ms = room(spent, limits, stamp)
+    if free < 1:
+        raise OverBudget(now + timedelta(milliseconds=wait_ms))
+    taken = min(calls, free)
+    step = stamp - stamp % STEP_MS
+    if spent and spent[-1][0] == step:
+        spent[-1] = [step, spent[-1][1] + taken]
+    else:
+        spent.append([step, taken])
+    budget.spent = spent
+    return taken
+
+
+def room(spent: Spent, limits: dict[int, int], now_ms: int) -> tuple[int, int]:
+    """(calls free now, milliseconds until one is free where none is). Pure.
+
+    `spent`: [start of the step in ms, calls], oldest first; `limits`: window in seconds -> calls.
+    """
+    free, wait = min(limits.values()), 0
+    for window, most in limits.items():
+        since = now_ms - window * 1000
+        inside = [entry for entry in spent if entry[0] + STEP_MS > since]
+        left = most - sum(calls for _, calls in inside)
+        free = min(free, left)
+        for start, calls in inside:
+            if left >= 1:
+                break
+            left += calls
+            wait = max(wait, start + STEP_MS - since)
+    return free, max(1, wait)
 
 
 def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer) -> None:

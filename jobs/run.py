@@ -1,29 +1,38 @@
-"""One drain of one lane: its claim, its connection's grant, and calls that take budget and leave a trace."""
+"""One drain of one lane: its claim, its connection's grant, and calls that take budget and leave a trace.
+
+A call is three steps: `reserve` (with the batch row, in one commit), `send` (HTTP, no transaction open), `write` (what
+came of it, under the fence, with the attempts). Nothing is sent without a reservation, nothing settled without a fence.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from jobs import context, pace
-from jobs.claim import Claim, guard
+from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
+from jobs.outcomes import Outcome, outcome
 from webapp import clock
 from webapp.database import run_writing
 from webapp.extensions import settings
-from webapp.klaviyo.answers import Answer, Reached
-from webapp.klaviyo.client import Call
-from webapp.models import Attempt, Batch, BatchOutcome, Connection, Lane
+from webapp.klaviyo.answers import Answer
+from webapp.klaviyo.client import Call, KlaviyoClient
+from webapp.klaviyo.endpoints import Endpoint
+from webapp.models import Attempt, Batch, Connection, Lane
 from webapp.services import grants, scope_matrix
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
 LONGEST_BACK_OFF = 300.0
+AT_ONCE = 8
 
 
 class Hold(Exception):
@@ -37,95 +46,143 @@ class Hold(Exception):
 
 @dataclass(slots=True)
 class Run:
-    """What a step works with. `due_at`: the earliest moment something that waits for a time comes due."""
+    """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used."""
 
     held: Claim
     connection: Connection
     grant: grants.UsableGrant
     lane: Lane
     ends_at: float
-    due_at: datetime | None = None
+    share: float = 1.0
+    timed_out: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
+    _held_at: float = field(default_factory=time.monotonic)
 
     def time_left(self) -> bool:
         """Whether the time slice goes on."""
         return time.monotonic() < self.ends_at
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
-        """`work(session)` in one transaction guarded by the fence. Raises FenceLost."""
+        """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""
 
         def guarded(session: Session) -> T:
             guard(session, self.held, **lane_values)
+            self._note(session)
             return work(session)
 
-        return run_writing(guarded)
-
-    def call(self, call: Call, *, size: int, batch: Batch | None = None) -> Answer:
-        """Reserve budget and renew the lease in one commit, call Klaviyo, write the attempt down.
-
-        A 401 is answered with a refreshed token once. Raises Hold where there is no budget or too many calls came.
-        """
-        account = self.connection.klaviyo_account_id
+        began = time.monotonic()
         try:
-            self.write(lambda session: pace.reserve(session, account, call.endpoint))
+            result = run_writing(guarded)
+        except FenceLost:
+            self.flush()
+            raise
+        self._held_at = began
+        self._forget_attempts()
+        return result
+
+    def flush(self) -> None:
+        """Write down attempts whoever holds the lane now: the calls were made."""
+        if self.attempts:
+            run_writing(self._note)
+            self._forget_attempts()
+
+    def reserve(self, session: Session, endpoint: Endpoint, calls: int = 1) -> int:
+        """Take budget in the caller's transaction; how many calls. Raises Hold."""
+        try:
+            return pace.reserve(session, self.connection.klaviyo_account_id, endpoint, calls, share=self.share)
         except pace.OverBudget as over:
             raise Hold(until=over.until) from None
-        answer = self._ask(call, size, batch)
-        if answer.status == 401:
-            self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
-            answer = self._ask(call, size, batch)
-        if answer.status == 429:
-            raise Hold(seconds=float(answer.retry_after or 1) + random.random())  # noqa: S311 - jitter
-        return answer
 
-    def _ask(self, call: Call, size: int, batch: Batch | None) -> Answer:
-        started_at = clock.now()
+    def call(self, call: Call, *, size: int) -> Answer:
+        """Reserve and send one call that changes nothing in Klaviyo. Raises Hold."""
+        self.write(lambda session: self.reserve(session, call.endpoint))
+        return self.send(call, size=size)
+
+    def send(self, call: Call, *, size: int, batch: Batch | None = None) -> Answer:
+        """Send what was reserved. A 401 is answered with a refreshed token once. Raises Hold after a 429."""
+        return self.send_all([call], [size], batch)[0]
+
+    def send_all(self, calls: Sequence[Call], sizes: Sequence[int], batch: Batch | None = None) -> list[Answer]:
+        """Send reserved calls, up to AT_ONCE at the same time; their answers in order. Raises Hold after a 429."""
         client = context.client(settings().klaviyo_api_url)
-        seconds = SLOW_SECONDS if self.held.slow else FAST_SECONDS
-        answer = client.call(call, self.grant.access_token, seconds=seconds)
-        attempt = Attempt(
-            batch_id=batch.id if batch else None,
-            connection_id=self.held.connection_id,
-            endpoint=call.endpoint.name,
-            size=size,
-            started_at=started_at,
-            duration_ms=answer.duration_ms,
-            http_status=answer.status,
-            outcome=answer.reached if answer.status is None else "answered",
-            request_id=answer.request_id,
-            revision=answer.revision,
-            retry_after=answer.retry_after,
-            error=None if answer.ok else answer.sentence,
-        )
-        run_writing(lambda session: self._note(session, call, answer, attempt))
-        return answer
+        token = self.grant.access_token
+        if len(calls) == 1:
+            answers = [self._ask(client, calls[0], token)]
+        else:
+            answers = list(_threads().map(lambda call: self._ask(client, call, token), calls))
+        self._keep(calls, answers, sizes, batch)
+        if any(answer.status == 401 for answer in answers):
+            self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
+            for index, answer in enumerate(answers):
+                if answer.status == 401:
+                    answers[index] = self._ask(client, calls[index], self.grant.access_token)
+                    self._keep([calls[index]], [answers[index]], [sizes[index]], batch)
+        if any(answer.status == 429 for answer in answers) and len(answers) == 1:
+            raise self.limited(answers)
+        return answers
 
-    def _note(self, session: Session, call: Call, answer: Answer, attempt: Attempt) -> None:
-        """Attempts are written without the fence too: the call was made, whoever holds the lane now."""
-        session.add(attempt)
-        pace.learn(session, self.connection.klaviyo_account_id, call.endpoint, answer)
-        refused = answer.status == 403 and answer.is_json
-        if answer.ok or refused:
-            scope_matrix.note(
-                session, self.held.connection_id, call.endpoint.scopes, call.endpoint.name, proven=answer.ok
-            )
+    def limited(self, answers: Sequence[Answer]) -> Hold:
+        """How long Klaviyo's 429 asks us to wait, with jitter."""
+        longest = max((answer.retry_after or 1 for answer in answers if answer.status == 429), default=1)
+        return Hold(seconds=float(longest) + random.random())  # noqa: S311 - jitter
+
+    def _ask(self, client: KlaviyoClient, call: Call, token: str) -> Answer:
+        seconds = SLOW_SECONDS if self.held.slow else FAST_SECONDS
+        # Nothing is sent when its answer could come after the lease: by then the lane may be somebody else's.
+        deadline = self._held_at + LEASE_SECONDS - seconds - 0.5
+        return client.call(call, token, seconds=seconds, deadline=deadline)
+
+    def _keep(
+        self, calls: Sequence[Call], answers: Sequence[Answer], sizes: Sequence[int], batch: Batch | None
+    ) -> None:
+        for call, answer, size in zip(calls, answers, sizes, strict=True):
+            self.timed_out = self.timed_out or (answer.status is None and outcome(answer) is Outcome.UNKNOWN)
+            self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
+            self._answers.append((call.endpoint, answer))
+
+    def _note(self, session: Session) -> None:
+        session.add_all([_copy(attempt) for attempt in self.attempts])
+        for endpoint, answer in self._answers:
+            pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer)
+            refused = answer.status == 403 and answer.is_json
+            if answer.ok or refused:
+                connection_id = self.held.connection_id
+                scope_matrix.note(session, connection_id, endpoint.scopes, endpoint.name, proven=answer.ok)
+
+    def _forget_attempts(self) -> None:
+        self.attempts.clear()
+        self._answers.clear()
 
     def back_off(self) -> Hold:
         """Full jitter over an exponential back-off, at least half a second."""
         longest = min(LONGEST_BACK_OFF, 2.0 ** min(self.lane.failures + 1, 9))
         return Hold(seconds=0.5 + random.uniform(0, longest))  # noqa: S311 - jitter
 
-    def later(self, moment: datetime) -> None:
-        """Something in this lane comes due at `moment`."""
-        self.due_at = moment if self.due_at is None else min(self.due_at, moment)
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="klaviyo")
 
 
-def is_unknown(answer: Answer) -> bool:
-    """Whether Klaviyo may have done it all the same: no answer, or a server error."""
-    return answer.reached is Reached.UNKNOWN or (answer.status is not None and answer.status >= 500)
+def _attempt(connection_id: int, call: Call, answer: Answer, size: int, batch: Batch | None) -> Attempt:
+    return Attempt(
+        batch_id=batch.id if batch else None,
+        connection_id=connection_id,
+        endpoint=call.endpoint.name,
+        size=size,
+        started_at=clock.now() - timedelta(milliseconds=answer.duration_ms),
+        duration_ms=answer.duration_ms,
+        http_status=answer.status,
+        outcome=outcome(answer),
+        request_id=answer.request_id,
+        revision=answer.revision,
+        retry_after=answer.retry_after,
+        error=None if answer.ok else answer.sentence,
+    )
 
 
-def finish(session: Session, batch: Batch, outcome: BatchOutcome) -> None:
-    """Record what came of a batch."""
-    found = session.get_one(Batch, batch.id)
-    found.outcome = outcome
-    found.finished_at = clock.now()
+def _copy(attempt: Attempt) -> Attempt:
+    """A fresh row of the same values: a transaction that is tried again must not find its rows used."""
+    columns = [column.key for column in Attempt.__table__.columns if column.key != "id"]
+    return Attempt(**{name: getattr(attempt, name) for name in columns})

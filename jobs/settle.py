@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import affected
+from webapp.database import affected, among
 from webapp.models import Connection, Delivery
 from webapp.services import lanes
 
@@ -48,7 +48,13 @@ def waiting(reason: Reason, due_at: datetime, detail: str | None = None) -> Resu
 
 
 def settle(
-    session: Session, connection: Connection, kind: Kind, results: Mapping[int, Result], *, attempts: int = 0
+    session: Session,
+    connection: Connection,
+    kind: Kind,
+    results: Mapping[int, Result],
+    *,
+    attempts: int = 0,
+    batch_id: int | None = None,
 ) -> None:
     """Write results by delivery id; only what still waits changes. The lane's fence is held by the caller."""
     groups: dict[Result, list[int]] = defaultdict(list)
@@ -56,7 +62,7 @@ def settle(
         groups[result].append(delivery_id)
     counts = lanes.Counts()
     for result, ids in groups.items():
-        changed = _write(session, result, sorted(ids), attempts)
+        changed = _write(session, result, sorted(ids), attempts, batch_id)
         if result.status is Status.DELIVERED:
             counts.delivered += changed
         elif result.status is Status.SKIPPED:
@@ -69,22 +75,18 @@ def settle(
         session.execute(statement.values(last_delivered_at=clock.now()))
 
 
-def _write(session: Session, result: Result, ids: Sequence[int], attempts: int) -> int:
-    values: dict[str, Any] = {
-        "status": result.status,
-        "reason": result.reason,
-        "detail": result.detail,
-        "attempts": Delivery.attempts + attempts,
-    }
+def _write(session: Session, result: Result, ids: Sequence[int], attempts: int, batch_id: int | None) -> int:
+    values: dict[str, Any] = {"status": result.status, "reason": result.reason}
+    # Untouched where there is nothing to say: rows are written thousands at a time.
+    if result.detail is not None or result.status is not Status.DELIVERED:
+        values["detail"] = result.detail
+    if attempts:
+        values["attempts"] = Delivery.attempts + attempts
+    if batch_id is not None:
+        values["batch_id"] = batch_id
     if result.status is Status.WAITING:
         values["due_at"] = result.due_at
-        values["batch_id"] = None
     else:
         values["settled_at"] = clock.now()
-    changed = 0
-    for start in range(0, len(ids), 5000):
-        statement = update(Delivery).where(
-            Delivery.id.in_(ids[start : start + 5000]), Delivery.status == Status.WAITING
-        )
-        changed += affected(session, statement.values(**values))
-    return changed
+    statement = update(Delivery).where(among(session, Delivery.id, ids), Delivery.status == Status.WAITING)
+    return affected(session, statement.values(**values))

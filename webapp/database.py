@@ -10,15 +10,30 @@ no page ever takes the write lock.
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Engine, Executable, FromClause, event
+from sqlalchemy import (
+    BigInteger,
+    CursorResult,
+    Engine,
+    Executable,
+    FromClause,
+    and_,
+    any_,
+    event,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -185,6 +200,36 @@ def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], ad
 def _insert(session: Session, table: FromClause) -> Any:
     target: Any = table  # a mapped class's `__table__` is typed more widely than the tables ours are
     return sqlite.insert(target) if is_sqlite(session) else postgresql.insert(target)
+
+
+def among(session: Session, column: Any, ids: Iterable[int]) -> ColumnElement[bool]:
+    """`column` is one of `ids`, however many: one parameter, so that the statement is compiled once."""
+    values = list(ids)
+    if is_sqlite(session):
+        listed = func.json_each(json.dumps(values)).table_valued("value")
+        found: ColumnElement[bool] = column.in_(select(listed.c.value))
+        return found
+    matched: ColumnElement[bool] = column == any_(literal(values, ARRAY(BigInteger)))
+    return matched
+
+
+def index_range(
+    session: Session, prefix: Sequence[tuple[Any, Any]], last: Any, *, above: int, below: int
+) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
+    """WHERE and ORDER BY (newest first) of the rows of one index whose `prefix` columns have these values.
+
+    `last` is the index's last column, an id with `above < id < below`. PostgreSQL would rather walk the primary key
+    backwards where it believes the prefix to be common, and reads the whole table where it is not common among the
+    newest: compared as rows, only the index gives this order.
+    """
+    columns = [column for column, _ in prefix]
+    if is_sqlite(session):
+        where = and_(*(column == value for column, value in prefix), last > above, last < below)
+        return where, [last.desc()]
+    values = [literal(value, column.type) for column, value in prefix]
+    row = tuple_(*columns, last)
+    low, high = tuple_(*values, literal(above, BigInteger)), tuple_(*values, literal(below, BigInteger))
+    return and_(row > low, row < high), [*(column.desc() for column in columns), last.desc()]
 
 
 def affected(session: Session, statement: Executable) -> int:

@@ -16,14 +16,16 @@ from sqlalchemy.orm import Session
 from jobs import choose, lookup, settle
 from jobs.choose import Item
 from jobs.consents.decide import Decision, InKlaviyo, Sent, Situation, Step, Wanted, decide
-from jobs.run import Run, is_unknown
+from jobs.lookup import Link
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import upsert
 from webapp.klaviyo import parse, payloads
-from webapp.klaviyo.answers import Answer, Reached
+from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import ProfileLink
@@ -101,7 +103,7 @@ def _situation(
     run: Run,
     item: Item,
     found: dict[int, FoundProfile],
-    links: dict[int, ProfileLink],
+    links: dict[int, Link],
     on_list: bool | None = None,
 ) -> Situation:
     link, profile = links.get(item.person_id), found.get(item.person_id)
@@ -124,7 +126,7 @@ def _situation(
     )
 
 
-def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, ProfileLink]) -> Decision:
+def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, Link]) -> Decision:
     return decide(_situation(run, item, found, links))
 
 
@@ -132,7 +134,7 @@ def _with_membership(
     run: Run,
     decided: list[tuple[Item, Decision]],
     found: dict[int, FoundProfile],
-    links: dict[int, ProfileLink],
+    links: dict[int, Link],
 ) -> list[tuple[Item, Decision]]:
     """Ask which of those who leave a list are on it, then decide those again."""
     by_list: dict[str, list[Item]] = defaultdict(list)
@@ -187,11 +189,12 @@ def _send_group(run: Run, what: Step, list_id: str | None, writes: list[Write]) 
     make = payloads.subscribe if what is Step.SUBSCRIBE else payloads.unsubscribe
     # One call an item after a refusal of the whole, so that one bad record never fails its neighbours.
     answer = run.call(make(profiles, list_id), size=len(writes))
-    if answer.status in {400, 409, 413, 422} and len(writes) > 1:
+    came = outcome(answer)
+    if came in {Outcome.REFUSED, Outcome.CONFLICT, Outcome.TOO_LARGE} and len(writes) > 1:
         for write in writes:
             _send_group(run, what, list_id, [write])
         return
-    if answer.reached is Reached.NOT_SENT:
+    if came is Outcome.AGAIN:
         raise run.back_off()
     result = _outcome(answer)
     if answer.status == 404 and list_id is not None:
@@ -200,12 +203,12 @@ def _send_group(run: Run, what: Step, list_id: str | None, writes: list[Write]) 
 
 
 def _outcome(answer: Answer) -> Result:
-    if answer.ok:
+    if outcome(answer) is Outcome.DONE:
         return settle.DELIVERED
-    if is_unknown(answer) or not answer.is_json:
+    if outcome(answer) is Outcome.UNKNOWN:
         # Settled by reading: the next look finds whether it arrived.
         return settle.waiting(Reason.RETRYING, clock.now() + UNKNOWN_LOOK, answer.sentence)
-    if answer.status == 403:
+    if outcome(answer) is Outcome.SCOPE_MISSING:
         return settle.skipped(Reason.SCOPE_MISSING)
     return settle.failed(Reason.REJECTED, answer.sentence)
 

@@ -126,6 +126,20 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("batches", schema=None) as batch_op:
         batch_op.create_index("ix_batches_connection_id", ["connection_id", "id"], unique=False)
+        batch_op.create_index(
+            "ix_batches_jobs",
+            ["lane_id", "job_due_at"],
+            unique=False,
+            sqlite_where=sa.text("job_due_at IS NOT NULL"),
+            postgresql_where=sa.text("job_due_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_batches_open",
+            ["lane_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("outcome = 'unknown'"),
+            postgresql_where=sa.text("outcome = 'unknown'"),
+        )
 
     op.create_table(
         "budgets",
@@ -256,6 +270,8 @@ def upgrade() -> None:
         sa.Column("rewrite", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("job_batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("created_by_us_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("creating_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("list_due", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("list_added_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("subscribed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("subscribed_list_id", sa.String(length=40), nullable=True),
@@ -626,6 +642,16 @@ def downgrade() -> None:
     op.drop_table("connection_stats")
     op.drop_table("budgets")
     with op.batch_alter_table("batches", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_batches_open",
+            sqlite_where=sa.text("outcome = 'unknown'"),
+            postgresql_where=sa.text("outcome = 'unknown'"),
+        )
+        batch_op.drop_index(
+            "ix_batches_jobs",
+            sqlite_where=sa.text("job_due_at IS NOT NULL"),
+            postgresql_where=sa.text("job_due_at IS NOT NULL"),
+        )
         batch_op.drop_index("ix_batches_connection_id")
 
     op.drop_table("batches")

@@ -1,13 +1,11 @@
 """The one place that opens sockets to Klaviyo's API.
 
-requests' timeouts are per read, so an answer that drips passes them for ever. A call's total deadline is enforced by a
-watchdog that shuts its socket down (RQ owns SIGALRM); whatever comes afterwards is `unknown`, whatever it says.
+A call has one deadline, in monotonic time. It is checked immediately before the first byte, so that a process that was
+frozen does not send what somebody else has taken over; whatever comes after it is `unknown`, whatever it says.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +13,11 @@ from typing import Any
 
 import orjson
 import requests
-from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from webapp.klaviyo.answers import Answer, Reached, parse_errors, parse_limits, parse_retry_after
 from webapp.klaviyo.endpoints import REVISION, Endpoint
+from webapp.klaviyo.watchdog import Watch, WatchedAdapter
 
 CONNECT_SECONDS = 3.05
 MEDIA_TYPE = "application/vnd.api+json"
@@ -39,8 +38,8 @@ def new_session(pool: int = 10) -> requests.Session:
     """A session for one process: no environment proxies, no redirects followed by `KlaviyoClient`, connections kept."""
     session = requests.Session()
     session.trust_env = False
-    session.mount("http://", HTTPAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
-    session.mount("https://", HTTPAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
+    session.mount("http://", WatchedAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
+    session.mount("https://", WatchedAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
     session.headers.update({"User-Agent": "cevoid-klaviyo/0.1", "Accept": MEDIA_TYPE, "revision": REVISION})
     return session
 
@@ -52,30 +51,35 @@ class KlaviyoClient:
         self._session = session
         self._base_url = base_url.rstrip("/")
 
-    def call(self, call: Call, access_token: str, *, seconds: float) -> Answer:
-        """Make the call within `seconds` in all. Never raises for what happens on the way: see `Answer.reached`."""
-        started = time.monotonic()
-        if seconds <= 0:
-            return Answer(Reached.NOT_SENT, 0, why="The deadline passed before the call was sent.")
+    def call(self, call: Call, access_token: str, *, seconds: float, deadline: float | None = None) -> Answer:
+        """Make the call within `seconds` in all, and only if it can begin before `deadline` (monotonic seconds).
+
+        Never raises for what happens on the way: see `Answer.reached`.
+        """
         headers = {"Authorization": f"Bearer {access_token}"}
         if call.body is not None:
             headers["Content-Type"] = MEDIA_TYPE
-        try:
-            response = self._session.request(
-                call.endpoint.method,
-                self._base_url + call.path,
-                params=dict(call.query) if call.query else None,
-                data=call.body,
-                headers=headers,
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            )
-        except requests.exceptions.ConnectTimeout:
-            return Answer(Reached.NOT_SENT, _since(started), why="Klaviyo could not be reached in time.")
-        except requests.exceptions.RequestException as problem:
-            return Answer(_reached(problem), _since(started), why=f"The connection failed ({type(problem).__name__}).")
-        return _read(response, started, seconds)
+        url = self._base_url + call.path
+        query = dict(call.query) if call.query else None
+        request = requests.Request(call.endpoint.method, url, params=query, data=call.body, headers=headers)
+        prepared = self._session.prepare_request(request)
+        started = time.monotonic()
+        if seconds <= 0 or (deadline is not None and started >= deadline):
+            return Answer(Reached.NOT_SENT, 0, why="The deadline passed before the call was sent.")
+        with Watch(seconds) as watch:
+            try:
+                response = self._session.send(
+                    prepared,
+                    timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except requests.exceptions.ConnectTimeout:
+                return Answer(Reached.NOT_SENT, _since(started), why="Klaviyo could not be reached in time.")
+            except requests.exceptions.RequestException as problem:
+                why = f"The connection failed ({type(problem).__name__})."
+                return Answer(_reached(problem), _since(started), why=why)
+            return _read(response, watch, started)
 
 
 def _reached(problem: requests.exceptions.RequestException) -> Reached:
@@ -85,33 +89,17 @@ def _reached(problem: requests.exceptions.RequestException) -> Reached:
     return Reached.NOT_SENT if "NewConnectionError" in type(reason).__name__ else Reached.UNKNOWN
 
 
-def _read(response: requests.Response, started: float, seconds: float) -> Answer:
-    left = seconds - (time.monotonic() - started)
-    passed = threading.Event()
-    watchdog = threading.Timer(max(left, 0.0), _shut, args=(response, passed))
-    watchdog.daemon = True
-    watchdog.start()
+def _read(response: requests.Response, watch: Watch, started: float) -> Answer:
     try:
         body = response.raw.read(ANSWER_BYTES, decode_content=True)
-    except Exception as problem:
+    except (HTTPError, OSError) as problem:
+        response.close()
         return Answer(Reached.UNKNOWN, _since(started), why=f"The answer was cut off ({type(problem).__name__}).")
-    finally:
-        watchdog.cancel()
-        response.close() if passed.is_set() else response.raw.release_conn()
-    if passed.is_set():
+    if watch.passed:
+        response.close()
         return Answer(Reached.UNKNOWN, _since(started), why="Klaviyo did not answer in time.")
+    response.raw.release_conn()
     return _parse(response, body, started)
-
-
-def _shut(response: requests.Response, passed: threading.Event) -> None:
-    passed.set()
-    connection = getattr(response.raw, "_connection", None) or getattr(response.raw, "connection", None)
-    sock = getattr(connection, "sock", None)
-    if isinstance(sock, socket.socket):
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # closed already: nothing left to shut
 
 
 def _parse(response: requests.Response, body: bytes, started: float) -> Answer:

@@ -30,6 +30,9 @@ LIST_ADD = Endpoint("POST", "/api/lists/{id}/relationships/profiles", ("lists:wr
 PROFILES = Endpoint("GET", "/api/profiles", ("profiles:read",), 75, 750)
 PROFILE_PATCH = Endpoint("PATCH", "/api/profiles/{id}", ("profiles:write",), 75, 750)
 PROFILE_IMPORT = Endpoint("POST", "/api/profile-import", ("profiles:write",), 75, 750)
+IMPORT_JOB = Endpoint("POST", "/api/profile-bulk-import-jobs", ("lists:write", "profiles:write"), 10, 150)
+IMPORT_JOB_STATUS = Endpoint("GET", "/api/profile-bulk-import-jobs/{id}", ("lists:read", "profiles:read"), 10, 150)
+IMPORT_JOB_ERRORS = Endpoint("GET", "/api/profile-bulk-import-jobs/{id}/import-errors", ("profiles:read",), 10, 150)
 EVENT = Endpoint("POST", "/api/events", ("events:write",), 350, 3500)
 EVENTS = Endpoint("POST", "/api/event-bulk-create-jobs", ("events:write",), 10, 150)
 SUBSCRIBE = Endpoint(
@@ -55,6 +58,9 @@ ALL = (
     PROFILES,
     PROFILE_PATCH,
     PROFILE_IMPORT,
+    IMPORT_JOB,
+    IMPORT_JOB_STATUS,
+    IMPORT_JOB_ERRORS,
     EVENT,
     EVENTS,
     SUBSCRIBE,

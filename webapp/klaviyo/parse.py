@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from webapp.klaviyo.masking import scrub
+
+POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
 class UnexpectedAnswer(Exception):
@@ -21,6 +26,7 @@ class FoundProfile:
     is_subscribed: bool = False
     consented_at: datetime | None = None
     opted_out_at: datetime | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,52 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
         is_subscribed=consent == "SUBSCRIBED",
         consented_at=changed if consent == "SUBSCRIBED" else None,
         opted_out_at=max((moment for moment in outs if moment), default=None),
+        created_at=_moment(attributes.get("created")),
     )
 
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """How far an import job is. `status`: `queued`, `processing`, `complete`, `cancelled`."""
+
+    id: str
+    status: str
+    created_at: datetime | None
+    failed: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be written by it."""
+        return self.status in {"complete", "cancelled"}
+
+
+def import_job(body: Any) -> ImportJob:
+    """An import job, as accepted or as asked about."""
+    data = _data(body)
+    attributes = data.get("attributes") or {}
+    created, failed = _moment(attributes.get("created_at")), int(attributes.get("failed_count") or 0)
+    return ImportJob(str(data["id"]), str(attributes.get("status") or "queued"), created, failed)
+
+
+def pointed_profile(pointer: str) -> int | None:
+    """The place in an import job's body that an error's pointer names."""
+    found = POINTED_PROFILE.search(pointer)
+    return int(found.group(1)) if found else None
+
+
+def import_errors(body: Any) -> tuple[list[tuple[int, str]], str | None]:
+    """A page of what failed, as (place in the body, Klaviyo's sentence), and the cursor of the next page."""
+    found = []
+    for entry in _data(body):
+        attributes = entry.get("attributes") or {}
+        place = pointed_profile(str((attributes.get("source") or {}).get("pointer") or ""))
+        if place is not None:
+            found.append((place, scrub(str(attributes.get("detail") or attributes.get("title") or ""))))
+    return found, _cursor(body)
 
 
 def lists(body: Any) -> tuple[list[FoundList], str | None]:
@@ -90,6 +137,10 @@ def lists(body: Any) -> tuple[list[FoundList], str | None]:
         )
         for entry in _data(body)
     ]
+    return found, _cursor(body)
+
+
+def _cursor(body: Any) -> str | None:
     following = (body.get("links") or {}).get("next")
     cursor = parse_qs(urlsplit(following).query).get("page[cursor]") if following else None
-    return found, cursor[0] if cursor else None
+    return cursor[0] if cursor else None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -19,6 +20,8 @@ LOOKUP_ADDRESSES = 100
 LOOKUP_URL_BYTES = 6_000
 BULK_EVENTS = 1_000
 BODY_BYTES = 5_000_000
+IMPORT_PROFILES = 10_000
+LIST_IDS = 1_000
 LIST_PAGE = 10
 
 
@@ -124,6 +127,33 @@ def import_profile(write: ProfileWrite) -> Call:
     return _post(endpoints.PROFILE_IMPORT, {"type": "profile", "attributes": write.attributes()})
 
 
+def import_job(writes: Sequence[ProfileWrite]) -> Call:
+    """POST /api/profile-bulk-import-jobs: up to 10,000 profiles, done later, in any order; null is ignored here."""
+    profiles = []
+    for write in writes:
+        attributes, meta = write.set_and_unset()
+        profile: dict[str, Any] = {"type": "profile", "attributes": attributes}
+        if write.id:
+            profile["id"] = write.id
+        if meta:
+            profile["meta"] = meta
+        profiles.append(profile)
+    body = {"type": "profile-bulk-import-job", "attributes": {"profiles": {"data": profiles}}}
+    return _post(endpoints.IMPORT_JOB, body)
+
+
+def import_job_status(job_id: str) -> Call:
+    """GET /api/profile-bulk-import-jobs/{job_id}: how far it is."""
+    return Call(endpoints.IMPORT_JOB_STATUS, f"/api/profile-bulk-import-jobs/{quote(job_id, safe='')}")
+
+
+def import_job_errors(job_id: str, cursor: str | None = None) -> Call:
+    """GET .../import-errors: what failed of a complete job, a hundred a page."""
+    query = {"page[size]": "100"} | ({"page[cursor]": cursor} if cursor else {})
+    path = f"/api/profile-bulk-import-jobs/{quote(job_id, safe='')}/import-errors"
+    return Call(endpoints.IMPORT_JOB_ERRORS, path, query=query)
+
+
 def add_to_list(list_id: str, profile_ids: Iterable[str]) -> Call:
     """POST .../relationships/profiles: up to 1,000 ids. Not a consent."""
     body = {"data": [{"type": "profile", "id": profile_id} for profile_id in profile_ids]}
@@ -133,10 +163,10 @@ def add_to_list(list_id: str, profile_ids: Iterable[str]) -> Call:
 
 def lookup(emails: Sequence[str], *, subscriptions: bool = False) -> Call:
     """GET /api/profiles for up to 100 addresses, with their marketing state where asked."""
-    query = {"filter": f"any(email,{_quoted(emails)})", "page[size]": "100", "fields[profile]": "email"}
+    query = {"filter": f"any(email,{_quoted(emails)})", "page[size]": "100", "fields[profile]": "email,created"}
     if subscriptions:
         query["additional-fields[profile]"] = "subscriptions"
-        query["fields[profile]"] = "email,subscriptions"
+        query["fields[profile]"] = "email,created,subscriptions"
     return Call(endpoints.PROFILES, endpoints.PROFILES.path, query=query)
 
 

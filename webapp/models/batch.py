@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp.extensions import Base
@@ -13,22 +13,40 @@ from webapp.models.types import Id, UtcDateTime, Word
 
 
 class BatchOutcome(StrEnum):
-    """`unknown` from just before the call until its answer is recorded, and for good where none came."""
+    """`unknown` from just before the call until its answer is recorded; `lost` where none ever came."""
 
     UNKNOWN = "unknown"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+    LOST = "lost"
 
 
 class Batch(Base):
     """One planned call of a lane, written before the call. `job_id` is Klaviyo's, of an import job.
 
-    `members` is JSON text, the ids of the deliveries it holds, until its end is known: from then on
-    `deliveries.batch_id` says it, written together with their status.
+    `members` is JSON text until its end is known (from then on `deliveries.batch_id` says it, written together with
+    their status): of events the ids of their deliveries; of fields `[[person id, fields_version, [delivery ids]], ...]`
+    in the order of the body. `job_due_at`: when its import job is asked about next.
     """
 
     __tablename__ = "batches"
-    __table_args__ = (Index("ix_batches_connection_id", "connection_id", "id"),)
+    __table_args__ = (
+        Index("ix_batches_connection_id", "connection_id", "id"),
+        Index(
+            "ix_batches_open",
+            "lane_id",
+            "id",
+            sqlite_where=text("outcome = 'unknown'"),
+            postgresql_where=text("outcome = 'unknown'"),
+        ),
+        Index(
+            "ix_batches_jobs",
+            "lane_id",
+            "job_due_at",
+            sqlite_where=text("job_due_at IS NOT NULL"),
+            postgresql_where=text("job_due_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     lane_id: Mapped[int] = mapped_column(Id)

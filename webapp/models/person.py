@@ -42,9 +42,10 @@ class ProfileLink(Base):
     `found`: None never looked up, False a miss, True there (then `klaviyo_id` is set). `fields_version` is the version
     of the person's fields last written. `unsettled_until` (database's clock): an older write may still be under way in
     Klaviyo; `rewrite` marks that newer values were sent meanwhile and the person must be written once more after it.
-    `job_batch_id`: the unfinished import job holding this person. `subscribed_*`: our last subscribe that
-    Klaviyo accepted or may have. `withdrawal_check_at`: when a withdrawal sent by us is read back next; it is about
-    `withdrawn_list_id` (None: no list) and delivery `withdrawn_delivery_id`.
+    `job_batch_id`: the unfinished import job holding this person. `creating_since`: we sent a call that may create
+    them, so a profile born since is ours. `list_due`: created by us and not yet on the chosen list.
+    `subscribed_*`: our last subscribe that Klaviyo accepted or may have. `withdrawal_check_at`: when a withdrawal sent
+    by us is read back next; it is about `withdrawn_list_id` (None: no list) and delivery `withdrawn_delivery_id`.
     """
 
     __tablename__ = "profile_links"
@@ -76,6 +77,8 @@ class ProfileLink(Base):
     rewrite: Mapped[bool] = mapped_column(default=False, server_default="0")
     job_batch_id: Mapped[int | None] = mapped_column(Id)
     created_by_us_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    creating_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    list_due: Mapped[bool] = mapped_column(default=False, server_default="0")
     list_added_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     subscribed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     subscribed_list_id: Mapped[str | None] = mapped_column(String(40))

@@ -79,9 +79,12 @@ def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
 
 
 def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIVERY_LANES) -> None:
-    """Nothing more is sent from these lanes: whoever drains one now finds its fence gone."""
+    """Nothing more is sent from these lanes: whoever drains one now finds its fence gone.
+
+    The owner stays written there: the next claim knows by it that what was open may still be on its way.
+    """
     statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind.in_(list(kinds)))
-    session.execute(statement.values(stopped=True, fence=Lane.fence + 1, lease_until=None, owner=None))
+    session.execute(statement.values(stopped=True, fence=Lane.fence + 1, lease_until=None))
 
 
 def start(session: Session, connection_id: int) -> None:

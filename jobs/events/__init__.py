@@ -1,0 +1,1 @@
+"""The events lane: single calls while few wait (fresh, exact, idempotent), bulk calls as soon as many do."""

@@ -1,0 +1,234 @@
+"""A step of the events lane: choose, look up, open the batch with its budget, send, record.
+
+A batch of unknown outcome is sent again as it was, its events with the same `unique_id`s; unknown twice in a row it
+goes on in halves. Where Klaviyo refuses a bulk call for a `unique_id` it has seen, the batch goes one by one through
+the single call, where the first wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from jobs import batches, choose, lookup, settle
+from jobs.choose import Item
+from jobs.events import plan
+from jobs.lookup import Link
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
+from jobs.settle import Result
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.database import among, db_now, reading
+from webapp.klaviyo import endpoints, payloads
+from webapp.klaviyo.answers import Answer, ApiError
+from webapp.klaviyo.client import Call
+from webapp.klaviyo.endpoints import Endpoint
+from webapp.models import Batch, BatchOutcome, ProfileLink
+from webapp.services import workspace_settings
+from webapp.services.workspace_settings import WorkspaceSettings
+
+# How long a call that nobody heard the end of may still change fields in Klaviyo: it may lie in our kernel and in
+# Klaviyo's queues, and an accepted event's fields take effect within five minutes.
+UNKNOWN_SETTLES_IN = timedelta(minutes=6)
+
+
+def step(run: Run) -> bool:
+    """Send the next call of the lane; whether there was anything to do."""
+    if run.lane.unknown_batch_id is not None:
+        return _go_on(run)
+    items = choose.due(run, Kind.EVENT, payloads.BULK_EVENTS)
+    if not items:
+        return False
+    looked_up = "profiles:read" in run.grant.scopes
+    creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
+    if "events:write" not in run.grant.scopes or not (creates or looked_up):
+        _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
+        return True
+    links = _links(run, items) if looked_up else {}
+    planned = plan.plan(items, links, creates=creates, looked_up=looked_up, now=clock.now())
+    if planned.settled:
+        _settle(run, planned.settled)
+    if planned.sendable:
+        _send(run, planned.sendable, links)
+    return True
+
+
+def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
+    return lookup.links_of(run, {item.person_id: item.email for item in items if item.email})
+
+
+def _settings(run: Run) -> WorkspaceSettings:
+    with reading() as session:
+        return workspace_settings.load(session, run.held.workspace_id)
+
+
+def _send(run: Run, items: list[Item], links: dict[int, Link]) -> None:
+    """One bulk call, or a few single ones while few wait."""
+    if len(items) > plan.SINGLES:
+        chosen = plan.fitting(items)
+        _call(run, chosen, links, _open(run, endpoints.EVENTS, chosen))
+        return
+    for item in items:
+        _call(run, [item], links, _open(run, endpoints.EVENT, [item]))
+
+
+def _open(run: Run, endpoint: Endpoint, items: Sequence[Item]) -> Batch:
+    """The batch row and its budget in one commit, before the call: from here on its outcome is unknown."""
+
+    def work(session: Session) -> Batch:
+        run.reserve(session, endpoint)
+        return batches.open_batch(session, run, endpoint, [item.id for item in items], size=len(items))
+
+    return run.write(work)
+
+
+def _go_on(run: Run) -> bool:
+    """A batch of unknown outcome first: the same deliveries, none added; erased and settled ones are out."""
+    with reading() as session:
+        batch = batches.first_open(session, run)
+    assert batch is not None
+    items = [item for item in choose.by_id(run, Kind.EVENT, batches.members(batch)) if item.email is not None]
+    if not items:
+        run.write(lambda session: batches.close(session, run, batch, BatchOutcome.ACCEPTED))
+        return True
+    links = _links(run, items) if "profiles:read" in run.grant.scopes else {}
+    singly = batch.endpoint == endpoints.EVENT.name
+    chosen = items[:1] if singly else items
+    endpoint = endpoints.EVENT if singly else endpoints.EVENTS
+
+    def work(session: Session) -> None:
+        run.reserve(session, endpoint)
+        if batch.unknown_times:
+            _unsettle(session, run, items)
+
+    run.write(work)
+    _call(run, chosen, links, batch, rest=items[1:] if singly else [])
+    return True
+
+
+def _unsettle(session: Session, run: Run, items: Sequence[Item]) -> None:
+    """An earlier sending of these may still set older fields in Klaviyo: they are written once more after that."""
+    statement = update(ProfileLink).where(
+        ProfileLink.connection_id == run.held.connection_id,
+        among(session, ProfileLink.person_id, {item.person_id for item in items}),
+    )
+    until = db_now(UNKNOWN_SETTLES_IN.total_seconds())
+    session.execute(statement.values(rewrite=True, unsettled_until=until))
+
+
+def _call(run: Run, items: list[Item], links: dict[int, Link], batch: Batch, *, rest: Sequence[Item] = ()) -> None:
+    """Send a reserved batch and record what came of it. `rest`: what goes on one by one after it."""
+    answer = run.send(_body(run, batch, items, links), size=len(items), batch=batch)
+    match outcome(answer):
+        case Outcome.DONE:
+            _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0, slow=False)
+            run.lane.failures = 0
+        case Outcome.AGAIN:
+            raise run.back_off()
+        case Outcome.UNKNOWN:
+            _unknown(run, batch, items, rest)
+        case Outcome.SCOPE_MISSING:
+            _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
+        case _ if len(items) == 1:
+            _record(run, batch, {items[0].id: _refusal(run, items[0], answer)}, rest)
+        case _:
+            _refused_whole(run, batch, items, links, answer)
+
+
+def _body(run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link]) -> Call:
+    settings = _settings(run)
+    writes = [plan.write_of(settings, item, links.get(item.person_id)) for item in items]
+    return payloads.event(writes[0]) if batch.endpoint == endpoints.EVENT.name else payloads.events(writes)
+
+
+def _record(
+    run: Run, batch: Batch, results: dict[int, Result], rest: Sequence[Item] = (), **lane_values: object
+) -> None:
+    """Statuses, counters, attempts and the batch's end in one transaction."""
+
+    def work(session: Session) -> None:
+        settle.settle(session, run.connection, Kind.EVENT, results, attempts=1, batch_id=batch.id)
+        if rest:
+            batches.shrink(session, batch, [item.id for item in rest], size=len(rest))
+        else:
+            batches.close(session, run, batch, BatchOutcome.ACCEPTED)
+
+    run.write(work, **lane_values)
+
+
+def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
+    """It may have arrived. Unknown twice in a row: from now on in halves, each a batch of its own."""
+
+    def work(session: Session) -> None:
+        times = batches.unknown_again(session, batch)
+        if times >= 2 and len(items) > 1 and not rest:
+            half = len(items) // 2
+            batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
+            other = batches.open_batch(
+                session, run, endpoints.EVENTS, [item.id for item in items[half:]], size=len(items) - half
+            )
+            batches.unknown_again(session, other)
+
+    run.write(work)
+    raise run.back_off()
+
+
+def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, Link], answer: Answer) -> None:
+    """A bulk call is refused whole for one bad item: named ones are taken out, else it goes on in halves."""
+    named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
+    if any(_is_repeated(error) for error in answer.errors):
+        _one_by_one(run, batch)
+        return
+    if named:
+        results = {items[index].id: _named(run, items[index], error) for index, error in named.items()}
+        left = [item for index, item in enumerate(items) if index not in named]
+        _record(run, batch, results, left)
+        return
+    # Halves are sent as batches of their own: what they do not reach waits and is planned again.
+    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+    half = max(1, len(items) // 2)
+    for part in (items[:half], items[half:]):
+        _call(run, part, links, _open(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part))
+
+
+def _is_repeated(error: ApiError) -> bool:
+    return "unique_id" in error.pointer or error.code == "duplicate_unique_id"
+
+
+def _one_by_one(run: Run, batch: Batch) -> None:
+    def work(session: Session) -> None:
+        session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
+
+    run.write(work)
+
+
+def _named(run: Run, item: Item, error: ApiError) -> Result:
+    if error.pointer.endswith("/profile/data/id"):
+        return _gone(run, item, error.detail)
+    return settle.failed(Reason.REJECTED, error.detail)
+
+
+def _refusal(run: Run, item: Item, answer: Answer) -> Result:
+    """What a refusal of one event means."""
+    gone = any(error.pointer.endswith("/profile/data/id") for error in answer.errors)
+    if gone or outcome(answer) is Outcome.GONE:
+        return _gone(run, item, answer.sentence)
+    too_large = outcome(answer) is Outcome.TOO_LARGE
+    return settle.failed(Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED, answer.sentence)
+
+
+def _gone(run: Run, item: Item, sentence: str) -> Result:
+    """A remembered id that is gone is looked up again, once."""
+    if item.attempts > 0:
+        return settle.skipped(Reason.NOT_IN_KLAVIYO)
+    run.write(lambda session: lookup.forget(session, run, [item.person_id]))
+    return settle.waiting(Reason.RETRYING, clock.now(), sentence)
+
+
+def _settle(run: Run, results: dict[int, Result]) -> None:
+    run.write(lambda session: settle.settle(session, run.connection, Kind.EVENT, results))

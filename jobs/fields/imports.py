@@ -1,0 +1,210 @@
+"""Many people: one import job, followed to its end. Until then its people wait and are in no other write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from jobs import batches, lookup, settle
+from jobs.fields import converge, singles
+from jobs.fields.plan import JOB_LOOK, Group, Step
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
+from webapp.database import among, db_now, reading
+from webapp.klaviyo import endpoints, parse, payloads
+from webapp.klaviyo.answers import Answer
+from webapp.models import Batch, BatchOutcome, Person, ProfileLink
+
+FIRST_LOOK_SECONDS = 1.0
+LONGEST_LOOK_SECONDS = 30.0
+
+
+def send(run: Run, groups: list[Group]) -> None:
+    """One import job for these people, looked up in this drain. Refused whole: named ones are out, else in halves."""
+
+    def work(session: Session) -> Batch:
+        run.reserve(session, endpoints.IMPORT_JOB)
+        singles.note_creating(session, run, [group for group in groups if group.step is Step.CREATE])
+        members = [group.member for group in groups]
+        return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
+
+    batch = run.write(work)
+    writes = [group.write for group in groups if group.write is not None]
+    answer = run.send(payloads.import_job(writes), size=len(writes), batch=batch)
+    match outcome(answer):
+        case Outcome.DONE:
+            run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0, slow=False)
+            run.lane.failures = 0
+        case Outcome.AGAIN:
+            run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+            raise run.back_off()
+        case Outcome.UNKNOWN:
+            run.write(lambda session: _lost(session, run, batch))
+            raise run.back_off()
+        case Outcome.SCOPE_MISSING:
+            results = _all(groups, settle.skipped(Reason.SCOPE_MISSING))
+            run.write(lambda session: _refused(session, run, batch, results))
+        case _:
+            _refused_whole(run, batch, groups, answer)
+
+
+def _all(groups: Sequence[Group], result: settle.Result) -> dict[int, settle.Result]:
+    return {id_: value for group in groups for id_, value in group.results(result).items()}
+
+
+def _accepted(session: Session, run: Run, batch: Batch, groups: Sequence[Group], answer: Answer) -> None:
+    job = parse.import_job(answer.json)
+    batches.accept_job(session, run, batch, job.id, FIRST_LOOK_SECONDS)
+    statement = update(ProfileLink).where(
+        ProfileLink.connection_id == run.held.connection_id,
+        among(session, ProfileLink.person_id, [group.person_id for group in groups]),
+    )
+    session.execute(statement.values(job_batch_id=batch.id))
+    waiting = settle.waiting(Reason.KLAVIYO_PROCESSING, clock.now() + JOB_LOOK)
+    settle.settle(session, run.connection, Kind.FIELDS, _all(groups, waiting), attempts=1, batch_id=batch.id)
+
+
+def _lost(session: Session, run: Run, batch: Batch) -> None:
+    """It may be under way: its people are written again, and once more when that is settled."""
+    converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
+    batches.close(session, run, batch, BatchOutcome.LOST)
+
+
+def _refused(session: Session, run: Run, batch: Batch, results: dict[int, settle.Result]) -> None:
+    settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
+    batches.close(session, run, batch, BatchOutcome.REJECTED)
+
+
+def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) -> None:
+    places = {}
+    for error in answer.errors:
+        place = parse.pointed_profile(error.pointer)
+        if place is not None and place < len(groups):
+            places[place] = error.detail
+    if places:
+        results = {
+            id_: result
+            for place, detail in places.items()
+            for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
+        }
+        run.write(lambda session: _refused(session, run, batch, results))
+        return
+    if len(groups) == 1:
+        results = _all(groups, settle.failed(Reason.REJECTED, answer.sentence))
+        run.write(lambda session: _refused(session, run, batch, results))
+        return
+    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+    half = len(groups) // 2
+    send(run, groups[:half])
+    send(run, groups[half:])
+
+
+def confirm_next(run: Run) -> bool:
+    """Ask about one import job that may be complete; whether there was one."""
+    with reading() as session:
+        due = batches.due_jobs(session, run.held.lane_id, 1)
+    if not due:
+        return False
+    batch = due[0]
+    answer = run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size)
+    if outcome(answer) is Outcome.GONE:
+        run.write(lambda session: _end(session, run, batch, {}, lost=True))
+        return True
+    if outcome(answer) is not Outcome.DONE:
+        raise run.back_off()
+    job = parse.import_job(answer.json)
+    if not job.is_over:
+        run.write(lambda session: _look_later(session, batch))
+        return True
+    failed = _errors(run, batch) if job.failed else {}
+    _find_ours(run, batch)
+    cancelled = job.status == "cancelled"
+    run.write(lambda session: _end(session, run, batch, failed, lost=cancelled))
+    return True
+
+
+def _look_later(session: Session, batch: Batch) -> None:
+    age = (clock.now() - batch.started_at).total_seconds()
+    pause = min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, age / 2))
+    session.execute(update(Batch).where(Batch.id == batch.id).values(job_due_at=db_now(pause)))
+
+
+def _errors(run: Run, batch: Batch) -> dict[int, str]:
+    """Place in the body -> Klaviyo's sentence, of everybody who was not taken."""
+    found: dict[int, str] = {}
+    cursor: str | None = None
+    while True:
+        answer = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
+        if outcome(answer) is not Outcome.DONE:
+            raise run.back_off()
+        page, cursor = parse.import_errors(answer.json)
+        found.update(page)
+        if cursor is None:
+            return found
+
+
+def _find_ours(run: Run, batch: Batch) -> None:
+    """Whoever was missing before the job is looked up now: `lookup` claims those born since as ours."""
+    person_ids = [member[0] for member in batches.members(batch)]
+    with reading() as session:
+        statement = (
+            select(Person.id, Person.email)
+            .join(ProfileLink, ProfileLink.person_id == Person.id)
+            .where(
+                ProfileLink.connection_id == run.held.connection_id,
+                ProfileLink.creating_since.is_not(None),
+                among(session, Person.id, person_ids),
+                Person.email.is_not(None),
+            )
+        )
+        missing = {row.id: str(row.email) for row in session.execute(statement)}
+    if missing:
+        lookup.look_up(run, missing)
+
+
+def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lost: bool) -> None:
+    """The job is over: what it wrote is delivered, what it refused failed, what is owed to the list stays due."""
+    members: list[Any] = batches.members(batch)
+    mine = ProfileLink.connection_id == run.held.connection_id
+    people = [member[0] for member in members]
+    session.execute(
+        update(ProfileLink).where(mine, among(session, ProfileLink.person_id, people)).values(job_batch_id=None)
+    )
+    results: dict[int, settle.Result] = {}
+    written: list[list[Any]] = []
+    for place, member in enumerate(members):
+        if lost:
+            result = settle.waiting(Reason.RETRYING, clock.now())
+        elif place in failed:
+            result = settle.failed(Reason.REJECTED, failed[place])
+        else:
+            result = settle.DELIVERED
+            written.append(member)
+        results |= dict.fromkeys(member[2], result)
+    owed = _note_written(session, run, written)
+    for member in written:
+        if member[0] in owed:  # the list step comes next, and settles these
+            results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
+    settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
+    if lost:
+        converge.unsettle(session, run, people)
+    ended = update(Batch).where(Batch.id == batch.id)
+    session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
+
+
+def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:
+    """Remember the versions written, by groups of the same version; the people who are owed to the list."""
+    by_version: dict[int, list[int]] = {}
+    for person_id, version, _ in written:
+        by_version.setdefault(version, []).append(person_id)
+    mine = ProfileLink.connection_id == run.held.connection_id
+    for version, person_ids in sorted(by_version.items()):
+        statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, person_ids))
+        session.execute(statement.values(fields_version=version))
+    return singles.list_due(session, run, [member[0] for member in written])

@@ -1,0 +1,119 @@
+"""A step of the fields lane: lost batches first, then import jobs that may be complete, then what is due."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from jobs import batches, choose, lookup, settle
+from jobs.choose import Item
+from jobs.fields import converge, imports, list_step, plan, singles
+from jobs.fields.plan import Group, Step
+from jobs.run import Hold, Run
+from jobs.settle import Result
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
+from webapp.database import reading
+from webapp.models import Batch, BatchOutcome, ProfileLink
+from webapp.services import workspace_settings
+
+# Up to here one by one: exact and at once. Klaviyo asks not to use import jobs for small numbers.
+SINGLES = 75
+CHOSEN = 400
+CHOSEN_FOR_IMPORT = 5_000
+NEEDS = frozenset({"profiles:read", "profiles:write"})
+IMPORT_NEEDS = frozenset({"lists:read", "lists:write"})
+
+
+def step(run: Run) -> bool:
+    """Do the next thing that is due; whether there was anything."""
+    if run.lane.unknown_batch_id is not None:
+        _write_off(run)
+    if imports.confirm_next(run):
+        return True
+    items = choose.due(run, Kind.FIELDS, CHOSEN)
+    if not items:
+        return converge.rewrite_next(run)
+    if not run.grant.scopes >= NEEDS:
+        _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
+        return True
+    many = len(plan.by_person(items)) > SINGLES and run.grant.scopes >= IMPORT_NEEDS
+    if many:
+        items = choose.due(run, Kind.FIELDS, CHOSEN_FOR_IMPORT)
+    ended = plan.ended(items, clock.now())
+    if ended:
+        _settle(run, ended)
+    open_items = [item for item in items if item.id not in ended]
+    if open_items:
+        _groups(run, open_items, many=many)
+    return True
+
+
+def _groups(run: Run, items: list[Item], *, many: bool) -> None:
+    with reading() as session:
+        settings = workspace_settings.load(session, run.held.workspace_id)
+    grouped = plan.by_person(items)
+    addresses = {person_id: str(group[0].email) for person_id, group in grouped.items()}
+    links = _looked_up_now(run, addresses) if many else lookup.links_of(run, addresses)
+    if many:
+        grouped = {person_id: group for person_id, group in grouped.items() if person_id in links}
+    planned = plan.plan(grouped, links, settings, run.connection.sync_behavior, clock.now())
+    settled = {id_: r for g in planned if g.result for id_, r in g.results(g.result).items()}
+    if settled:
+        _settle(run, settled)
+    writes = [group for group in planned if group.step in {Step.UPDATE, Step.CREATE}]
+    if many and len(writes) > SINGLES:
+        imports.send(run, plan.fitting(writes))
+    elif writes:
+        singles.send(run, writes)
+    _lists(run, [group for group in planned if group.step is Step.LIST])
+
+
+def _looked_up_now(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:
+    """Links of those who could be looked up in this drain: an import job could create whoever is not there."""
+    began = clock.now()
+    try:
+        lookup.look_up(run, addresses)
+        held = None
+    except Hold as hold:
+        held = hold
+    links = lookup.known_links(run, addresses)
+    fresh = {p: link for p, link in links.items() if link.looked_up_at is not None and link.looked_up_at >= began}
+    if held is not None and not fresh:
+        raise held
+    return fresh
+
+
+def _lists(run: Run, groups: list[Group]) -> None:
+    if groups:
+        list_step.add(run, groups)
+
+
+def _write_off(run: Run) -> None:
+    """Batches of a holder that never told: its people are written again now, and once more when that is settled."""
+
+    def work(session: Session) -> None:
+        while (batch := batches.first_open(session, run)) is not None:
+            converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
+            batches.close(session, run, batch, BatchOutcome.LOST)
+
+    run.write(work)
+
+
+def next_due_at(run: Run) -> datetime | None:
+    """When the lane has something to do next: a delivery, an import job to ask about, a person to write once more."""
+    jobs = select(func.min(Batch.job_due_at)).where(Batch.lane_id == run.held.lane_id, Batch.job_due_at.is_not(None))
+    rewrites = select(func.min(ProfileLink.unsettled_until)).where(
+        ProfileLink.connection_id == run.held.connection_id, ProfileLink.rewrite
+    )
+    with reading() as session:
+        moments = [session.scalar(jobs), session.scalar(rewrites)]
+    moments.append(choose.next_due_at(run, Kind.FIELDS))
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _settle(run: Run, results: dict[int, Result]) -> None:
+    run.write(lambda session: settle.settle(session, run.connection, Kind.FIELDS, results))

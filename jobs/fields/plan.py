@@ -1,0 +1,136 @@
+"""What is to be done about each person whose fields are due. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from jobs import settle
+from jobs.choose import Item
+from jobs.lookup import Link
+from jobs.settle import Result
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Origin, SyncBehavior
+from webapp.klaviyo import payloads
+from webapp.klaviyo.payloads import ProfileWrite
+from webapp.services import people
+from webapp.services.workspace_settings import WorkspaceSettings
+
+JOB_LOOK = timedelta(minutes=10)
+PROFILE_BYTES = 200
+
+
+class Step(StrEnum):
+    """`settle` needs no call; `list` only the list step; `update` goes by id; `create` by address."""
+
+    SETTLE = "settle"
+    LIST = "list"
+    UPDATE = "update"
+    CREATE = "create"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One person's due deliveries, and what is to be done about them all at once."""
+
+    person_id: int
+    items: tuple[Item, ...]
+    link: Link | None
+    step: Step
+    result: Result | None = None
+    write: ProfileWrite | None = None
+    version: int = 0
+
+    @property
+    def member(self) -> list[Any]:
+        """How a batch remembers this person."""
+        return [self.person_id, self.version, [item.id for item in self.items]]
+
+    @property
+    def activity_id(self) -> int:
+        """The newest activity these deliveries are of; 0 for a person who is written once more."""
+        return max((item.activity_id for item in self.items), default=0)
+
+    def results(self, result: Result) -> dict[int, Result]:
+        """`result` for each of the deliveries."""
+        return {item.id: result for item in self.items}
+
+
+def by_person(items: Iterable[Item]) -> dict[int, list[Item]]:
+    """Deliveries of each person, in their order."""
+    found: dict[int, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.person_id, []).append(item)
+    return found
+
+
+def ended(items: Iterable[Item], now: datetime) -> dict[int, Result]:
+    """Erased people and expired deliveries need nothing at all."""
+    results: dict[int, Result] = {}
+    for item in items:
+        if item.email is None:
+            results[item.id] = settle.skipped(Reason.ERASED)
+        elif item.expires_at <= now:
+            results[item.id] = settle.failed(Reason.EXPIRED)
+    return results
+
+
+def plan(
+    grouped: Mapping[int, Sequence[Item]],
+    links: Mapping[int, Link],
+    settings: WorkspaceSettings,
+    behavior: SyncBehavior,
+    now: datetime,
+) -> list[Group]:
+    """One Group a person, in the order given."""
+    return [
+        _group(person_id, tuple(items), links.get(person_id), settings, behavior, now)
+        for person_id, items in grouped.items()
+    ]
+
+
+def _group(
+    person_id: int,
+    items: tuple[Item, ...],
+    link: Link | None,
+    settings: WorkspaceSettings,
+    behavior: SyncBehavior,
+    now: datetime,
+) -> Group:
+    newest = items[-1]
+    if link is not None and link.job_batch_id is not None:
+        return Group(person_id, items, link, Step.SETTLE, settle.waiting(Reason.KLAVIYO_PROCESSING, now + JOB_LOOK))
+    everything = people.shared_changes(newest.fields, 0, settings.fields, settings.fields_on)
+    if link is not None and link.found:
+        since = link.fields_version
+        changes = people.shared_changes(newest.fields, since, settings.fields, settings.fields_on)
+        if changes:
+            write = ProfileWrite(link.klaviyo_id, newest.email, changes)
+            return Group(person_id, items, link, Step.UPDATE, write=write, version=newest.fields_version)
+        if link.list_due:
+            return Group(person_id, items, link, Step.LIST)
+        return Group(
+            person_id, items, link, Step.SETTLE, settle.skipped(Reason.UNCHANGED if everything else Reason.FIELDS_OFF)
+        )
+    creates = behavior is SyncBehavior.CREATE_PROFILE and any(item.origin is not Origin.TEST for item in items)
+    if not creates:
+        return Group(person_id, items, link, Step.SETTLE, settle.skipped(Reason.NOT_IN_KLAVIYO))
+    write = ProfileWrite(None, newest.email, everything, newest.first_name, newest.last_name)
+    return Group(person_id, items, link, Step.CREATE, write=write, version=newest.fields_version)
+
+
+def fitting(groups: Sequence[Group]) -> list[Group]:
+    """The first ones that fit one import job: 10,000 people and 5 MB, with room to spare."""
+    size = 0
+    found: list[Group] = []
+    for group in groups[: payloads.IMPORT_PROFILES]:
+        size += PROFILE_BYTES + (len(orjson.dumps(group.write.properties)) if group.write else 0)
+        if found and size > payloads.BODY_BYTES:
+            break
+        found.append(group)
+    return found

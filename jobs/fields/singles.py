@@ -1,0 +1,181 @@
+"""Few people: a PATCH each by id, a profile-import each for those who are to be created; up to eight at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from jobs import batches, lookup, settle
+from jobs.fields import converge, list_step
+from jobs.fields.plan import Group, Step
+from jobs.outcomes import Outcome, outcome
+from jobs.run import AT_ONCE, Hold, Run
+from jobs.settle import Result
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
+from webapp.database import among, upsert
+from webapp.klaviyo import endpoints, parse, payloads
+from webapp.klaviyo.answers import Answer
+from webapp.klaviyo.client import Call
+from webapp.klaviyo.endpoints import Endpoint
+from webapp.models import Batch, BatchOutcome, ProfileLink
+
+Written = tuple[Group, Answer]
+
+
+def send(run: Run, groups: Sequence[Group], also: Callable[[Session], None] | None = None) -> None:
+    """Write these people, as many as the time slice and the budget allow; the rest stays due."""
+    for endpoint, step in ((endpoints.PROFILE_PATCH, Step.UPDATE), (endpoints.PROFILE_IMPORT, Step.CREATE)):
+        left = [group for group in groups if group.step is step]
+        while left:
+            sent = _some(run, endpoint, left[:AT_ONCE], also)
+            left = left[sent:]
+            if left and not run.time_left():
+                return
+
+
+def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[[Session], None] | None) -> int:
+    """As many calls at once as there is budget for; how many."""
+
+    def work(session: Session) -> tuple[Batch, list[Group]]:
+        taken = run.reserve(session, endpoint, len(wanted))
+        groups = list(islice(wanted, taken))
+        if endpoint is endpoints.PROFILE_IMPORT:
+            note_creating(session, run, groups)
+        if also is not None:
+            also(session)
+        members = [group.member for group in groups]
+        return batches.open_batch(session, run, endpoint, members, size=len(groups)), groups
+
+    batch, groups = run.write(work)
+    answers = run.send_all([_call(endpoint, group) for group in groups], [1] * len(groups), batch)
+    pairs = list(zip(groups, answers, strict=True))
+    done = [pair for pair in pairs if outcome(pair[1]) is Outcome.DONE]
+    listed = run.write(lambda session: _record(session, run, batch, pairs, done))
+    if listed:
+        list_step.add(run, listed)
+    again = [answer for answer in answers if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]
+    if again:
+        raise _hold(run, again)
+    run.lane.failures = 0
+    return len(groups)
+
+
+def _hold(run: Run, answers: list[Answer]) -> Hold:
+    limited = any(answer.status == 429 for answer in answers)
+    return run.limited(answers) if limited else run.back_off()
+
+
+def _call(endpoint: Endpoint, group: Group) -> Call:
+    assert group.write is not None
+    is_patch = endpoint is endpoints.PROFILE_PATCH
+    return payloads.patch_profile(group.write) if is_patch else payloads.import_profile(group.write)
+
+
+def note_creating(session: Session, run: Run, groups: Sequence[Group]) -> None:
+    """From here on a profile that is born is ours, also where the answer never comes."""
+    now = clock.now()
+    rows = [
+        {"connection_id": run.held.connection_id, "person_id": group.person_id, "creating_since": now}
+        for group in sorted(groups, key=lambda group: group.person_id)
+        if group.link is None or group.link.creating_since is None
+    ]
+    if rows:
+        key = ["connection_id", "person_id"]
+        session.execute(upsert(session, ProfileLink.__table__, key=key, update=["creating_since"]), rows)
+
+
+def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done: list[Written]) -> list[Group]:
+    """Everything that came of the calls; the people created, or owed to the list, are given back for the list step."""
+    listed = _written(session, run, done)
+    results: dict[int, Result] = {}
+    for group, answer in pairs:
+        if group.person_id in listed:
+            continue
+        result = _result(session, run, group, answer)
+        if result is not None:
+            results |= group.results(result)
+    settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
+    unknown = [group.person_id for group, answer in pairs if outcome(answer) is Outcome.UNKNOWN]
+    if unknown:
+        converge.unsettle(session, run, unknown)
+    converge.after_write(session, run, [group for group, _ in done], batch.started_at)
+    batches.close(session, run, batch, BatchOutcome.ACCEPTED if done else BatchOutcome.REJECTED)
+    return [group for group, _ in done if group.person_id in listed]
+
+
+def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
+    """Remember what was written; the people who are owed to the list."""
+    now = clock.now()
+    rows = [
+        {
+            "connection_id": run.held.connection_id,
+            "person_id": group.person_id,
+            "found": True,
+            "klaviyo_id": parse.profile_id(answer.json),
+            "looked_up_at": now,
+            "fields_version": group.version,
+        }
+        for group, answer in sorted(done, key=lambda pair: pair[0].person_id)
+    ]
+    if rows:
+        changed = ["found", "klaviyo_id", "looked_up_at", "fields_version"]
+        key = ["connection_id", "person_id"]
+        session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
+    made = [group.person_id for group, answer in done if group.step is Step.CREATE]
+    ours = [group.person_id for group, answer in done if group.step is Step.CREATE and answer.status == 201]
+    lookup.mark_created(session, run, ours, resolved=made)
+    return list_due(session, run, [group.person_id for group, _ in done])
+
+
+def list_due(session: Session, run: Run, person_ids: list[int]) -> set[int]:
+    """Which of these people we created and still owe to the chosen list."""
+    statement = select(ProfileLink.person_id).where(
+        ProfileLink.connection_id == run.held.connection_id,
+        among(session, ProfileLink.person_id, person_ids),
+        ProfileLink.list_due,
+    )
+    return set(session.scalars(statement))
+
+
+def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result | None:
+    """What an answer means for the person's deliveries; None leaves them waiting as they are."""
+    match outcome(answer):
+        case Outcome.DONE:
+            return settle.DELIVERED
+        case Outcome.AGAIN | Outcome.UNKNOWN:
+            return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
+        case Outcome.SCOPE_MISSING:
+            return settle.skipped(Reason.SCOPE_MISSING)
+        case Outcome.GONE:
+            lookup.forget(session, run, [group.person_id])
+            tried = any(item.attempts for item in group.items)
+            again = settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
+            return settle.skipped(Reason.NOT_IN_KLAVIYO) if tried else again
+        case Outcome.CONFLICT:
+            return _conflict(session, run, group, answer)
+        case Outcome.TOO_LARGE:
+            return settle.failed(Reason.PAYLOAD_TOO_LARGE, answer.sentence)
+    return settle.failed(Reason.REJECTED, answer.sentence)
+
+
+def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Result:
+    """Somebody else has this address: Klaviyo names them, and the next look writes there, once."""
+    named = (error.meta.get("duplicate_profile_id") for error in answer.errors)
+    duplicate = next((str(found) for found in named if found), "")
+    if not duplicate or any(item.attempts for item in group.items):
+        return settle.failed(Reason.REJECTED, answer.sentence)
+    row = {
+        "connection_id": run.held.connection_id,
+        "person_id": group.person_id,
+        "found": True,
+        "klaviyo_id": duplicate,
+        "looked_up_at": clock.now(),
+    }
+    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at"]
+    session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), [row])
+    return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)

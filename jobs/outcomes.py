@@ -1,0 +1,61 @@
+"""The table: Klaviyo's answer -> what we do about it. Every lane reads it; what each does is beside its calls.
+
+| answer | outcome |
+|---|---|
+| 2xx | done |
+| nothing arrived (refused connection, no route, deadline before the first byte) | again |
+| no answer, cut off, too late; 5xx, 524 | unknown: it may have been done all the same |
+| 429 | again after `Retry-After`; the budget is blocked until then |
+| 401, though the token was just refreshed | again |
+| 403 JSON | scope missing: the feature is off until somebody reconnects |
+| 403 and anything else that is not JSON | again: a proxy spoke, not Klaviyo |
+| 404 | gone |
+| 409 | conflict |
+| 413 | too large |
+| 400, 422 JSON | refused: named items are taken out, else the body is cut in half until the bad one is alone |
+| 405, 406, 410, 415 and other 4xx | again, slowly: it is our mistake or a retired revision, no delivery's |
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from webapp.klaviyo.answers import Answer, Reached
+
+
+class Outcome(StrEnum):
+    """What an answer means for what was sent."""
+
+    DONE = "done"
+    AGAIN = "again"
+    UNKNOWN = "unknown"
+    SCOPE_MISSING = "scope_missing"
+    GONE = "gone"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too_large"
+    REFUSED = "refused"
+
+
+OF_STATUS = {
+    400: Outcome.REFUSED,
+    403: Outcome.SCOPE_MISSING,
+    404: Outcome.GONE,
+    409: Outcome.CONFLICT,
+    413: Outcome.TOO_LARGE,
+    422: Outcome.REFUSED,
+}
+
+
+def outcome(answer: Answer) -> Outcome:
+    """The table's row for an answer."""
+    if answer.reached is Reached.NOT_SENT:
+        return Outcome.AGAIN
+    if answer.reached is Reached.UNKNOWN or answer.status is None or answer.status >= 500:
+        return Outcome.UNKNOWN
+    if answer.ok:
+        return Outcome.DONE
+    if answer.status == 413:
+        return Outcome.TOO_LARGE
+    if not answer.is_json:
+        return Outcome.AGAIN
+    return OF_STATUS.get(answer.status, Outcome.AGAIN)
