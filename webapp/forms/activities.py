@@ -100,7 +100,7 @@ def _event(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         orjson.dumps(properties)
     except (TypeError, orjson.JSONEncodeError):
         raise Refused("properties holds a value that is not JSON, such as a broken character") from None
-    return event.key, properties
+    return event.key, event.completed(properties)
 
 
 def _moment(text: Any, now: datetime) -> datetime:

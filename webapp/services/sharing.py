@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.catalogue.events import EVENTS
+from webapp.catalogue.events import EVENTS, Event
 from webapp.catalogue.fields import FIELDS, Field
-from webapp.database import reading, upsert, writing
+from webapp.database import reading, run_writing, upsert
 from webapp.extensions import db
-from webapp.models import EventChoice, FieldChoice
+from webapp.models import EventChoice, FieldChoice, Store
 from webapp.services import audit, workspace_settings, workspaces
+
+Choice = type[EventChoice] | type[FieldChoice]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a save turned on and off: keys, in the catalogue's order."""
+
+    on: tuple[str, ...]
+    off: tuple[str, ...]
+
+    def sentence(self, names: Mapping[str, str]) -> str:
+        """It in words, for the person who saved; `names` by key."""
+        if not self.on and not self.off:
+            return "Nothing changed."
+        said = [
+            f"{word}: {', '.join(names[key] for key in keys)}."
+            for word, keys in (("Turned on", self.on), ("Turned off", self.off))
+            if keys
+        ]
+        return f"{' '.join(said)} It counts from now on."
 
 
 def events_on(workspace_id: int) -> frozenset[str]:
     """The events turned on."""
     statement = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)
     return frozenset(db.session.scalars(statement))
+
+
+def events_since(workspace_id: int) -> dict[str, datetime]:
+    """When each event that is on was turned on."""
+    statement = select(EventChoice.event, EventChoice.changed_at).where(
+        EventChoice.workspace_id == workspace_id, EventChoice.is_on
+    )
+    return {row.event: row.changed_at for row in db.session.execute(statement)}
 
 
 def fields(workspace_id: int) -> tuple[dict[str, Field], frozenset[str]]:
@@ -29,44 +62,108 @@ def fields(workspace_id: int) -> tuple[dict[str, Field], frozenset[str]]:
     return settings.fields, settings.fields_on
 
 
-def choose_events(workspace_id: int, actor_id: int | None, wanted: Iterable[str]) -> None:
-    """Turn exactly these events on; it counts from now on."""
-    chosen = set(wanted) & EVENTS.keys()
-    with writing() as session:
-        rows = [
-            {"workspace_id": workspace_id, "event": key, "is_on": key in chosen, "changed_at": clock.now()}
-            for key in sorted(EVENTS)
-        ]
-        statement = upsert(
-            session, EventChoice.__table__, key=["workspace_id", "event"], update=["is_on", "changed_at"]
+def choose_events(
+    workspace_id: int, actor_id: int | None, wanted: Iterable[str], *, shown: Iterable[str] | None = None
+) -> Change:
+    """Turn exactly these events on; it counts from now on.
+
+    `shown`: what was on when the person saw the form. Then only what they changed changes: two people who save at the
+    same time do not undo each other.
+    """
+    asked = (set(wanted), None if shown is None else set(shown))
+
+    def work(session: Session) -> Change:
+        statement = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)
+        return _choose(
+            session, EventChoice, workspace_id, actor_id, list(EVENTS), set(session.scalars(statement)), asked
         )
-        session.execute(statement, rows)
-        _noted(session, workspace_id, actor_id, "events", chosen)
+
+    return run_writing(work)
 
 
-def choose_fields(workspace_id: int, actor_id: int | None, wanted: Iterable[str]) -> None:
-    """Turn exactly these fields on; it counts from now on."""
-    with writing() as session:
-        known = workspace_settings.load(session, workspace_id).fields or FIELDS
-        chosen = set(wanted) & known.keys()
-        rows = [
-            {"workspace_id": workspace_id, "field": key, "is_on": key in chosen, "changed_at": clock.now()}
-            for key in sorted(known)
-        ]
-        statement = upsert(
-            session, FieldChoice.__table__, key=["workspace_id", "field"], update=["is_on", "changed_at"]
-        )
-        session.execute(statement, rows)
-        _noted(session, workspace_id, actor_id, "fields", chosen)
+def choose_fields(
+    workspace_id: int, actor_id: int | None, wanted: Iterable[str], *, shown: Iterable[str] | None = None
+) -> Change:
+    """Turn exactly these fields on, likewise. What is off stays in Klaviyo as it is."""
+    asked = (set(wanted), None if shown is None else set(shown))
+
+    def work(session: Session) -> Change:
+        settings = workspace_settings.load(session, workspace_id)
+        known = [key for key, field in settings.fields.items() if not field.retired]
+        return _choose(session, FieldChoice, workspace_id, actor_id, known, set(settings.fields_on), asked)
+
+    return run_writing(work)
 
 
-def _noted(session: Session, workspace_id: int, actor_id: int | None, what: str, chosen: set[str]) -> None:
+def _choose(
+    session: Session,
+    table: Choice,
+    workspace_id: int,
+    actor_id: int | None,
+    known: list[str],
+    before: set[str],
+    asked: tuple[set[str], set[str] | None],
+) -> Change:
+    wanted, shown = asked
+    after = wanted if shown is None else (before | (wanted - shown)) - (shown - wanted)
+    change = Change(
+        tuple(key for key in known if key in after - before), tuple(key for key in known if key in before - after)
+    )
+    changed = sorted({*change.on, *change.off})
+    if not changed:
+        return change
+    column = "event" if table is EventChoice else "field"
+    rows = [
+        {"workspace_id": workspace_id, column: key, "is_on": key in change.on, "changed_at": clock.now()}
+        for key in changed
+    ]
+    key = ["workspace_id", column]
+    session.execute(upsert(session, table.__table__, key=key, update=["is_on", "changed_at"]), rows)
     workspaces.changed(session, workspace_id)
     audit.record(
         session,
         workspace_id=workspace_id,
         actor_id=actor_id,
-        action=f"{what}.chosen",
+        action=f"{column}s.chosen",
         subject=("workspace", workspace_id),
-        after={"on": sorted(chosen)},
+        before={"on": sorted(before)},
+        after={"on": sorted((before | set(change.on)) - set(change.off))},
     )
+    return change
+
+
+def samples(workspace_id: int) -> dict[str, str]:
+    """For each event, as JSON text, what Klaviyo would receive, with a store and the fields this workspace shares."""
+    store = db.session.scalar(select(Store).where(Store.workspace_id == workspace_id).order_by(Store.id).limit(1))
+    known, on = fields(workspace_id)
+    profile = {field.property: field.sample() for key, field in known.items() if key in on}
+    return {
+        event.key: orjson.dumps(_sample(event, store, profile), option=orjson.OPT_INDENT_2).decode()
+        for event in EVENTS.values()
+    }
+
+
+def _sample(event: Event, store: Store | None, profile: dict[str, Any]) -> dict[str, Any]:
+    moment = "2026-11-23T10:00:00Z"
+    common = {
+        "eventId": "a-1001",
+        "occurredAt": moment,
+        "storeId": store.external_id if store else None,
+        "storeName": store.name if store else None,
+    }
+    return {
+        "metric": event.metric,
+        "time": moment,
+        "properties": {**common, **event.sample()},
+        "profile": {"email": "ada@example.com", "properties": profile},
+    }
+
+
+def recommended_events() -> set[str]:
+    """The events that *turn on recommended* turns on."""
+    return {event.key for event in EVENTS.values() if event.recommended}
+
+
+def recommended_fields() -> set[str]:
+    """The fields that it turns on."""
+    return {field.key for field in FIELDS.values() if field.recommended}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from webapp.catalogue.fields import FIELDS, Field
+from webapp.catalogue.fields import FIELDS, PREFIX, Field
 from webapp.models import (
     Connection,
     ConnectionState,
@@ -32,7 +32,11 @@ class LiveConnection:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """One version of a workspace's settings. `fields` holds every known field, `fields_on` the keys shared."""
+    """One version of a workspace's settings.
+
+    `fields` holds every known field: a retired custom property is still accepted, so that retiring one never rejects
+    what the platform posts. `fields_on` are the keys shared, never a retired one.
+    """
 
     workspace_id: int
     version: int
@@ -66,12 +70,10 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
     events = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)
     fields = select(FieldChoice.field).where(FieldChoice.workspace_id == workspace_id, FieldChoice.is_on)
     custom = session.scalars(
-        select(CustomProperty).where(CustomProperty.workspace_id == workspace_id, CustomProperty.retired_at.is_(None))
-    ).all()
-    known = {
-        **FIELDS,
-        **{row.key: Field(row.key, f"Cevoid: {row.label}", row.type, choices=tuple(row.choices)) for row in custom},
-    }
+        select(CustomProperty).where(CustomProperty.workspace_id == workspace_id).order_by(CustomProperty.id)
+    )
+    known = {**FIELDS, **{row.key: _custom(row) for row in custom}}
+    unretired = {key for key, field in known.items() if not field.retired}
     return WorkspaceSettings(
         workspace_id=workspace_id,
         version=version,
@@ -80,5 +82,16 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
         connections=tuple(LiveConnection(row.id, row.store_id) for row in session.execute(live)),
         events_on=frozenset(session.scalars(events)),
         fields=known,
-        fields_on=frozenset(session.scalars(fields)) & known.keys(),
+        fields_on=frozenset(session.scalars(fields)) & unretired,
+    )
+
+
+def _custom(row: CustomProperty) -> Field:
+    return Field(
+        key=row.key,
+        property=f"{PREFIX}{row.label}",
+        type=row.type,
+        choices=tuple(row.choices),
+        custom_id=row.id,
+        retired=row.retired_at is not None,
     )
