@@ -10,7 +10,8 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from webapp.extensions import csrf
-from webapp.forms.activities import Refused
+from webapp.forms.activities import ID, Refused
+from webapp.forms.settings import EMAIL, EXTERNAL_ID, STORE_NAME, is_line
 from webapp.http.access import by_ingest_key
 from webapp.http.errors import problem
 from webapp.services import activities, activity_status, ingest_keys, stores
@@ -34,7 +35,7 @@ class Unusable(Exception):
 @blueprint.errorhandler(Unusable)
 def unusable(error: Unusable) -> ResponseReturnValue:
     """Say what is wrong with the call."""
-    return problem(error.status, str(error))
+    return problem(error.status, str(error), headers={"WWW-Authenticate": "Bearer"} if error.status == 401 else {})
 
 
 def _workspace_id() -> int:
@@ -107,7 +108,8 @@ def _body() -> bytes:
 @by_ingest_key
 def show(activity_id: str) -> ResponseReturnValue:
     """What became of one activity."""
-    found = activity_status.of(_workspace_id(), activity_id)
+    workspace_id = _workspace_id()
+    found = activity_status.of(workspace_id, activity_id) if ID.match(activity_id) else None
     if found is None:
         return problem(404, "This workspace has no activity with that id.")
     return Response(orjson.dumps(found), content_type="application/json")
@@ -120,8 +122,10 @@ def put_store(external_id: str) -> ResponseReturnValue:
     workspace_id = _workspace_id()
     body = request.get_json(silent=True)
     name = body.get("name") if isinstance(body, dict) else None
-    if not isinstance(name, str) or not name.strip() or len(name) > 200 or len(external_id) > 200:
-        return problem(422, "name is required: text of up to 200 characters.")
+    if not is_line(external_id, EXTERNAL_ID):
+        return problem(422, f"The store's id must be one line of up to {EXTERNAL_ID} characters.")
+    if not isinstance(name, str) or not is_line(name.strip(), STORE_NAME):
+        return problem(422, f"name is required: one line of up to {STORE_NAME} characters.")
     made = stores.put(workspace_id, external_id, name.strip())
     return jsonify({"id": external_id, "name": name.strip()}), 201 if made else 200
 
@@ -135,6 +139,6 @@ def erase() -> ResponseReturnValue:
     workspace_id = _workspace_id()
     body = request.get_json(silent=True)
     email = body.get("email") if isinstance(body, dict) else None
-    if not isinstance(email, str) or "@" not in email:
+    if not isinstance(email, str) or "@" not in email or not is_line(email.strip(), EMAIL):
         return problem(422, "email is required.")
     return jsonify(erasures.erase(workspace_id, email.strip().lower(), actor_id=None))
