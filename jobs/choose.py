@@ -44,6 +44,7 @@ class Item:
     fields_text: str
     fields_version: int
     consents_text: str
+    starts_flows: bool
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ _COLUMNS = (
     Person.fields,
     Person.fields_version,
     Person.consents,
+    Activity.starts_flows,
 )
 
 

@@ -89,5 +89,5 @@ def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> Even
         time=item.occurred_at,
         properties=item.properties or "{}",
         profile=ProfileWrite(id=known_id, email=item.email, properties=shared),
-        backfill=item.origin is not Origin.PLATFORM,
+        backfill=item.origin is not Origin.PLATFORM and not item.starts_flows,
     )

@@ -17,7 +17,8 @@ class Activity(Base):
 
     `properties`, `profile` and `consent` are JSON text as received (normalised), so that a delivery can pass the bytes
     on without parsing them: `properties` the event's; `profile` `{"first_name", "last_name", "fields"}`; `consent` the
-    consent object with its evidence. `route` says in one word how the connection was found. No foreign keys: hot table.
+    consent object with its evidence. `route` says in one word how the connection was found. `starts_flows`: a test
+    event that Klaviyo may start flows from; other tests and backfills never do. No foreign keys: hot table.
     """
 
     __tablename__ = "activities"
@@ -37,4 +38,5 @@ class Activity(Base):
     profile: Mapped[str | None] = mapped_column(Text)
     consent: Mapped[str | None] = mapped_column(Text)
     route: Mapped[str | None] = mapped_column(String(40))
+    starts_flows: Mapped[bool] = mapped_column(default=False, server_default="0")
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

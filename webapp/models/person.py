@@ -17,7 +17,7 @@ class Person(Base):
     `fields` is JSON text `{field key: {"v": value, "at": ISO time, "n": fields_version at that change}}`; the newest
     `occurred_at` wins per field; a cleared one stays with `"v": null`. `fields_version` grows with each change.
     `consents` is JSON text `{"email": {"state", "occurred_at", "activity_id", evidence...}}`, the newest known.
-    An erased person's `email` is None.
+    An erased person's `email` is None. `tested_only`: known from test events alone, so nobody that a sync is about.
     """
 
     __tablename__ = "people"
@@ -32,6 +32,7 @@ class Person(Base):
     fields: Mapped[str] = mapped_column(Text, default="{}")
     fields_version: Mapped[int] = mapped_column(default=0, server_default="0")
     consents: Mapped[str] = mapped_column(Text, default="{}")
+    tested_only: Mapped[bool] = mapped_column(default=False, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
