@@ -52,16 +52,7 @@ def claim(lane_id: int) -> Claim | None:
                 Lane.next_at <= db_now(),
             )
             .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(
-                Lane.id,
-                Lane.connection_id,
-                Lane.workspace_id,
-                Lane.kind,
-                Lane.fence,
-                Lane.news,
-                Lane.slow,
-                Lane.unknown_batch_id,
-            )
+            .returning(*_CLAIMED, Lane.unknown_batch_id)
         )
         row = session.execute(statement).one_or_none()
         if row is None:

@@ -13,15 +13,16 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.words import ActivityType, Origin
-from webapp.database import insert_or_ignore, reading, run_writing
+from webapp.database import among, insert_or_ignore, reading, run_writing
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
-from webapp.services import delivery_maker, routing, workspace_settings
+from webapp.services import delivery_maker, people, routing, workspace_settings
+from webapp.services.people import Known
 from webapp.services.routing import Route
 from webapp.services.workspace_settings import WorkspaceSettings
 
@@ -103,16 +104,16 @@ def record(
         if draft.id in new_ids:
             person = known.get(draft.email or "")
             maker.make(draft, new_ids[draft.id], routes[draft.id], person, links)
-    _save_people(session, maker.touched)
+    people.save(session, maker.touched.values())
     if maker.rows:
-        session.execute(insert(Delivery), maker.rows)
+        session.connection().execute(insert(Delivery.__table__), maker.rows)  # type: ignore[arg-type]
     maker.count(session)
     return len(new_ids)
 
 
 def _people(
     session: Session, workspace_id: int, drafts: Sequence[Draft], now: datetime, *, is_test: bool
-) -> dict[str, Person]:
+) -> dict[str, Known]:
     homes: dict[str, int | None] = {}
     for draft in drafts:
         if draft.email:
@@ -123,16 +124,14 @@ def _people(
     fresh = {"fields": "{}", "fields_version": 0, "consents": "{}", "tested_only": is_test, "created_at": now}
     rows = [{"workspace_id": workspace_id, "email": e, "home_store_id": homes[e], **fresh} for e in emails]
     session.execute(insert_or_ignore(session, Person.__table__), rows)
-    statement = select(Person).where(Person.workspace_id == workspace_id, Person.email.in_(emails))
-    found = session.scalars(statement.order_by(Person.email).with_for_update())
-    return {str(person.email): person for person in found}
+    return people.locked(session, workspace_id, emails)
 
 
 def _activity_row(
     settings: WorkspaceSettings,
     draft: Draft,
     route: Route,
-    person: Person | None,
+    person: Known | None,
     now: datetime,
     test: Test | None,
 ) -> dict[str, Any]:
@@ -172,28 +171,10 @@ def _found_links(session: Session, settings: WorkspaceSettings, person_ids: set[
     if len(settings.connections) < 2 or not person_ids:
         return found
     statement = select(ProfileLink.person_id, ProfileLink.connection_id).where(
-        ProfileLink.person_id.in_(person_ids), ProfileLink.found.is_(True)
+        among(session, ProfileLink.person_id, person_ids), ProfileLink.found.is_(True)
     )
     live = {connection.id for connection in settings.connections}
     for row in session.execute(statement):
         if row.connection_id in live:
             found.setdefault(row.person_id, set()).add(row.connection_id)
     return found
-
-
-def _save_people(session: Session, touched: dict[int, Person]) -> None:
-    for person_id in sorted(touched):
-        person = touched[person_id]
-        session.execute(
-            update(Person)
-            .where(Person.id == person_id)
-            .values(
-                fields=person.fields,
-                fields_version=person.fields_version,
-                consents=person.consents,
-                first_name=person.first_name,
-                last_name=person.last_name,
-                home_store_id=person.home_store_id,
-                tested_only=False,
-            )
-        )

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind
 from webapp.forms.activities import Draft
-from webapp.models import Person
 from webapp.services import lanes, people
+from webapp.services.people import Known
 from webapp.services.routing import Route
 from webapp.services.workspace_settings import WorkspaceSettings
 
@@ -34,12 +34,12 @@ class DeliveryMaker:
         self._now = now
         self._is_test = is_test
         self.rows: list[dict[str, Any]] = []
-        self.touched: dict[int, Person] = {}
+        self.touched: dict[int, Known] = {}
         self._made: Counter[tuple[int, Kind]] = Counter()
         self._skipped: Counter[tuple[int, Kind]] = Counter()
 
     def make(
-        self, draft: Draft, activity_id: int, route: Route, person: Person | None, links: dict[int, set[int]]
+        self, draft: Draft, activity_id: int, route: Route, person: Known | None, links: dict[int, set[int]]
     ) -> None:
         """The deliveries of one new activity: at least one."""
         kind = KIND_OF[draft.type]
@@ -63,9 +63,10 @@ class DeliveryMaker:
         for other in sorted(links.get(person.id, set()) - {target}) if changed else ():
             self._add(draft, activity_id, person, other, Kind.FIELDS, None)
 
-    def _merge(self, draft: Draft, activity_id: int, person: Person) -> tuple[bool, bool]:
+    def _merge(self, draft: Draft, activity_id: int, person: Known) -> tuple[bool, bool]:
         """Merge a draft into its person: (whether its consent is an older one, whether a shared value changed)."""
         self.touched[person.id] = person
+        person.tested_only = False
         person.first_name = draft.first_name or person.first_name
         person.last_name = draft.last_name or person.last_name
         person.home_store_id = person.home_store_id or draft.store_id
@@ -86,7 +87,7 @@ class DeliveryMaker:
         self,
         draft: Draft,
         activity_id: int,
-        person: Person | None,
+        person: Known | None,
         connection_id: int | None,
         kind: Kind,
         skipped: Reason | None,

@@ -1,15 +1,67 @@
-"""What we know of a person: merged fields, newest consents. Pure functions over the JSON kept in `people`."""
+"""What we know of a person: merged fields, newest consents, as JSON kept in `people`. Merging is pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.fields import Field
+from webapp.models import Person
+
+
+@dataclass(slots=True)
+class Known:
+    """A person's row as it is merged into: its columns, with the JSON texts as they stand. `was`: as it was read."""
+
+    id: int
+    email: str
+    first_name: str | None
+    last_name: str | None
+    home_store_id: int | None
+    fields: str
+    fields_version: int
+    consents: str
+    tested_only: bool
+    was: tuple[Any, ...] = ()
+
+    def state(self) -> tuple[Any, ...]:
+        """The columns that merging changes."""
+        return tuple(getattr(self, name) for name in _SAVED)
+
+
+_TABLE = Person.metadata.tables["people"]
+_COLUMNS = tuple(_TABLE.c[name] for name in Known.__slots__ if name != "was")
+_SAVED = ("first_name", "last_name", "home_store_id", "fields", "fields_version", "consents", "tested_only")
+
+
+def locked(session: Session, workspace_id: int, emails: Sequence[str]) -> dict[str, Known]:
+    """The rows of these addresses by address, locked in the order of their addresses."""
+    wanted = select(*_COLUMNS).where(_TABLE.c.workspace_id == workspace_id, _TABLE.c.email.in_(list(emails)))
+    found = {}
+    for row in session.execute(wanted.order_by(_TABLE.c.email).with_for_update()):
+        person = found[row.email] = Known(*row)
+        person.was = person.state()
+    return found
+
+
+def save(session: Session, touched: Iterable[Known]) -> None:
+    """Write back those that changed, in the order of their ids, in one round."""
+    changed = sorted((person for person in touched if person.state() != person.was), key=lambda person: person.id)
+    if not changed:
+        return
+    values = {name: bindparam(f"new_{name}") for name in _SAVED}
+    statement = update(_TABLE).where(_TABLE.c.id == bindparam("row_id")).values(**values)
+    names = [f"new_{name}" for name in _SAVED]
+    rows = [{"row_id": person.id, **dict(zip(names, person.state(), strict=True))} for person in changed]
+    session.connection().execute(statement, rows)
+
 
 CLEARED_ON_LEAVING: dict[str, Any] = {
     "program_member": False,

@@ -1,0 +1,141 @@
+"""An installation to measure: the tables, a connected account and a backlog made at once, then real worker processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from flask import Flask
+from sqlalchemy import func, select
+
+from tests.processes import Child, python, wait_for
+from tests.rows import Rows
+from tests.stack import Stack
+from webapp import create_app
+from webapp.catalogue.events import EVENTS
+from webapp.catalogue.fields import FIELDS
+from webapp.catalogue.words import SyncBehavior
+from webapp.database import reading, writing
+from webapp.models import Connection, Lane, Workspace
+from webapp.services import activities, grants, sharing
+from webapp.settings import load
+
+
+class Installation(Stack):
+    """A Stack whose backlog is written by this process; `start_workers` and `drained` are what is timed."""
+
+    app: Flask
+
+    def start(self) -> None:
+        """Sandbox, Valkey and a migrated database; no web, no sweeper, no worker yet."""
+        self.sandbox.start()
+        self._make_children()
+        self.valkey.start()
+        self._command("flask", "--app", "wsgi", "db", "upgrade")
+        self.app = create_app(load({**os.environ, **self.env}))
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        from webapp.extensions import db
+
+        with self.app.app_context():
+            for engine in db.engines.values():
+                engine.dispose()
+        super().stop()
+
+    def connect(self, account: str, slug: str, behavior: SyncBehavior = SyncBehavior.UPDATE_EXISTING) -> Connection:
+        """A workspace with everything on and one connection to `account`, by a grant of the sandbox's."""
+        rows = Rows()
+        workspace: Workspace = rows.workspace(slug)
+        granted = self.sandbox.grant(account)
+        made = rows.connection(workspace, klaviyo_account_id=account, sync_behavior=behavior)
+        tokens = grants.TokenSet(
+            granted["access_token"],
+            granted["refresh_token"],
+            int(granted["expires_in"]),
+            frozenset(granted["scope"].split()),
+        )
+        with writing() as session:
+            grants.store(session, made.id, tokens)
+        sharing.choose_events(workspace.id, None, EVENTS)
+        sharing.choose_fields(workspace.id, None, FIELDS)
+        return made
+
+    def backlog(self, workspace_id: int, events: int, people: int, *, prefix: str = "bench") -> float:
+        """Accept `events` about `people` people, a thousand a call; the seconds it took."""
+        began = time.perf_counter()
+        now = datetime.now(UTC) - timedelta(hours=1)
+        for start in range(0, events, 1000):
+            items = [_event(prefix, number, people, now) for number in range(start, min(events, start + 1000))]
+            accepted = activities.accept(workspace_id, items)
+            assert accepted.accepted == len(items), accepted.rejected[:3]
+        return time.perf_counter() - began
+
+    def waiting(self) -> int:
+        """Deliveries of all lanes that have no final status."""
+        with reading() as session:
+            sums = select(func.sum(Lane.made - Lane.delivered - Lane.skipped - Lane.failed))
+            return int(session.scalar(sums) or 0)
+
+    def drain(self, workers: int = 1, seconds: float = 600) -> tuple[float, float]:
+        """Start sweeper and workers and wait until nothing waits: (seconds, CPU seconds of the workers)."""
+        children = [
+            Child(f"worker-{n}", python("-m", "jobs.worker", "fast"), self.env, self.home) for n in range(workers)
+        ]
+        children.append(Child("worker-slow", python("-m", "jobs.worker", "slow"), self.env, self.home))
+        self.sweeper.start()
+        for child in children:
+            child.start()
+        wait_for(lambda: self._began(), "the first delivery", 60)
+        began, left = time.perf_counter(), self.waiting()
+        before = [_cpu(child) for child in children]
+        wait_for(lambda: self.waiting() == 0, "an empty backlog", seconds)
+        took = time.perf_counter() - began
+        spent = sum(_cpu(child) - old for child, old in zip(children, before, strict=True))
+        for child in [*children, self.sweeper]:
+            child.stop()
+        self.counted = left
+        return took, spent
+
+    def _began(self) -> bool:
+        with reading() as session:
+            return bool(session.scalar(select(func.sum(Lane.delivered))))
+
+
+def _cpu(child: Child) -> float:
+    times = psutil.Process(child.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _event(prefix: str, number: int, people: int, now: datetime) -> dict[str, Any]:
+    return {
+        "id": f"{prefix}-{number}",
+        "type": "event",
+        "event": "tier_earned",
+        "occurred_at": (now + timedelta(milliseconds=number)).isoformat(),
+        "profile": {"email": address(number % people)},
+        "properties": {"tierId": "gold", "tierName": "Gold", "previousTierId": "silver", "pointsBalance": number},
+    }
+
+
+def address(number: int) -> str:
+    """The address of a person who is in the account."""
+    return f"person-{number}@example.com"
+
+
+@contextmanager
+def installed(home: Path, backend: str, *options: str) -> Iterator[Installation]:
+    """A started Installation inside its app's context, stopped at the end."""
+    made = Installation(home, backend=backend, sandbox_options=options or ("--limits", "off"))
+    try:
+        made.start()
+        with made.app.app_context():
+            yield made
+    finally:
+        made.stop()
