@@ -60,5 +60,6 @@ def set_up(level: str | None = None) -> None:
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
     """A logger; `name` becomes the entry's `logger`."""
-    bound: structlog.stdlib.BoundLogger = structlog.get_logger(logger=name)
+    # bind(), for get_logger() has a parameter `logger` of its own.
+    bound: structlog.stdlib.BoundLogger = structlog.get_logger().bind(logger=name)
     return bound

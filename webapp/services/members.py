@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import FromClause, Select, delete, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.crypto import new_secret
-from webapp.database import affected, insert_or_ignore, run_writing
+from webapp.database import insert_or_ignore, run_writing
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Authorization, Membership, Role, User
@@ -82,12 +83,12 @@ def _add(session: Session, workspace_id: int, email: str, role: Role, hashed: st
     now, is_new = clock.now(), False
     if hashed is not None:
         values = {"email": email, "name": "", "password_hash": hashed, "is_support": False, "created_at": now}
-        is_new = affected(session, insert_or_ignore(session, User.__table__).values(**values)) == 1
+        is_new = _insert(session, User.__table__, values)
     user = session.scalar(select(User).where(User.email == email))
     if user is None or user.disabled_at is not None:
         raise Invalid({"email": "This account is switched off, so they could not sign in. Ask us to switch it on."})
     place = {"workspace_id": workspace_id, "user_id": user.id, "role": role, "created_at": now}
-    if not affected(session, insert_or_ignore(session, Membership.__table__).values(**place)):
+    if not _insert(session, Membership.__table__, place):
         raise Invalid({"email": "This person is a member already. Change the role in their row."})
     audit.record(
         session,
@@ -98,6 +99,12 @@ def _add(session: Session, workspace_id: int, email: str, role: Role, hashed: st
         after={"role": role, "new_account": is_new},
     )
     return is_new
+
+
+def _insert(session: Session, table: FromClause, values: dict[str, Any]) -> bool:
+    """Whether the row is new. Asked by RETURNING: PostgreSQL's driver counts a row it did not insert, too."""
+    statement = insert_or_ignore(session, table).values(**values).returning(table.c.id)
+    return session.scalar(statement) is not None
 
 
 def change_role(workspace_id: int, user_id: int, role: Role, actor_id: int) -> None:

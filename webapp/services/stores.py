@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import affected, insert_or_ignore, run_writing
+from webapp.database import insert_or_ignore, run_writing
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Connection, ConnectionState, Store
@@ -56,16 +56,17 @@ def connected(workspace_id: int) -> dict[int, Connection]:
 
 def _insert(session: Session, workspace_id: int, external_id: str, name: str, actor_id: int | None) -> bool:
     values = {"workspace_id": workspace_id, "external_id": external_id, "name": name, "created_at": clock.now()}
-    if not affected(session, insert_or_ignore(session, Store.__table__).values(**values)):
+    statement = insert_or_ignore(session, Store.__table__).values(**values).returning(Store.__table__.c.id)
+    store_id = session.scalar(statement)
+    if store_id is None:
         return False
-    made = _locked(session, workspace_id, Store.external_id == external_id)
     workspaces.changed(session, workspace_id)
     audit.record(
         session,
         workspace_id=workspace_id,
         actor_id=actor_id,
         action="store.added",
-        subject=("store", made.id),
+        subject=("store", store_id),
         after={"external_id": external_id, "name": name},
     )
     return True

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, jsonify, request
+from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
+from werkzeug.routing import PathConverter
 
 from webapp.extensions import csrf
 from webapp.forms.activities import ID, Refused
@@ -22,6 +24,18 @@ csrf.exempt(blueprint)
 BODY_BYTES = 5_000_000
 ACTIVITIES = 1_000
 NDJSON = "application/x-ndjson"
+
+
+class AnyText(PathConverter):
+    """The rest of the path, whatever it holds: the ids of others may have slashes anywhere."""
+
+    regex = "(?s:.+)"
+    part_isolating = False  # it holds slashes, which this regex does not show
+
+
+@blueprint.record_once
+def _know_any_text(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["text"] = AnyText
 
 
 class Unusable(Exception):
@@ -104,7 +118,7 @@ def _body() -> bytes:
     return body
 
 
-@blueprint.get("/activities/<path:activity_id>")
+@blueprint.get("/activities/<text:activity_id>")
 @by_ingest_key
 def show(activity_id: str) -> ResponseReturnValue:
     """What became of one activity."""
@@ -115,7 +129,7 @@ def show(activity_id: str) -> ResponseReturnValue:
     return Response(orjson.dumps(found), content_type="application/json")
 
 
-@blueprint.put("/stores/<path:external_id>")
+@blueprint.put("/stores/<text:external_id>")
 @by_ingest_key
 def put_store(external_id: str) -> ResponseReturnValue:
     """Add a store, or rename it."""

@@ -1,0 +1,36 @@
+"""The log: lines with the logger's name, without addresses and secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from webapp import log
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    with capsys.disabled():  # the stream of this test is closed after it
+        log.set_up()
+
+
+def test_a_line_names_its_logger_and_masks_addresses_and_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up()
+    log.get("drain").warning("slow", lane=7, said="ada@example.com sent Bearer abcdefghijkl")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["logger"], line["event"], line["level"], line["lane"]) == ("drain", "slow", "warning", 7)
+    assert line["said"] == "[address] sent Bearer [secret]"
+
+
+def test_an_exceptions_text_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up()
+    try:
+        raise ValueError("no such person: ada@example.com")
+    except ValueError as error:
+        log.get("http").error("unexpected", exc_info=error)
+    text = capsys.readouterr().err
+    assert "no such person: [address]" in text
+    assert "ada@" not in text
