@@ -6,12 +6,15 @@ import asyncio
 import errno
 import gc
 import signal
+import socket
 import sys
 
+import msgspec
 from aiohttp import web
 
 from sandbox import demo, options
 from sandbox.app import make_app
+from sandbox.journal import InUse
 from sandbox.options import Options
 from sandbox.state.world import World
 from sandbox.store import Store
@@ -20,41 +23,38 @@ from sandbox.store import Store
 async def run(chosen: Options) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     world = World(chosen)
-    store = Store(world, chosen.data_dir) if chosen.data_dir else None
-    if store:
-        store.load()
-    demo.seed(world)
-    app = make_app(world, store.save if store else _save_nothing)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2, keepalive_timeout=75)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, chosen.host, chosen.port, backlog=512).start()
-    except OSError as error:
+    store = None
+    with socket.socket(socket.AF_INET6 if ":" in chosen.host else socket.AF_INET) as listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((chosen.host, chosen.port))
+            if chosen.data_dir is not None:
+                store = Store(world, chosen.data_dir)
+                store.load()
+            demo.seed(world)
+            world.save()
+            runner = web.AppRunner(make_app(world), access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
+            await runner.setup()
+            await web.SockSite(runner, listener, backlog=512).start()
+        except (OSError, InUse, msgspec.DecodeError) as error:
+            print(_why(chosen, error), file=sys.stderr)  # noqa: T201
+            return 1
+        print(f"Klaviyo sandbox: http://{chosen.host}:{chosen.port}", flush=True)  # noqa: T201
+        await _told_to_stop()
         await runner.cleanup()
-        return _say_why(chosen, error)
-    if store:
-        store.start()
-        await store.save()
-    print(f"Klaviyo sandbox: http://{chosen.host}:{chosen.port}", flush=True)  # noqa: T201
-    await _told_to_stop()
-    await runner.cleanup()
-    world.settle()
-    if store:
-        await store.stop()
+    if store is not None:
+        store.close()
     return 0
 
 
-async def _save_nothing() -> None:
-    """There is no state file."""
-
-
-def _say_why(chosen: Options, error: OSError) -> int:
-    if error.errno == errno.EADDRINUSE:
-        why = f"Port {chosen.port} is already taken; choose another with --port (or SANDBOX_PORT)."
-    else:
-        why = f"Cannot listen on {chosen.host}:{chosen.port}: {error.strerror}."
-    print(why, file=sys.stderr)  # noqa: T201
-    return 1
+def _why(chosen: Options, error: Exception) -> str:
+    if isinstance(error, InUse):
+        return f"Another sandbox keeps its state in {chosen.data_dir}; choose another --data-dir (or DATA_DIR)."
+    if isinstance(error, msgspec.DecodeError):
+        return f"The state in {chosen.data_dir}/sandbox.journal cannot be read ({error}); move it away to begin anew."
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"Port {chosen.port} is already taken; choose another with --port (or SANDBOX_PORT)."
+    return f"Cannot start on {chosen.host}:{chosen.port}: {error}."
 
 
 async def _told_to_stop() -> None:

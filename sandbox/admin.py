@@ -15,13 +15,11 @@ from sandbox.errors import Refused, invalid
 from sandbox.oauth import OAuth, json
 from sandbox.state.world import World
 
-Save = Callable[[], Awaitable[None]]
 
-
-def add_routes(app: web.Application, world: World, grants: OAuth, save: Save) -> None:
+def add_routes(app: web.Application, world: World, grants: OAuth) -> None:
     """Register every call under /_sandbox."""
-    admin = _Admin(world, save)
-    accounts = admin_accounts.AccountCalls(world, grants, save)
+    admin = _Admin(world)
+    accounts = admin_accounts.AccountCalls(world, grants)
     routes: dict[str, Callable[[web.Request], Awaitable[Any]]] = {
         "GET /_sandbox/accounts": accounts.overview,
         "GET /_sandbox/accounts/{id}/events": accounts.events,
@@ -44,18 +42,19 @@ def add_routes(app: web.Application, world: World, grants: OAuth, save: Save) ->
     }
     for name, handler in routes.items():
         method, path = name.split(" ")
-        app.router.add_route(method, path, _answered(handler))
+        app.router.add_route(method, path, _answered(world, handler))
 
 
 def _answered(
-    handler: Callable[[web.Request], Awaitable[Any]],
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def serve(request: web.Request) -> web.Response:
+    world: World, handler: Callable[[web.Request], Awaitable[Any]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def serve(request: web.Request) -> web.StreamResponse:
         try:
             found = await handler(request)
         except Refused as refused:
             return json(refused.status, refused.body())
-        if isinstance(found, web.Response):
+        world.save()
+        if isinstance(found, web.StreamResponse):
             return found
         return json(200, found)
 
@@ -65,9 +64,8 @@ def _answered(
 class _Admin:
     """Counts, faults and starting anew."""
 
-    def __init__(self, world: World, save: Save) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._save = save
 
     async def requests(self, _: web.Request) -> dict[str, Any]:
         """How many requests came, by account, endpoint and status (0: dropped)."""
@@ -104,14 +102,6 @@ class _Admin:
 
     async def reset(self, _: web.Request) -> dict[str, Any]:
         """Begin as on the first start: accounts seeded anew, no grants, no faults, no counts."""
-        world = self._world
-        world.forget_pending()
-        world.faults.clear()
-        world.ledger.forget()
-        world.limits.forget()
-        world.grants.clear()
-        world.accounts.clear()
-        world.was_emptied = True
-        demo.seed(world)
-        await self._save()
+        self._world.empty()
+        demo.seed(self._world)
         return {}

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from sandbox import consents
-from sandbox.answers import iso
+from sandbox.answers import event_id, iso
 from sandbox.errors import invalid
 from sandbox.oauth import SCOPES, OAuth
 from sandbox.shapes import is_email, parse_time
 from sandbox.state.account import Account
 from sandbox.state.world import World
 
-Save = Callable[[], Awaitable[None]]
+_EVENTS_A_PART = 1000
 _STATES = ("SUBSCRIBED", "UNSUBSCRIBED", "NEVER_SUBSCRIBED")
 _REASONS = ("HARD_BOUNCE", "INVALID_EMAIL", "SPAM_COMPLAINT", "UNSUBSCRIBE", "USER_SUPPRESSED")
 
@@ -63,55 +64,68 @@ def _moment(text: Any) -> float:
         raise invalid("at must be an ISO 8601 date and time.", "/at") from error
 
 
+def _event_lines(account: Account, numbers: range) -> bytes:
+    metrics = [metric.name for metric in account.metrics.values()]
+    lines = []
+    for number in numbers:
+        details = account.events.details(number)
+        profile_id = account.profile_ids[account.events.people[number]]
+        profile = account.profiles.get(profile_id)
+        row = {
+            "id": event_id(account, number),
+            "unique_id": details.unique_id,
+            "metric": metrics[account.events.metrics[number]],
+            "profile_id": profile_id,
+            "email": profile.email if profile else None,
+            "time": iso(account.events.times[number]),
+            "properties": orjson.Fragment(details.properties),
+            "value": details.value,
+            "backfill": details.backfill,
+            "received_at": iso(details.received),
+        }
+        lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    return b"".join(lines)
+
+
 class AccountCalls:
     """The calls about one account (or, for `overview`, all)."""
 
-    def __init__(self, world: World, oauth: OAuth, save: Save) -> None:
+    def __init__(self, world: World, oauth: OAuth) -> None:
         self._world = world
         self._oauth = oauth
-        self._save = save
 
     def _of(self, request: web.Request) -> Account:
         return self._world.account(request.match_info["id"])
 
     async def overview(self, _: web.Request) -> dict[str, Any]:
         """Every account with its installed scopes and counts."""
-        rows = []
-        for account in self._world.accounts.values():
-            subscribed = sum(each.consent.state == "SUBSCRIBED" for each in account.profiles.values())
-            rows.append(
-                {
-                    "id": account.id,
-                    "name": account.record.name,
-                    "opt_in": account.record.opt_in,
-                    "scopes": self._world.grants.scopes_of(account.id),
-                    "profiles": len(account.profiles),
-                    "events": len(account.events),
-                    "subscribed": subscribed,
-                    "list_members": sum(len(each.members) for each in account.lists.values()),
-                }
-            )
+        rows = [
+            {
+                "id": account.id,
+                "name": account.record.name,
+                "opt_in": account.record.opt_in,
+                "scopes": self._world.grants.scopes_of(account.id),
+                "profiles": len(account.profiles),
+                "events": len(account.events),
+                "subscribed": account.subscribed,
+                "list_members": sum(len(each.members) for each in account.lists.values()),
+            }
+            for account in self._world.accounts.values()
+        ]
         return {"accounts": rows}
 
-    async def events(self, request: web.Request) -> web.Response:
-        """Every event, in the order they were recorded."""
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Every event, in the order they were recorded; sent in parts, as there may be a million."""
         account = self._of(request)
-        emails = {each.id: each.email for each in account.profiles.values()}
-        return _lines(
-            {
-                "id": event.id,
-                "unique_id": event.unique_id,
-                "metric": account.metrics[event.metric_id].name,
-                "profile_id": event.profile_id,
-                "email": emails.get(event.profile_id),
-                "time": iso(event.time),
-                "properties": orjson.Fragment(event.properties),
-                "value": event.value,
-                "backfill": event.backfill,
-                "received_at": iso(event.received),
-            }
-            for event in account.events
-        )
+        response = web.StreamResponse()
+        response.content_type, response.charset = "application/x-ndjson", "utf-8"
+        await response.prepare(request)
+        count = len(account.events)
+        for first in range(0, count, _EVENTS_A_PART):
+            await response.write(_event_lines(account, range(first, min(first + _EVENTS_A_PART, count))))
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
 
     async def profiles(self, request: web.Request) -> web.Response:
         """Every profile."""
@@ -144,7 +158,7 @@ class AccountCalls:
                 "double_optin": each.consent.double_optin,
                 "suppressions": [suppression.reason for suppression in each.consent.suppressions],
                 "lists": [held.id for held in account.lists.values() if each.id in held.members],
-                "pending": each.email in account.record.pending,
+                "pending": each.email in account.pending,
             }
             for each in account.profiles.values()
         ]
@@ -153,10 +167,10 @@ class AccountCalls:
                 "email": email,
                 "state": "NEVER_SUBSCRIBED",
                 "at": None,
-                "source": waiting["source"],
+                "source": waiting.source,
                 "pending": True,
             }
-            for email, waiting in account.record.pending.items()
+            for email, waiting in account.pending.items()
             if account.with_email(email) is None
         ]
         return _lines(rows)
@@ -205,14 +219,13 @@ class AccountCalls:
         at = _moment(body.get("at"))
         profile = account.with_email(email) or account.create_profile(email=email)
         consents.put(account, profile, state, at, reason)
-        account.record.asked.pop(profile.email or "", None)
-        account.touch("account")
+        consents.forget_asked(account, email)
         return {"email": profile.email, "state": state}
 
     async def confirm(self, request: web.Request) -> dict[str, Any]:
         """People follow the link of their confirmation message: {"emails": [...]}, or everybody asked."""
         account = self._of(request)
-        emails = _texts(await body_of(request), "emails") or list(account.record.pending)
+        emails = _texts(await body_of(request), "emails") or list(account.pending)
         return {"confirmed": [email for email in emails if consents.confirm(account, email)]}
 
     async def delete(self, request: web.Request) -> dict[str, Any]:
@@ -222,16 +235,11 @@ class AccountCalls:
         found = [profile for email in _texts(body, "emails") if (profile := account.with_email(email))]
         for profile in found:
             account.delete_profile(profile)
-        gone = [list_id for list_id in _texts(body, "lists") if account.lists.pop(list_id, None)]
-        for list_id in gone:
-            account.touch("list", list_id)
-        return {"profiles": len(found), "lists": len(gone)}
+        return {"profiles": len(found), "lists": sum(map(account.delete_list, _texts(body, "lists")))}
 
     async def uninstall(self, request: web.Request) -> dict[str, Any]:
         """The merchant removes the app: every grant of the account ends."""
-        ended = self._world.grants.end_account(self._of(request).id)
-        await self._save()
-        return {"ended": ended}
+        return {"ended": self._world.grants.end_account(self._of(request).id)}
 
     async def expire(self, request: web.Request) -> dict[str, Any]:
         """Every access token of the account runs out now; refresh tokens stay good."""
@@ -247,5 +255,4 @@ class AccountCalls:
             raise invalid(f"Unknown scope: {' '.join(unknown)}.", "/scopes")
         replaces = self._world.options.reauthorize == "replaces"
         grant, access = self._world.grants.create(account.id, sorted(set(scopes)), replaces=replaces)
-        await self._save()
         return self._oauth.token_json(grant, access)

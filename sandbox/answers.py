@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from sandbox.endpoints import Call
 from sandbox.errors import invalid
+from sandbox.state.account import Account
 
 T = TypeVar("T")
 _ON_REQUEST = frozenset({"id", "joined_group_at", "predictive_analytics", "profile_count", "subscriptions"})
@@ -18,6 +19,11 @@ _ON_REQUEST = frozenset({"id", "joined_group_at", "predictive_analytics", "profi
 def iso(epoch: float | None) -> str | None:
     """Epoch seconds as ISO 8601 in UTC."""
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC).isoformat()
+
+
+def event_id(account: Account, number: int) -> str:
+    """The id of an event by its number."""
+    return f"4{account.id[:2]}{number + 1:08d}"
 
 
 def words(call: Call, parameter: str, allowed: Sequence[str] = ()) -> list[str]:
@@ -70,36 +76,65 @@ def _link(call: Call, offset: int) -> str:
     return f"{call.base}{call.request.path}?{urlencode(query)}"
 
 
+class Sparse:
+    """What a call's `fields[kind]` leaves of an object's attributes."""
+
+    def __init__(self, parameter: str, names: list[str]) -> None:
+        self._parameter = parameter
+        self._paths = [name.split(".") for name in names]
+        self.heads = frozenset(path[0] for path in self._paths)
+
+    def cut(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes asked for. Raises Refused (400) for one that such an object does not have."""
+        found: dict[str, Any] = {}
+        for path in self._paths:
+            head = path[0]
+            if head not in attributes:
+                if head not in _ON_REQUEST:
+                    raise invalid(f"{'.'.join(path)!r} is not a valid field.", parameter=self._parameter)
+            elif len(path) == 1:
+                found[head] = attributes[head]
+            else:
+                _copy_path(attributes, found, path)
+        return found
+
+
+def _copy_path(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> None:
+    for part in path[:-1]:
+        source = source.get(part) or {}
+        target = target.setdefault(part, {})
+    if path[-1] in source:
+        target[path[-1]] = source[path[-1]]
+
+
+def sparse(call: Call, kind: str) -> Sparse | None:
+    """The sparse fieldset a call asks for; None where it wants everything."""
+    if kind not in call.sparse:
+        parameter = f"fields[{kind}]"
+        asked = parameter in call.request.query
+        call.sparse[kind] = Sparse(parameter, words(call, parameter)) if asked else None
+    found: Sparse | None = call.sparse[kind]
+    return found
+
+
 def resource(
     call: Call,
     kind: str,
     identifier: str,
     attributes: dict[str, Any],
     relationships: dict[str, Any] | None = None,
-    path: str | None = None,
 ) -> dict[str, Any]:
     """A resource object, cut down to `fields[kind]` where the call asks for that."""
     found: dict[str, Any] = {"type": kind, "id": identifier, "attributes": attributes}
-    parameter = f"fields[{kind}]"
-    if parameter in call.request.query:
-        found["attributes"] = _sparse(attributes, words(call, parameter), parameter)
+    fields = sparse(call, kind)
+    if fields is not None:
+        found["attributes"] = fields.cut(attributes)
     elif relationships is not None:
         found["relationships"] = relationships
-    found["links"] = {"self": f"{call.base}/api/{path or kind + 's'}/{identifier}"}
+    found["links"] = {"self": f"{call.base}/api/{kind}s/{identifier}"}
     return found
 
 
-def _sparse(attributes: dict[str, Any], fields: list[str], parameter: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in fields:
-        if name.partition(".")[0] not in attributes and name.partition(".")[0] not in _ON_REQUEST:
-            raise invalid(f"{name!r} is not a valid field.", parameter=parameter)
-        source: Any = attributes
-        target = found
-        parts = name.split(".")
-        for part in parts[:-1]:
-            source = source.get(part) or {}
-            target = target.setdefault(part, {})
-        if parts[-1] in source:
-            target[parts[-1]] = source[parts[-1]]
-    return found
+def links_to(own: str, names: Sequence[str]) -> dict[str, Any]:
+    """The relationships of an object at the address `own`, as links."""
+    return {name: {"links": {"self": f"{own}/relationships/{name}", "related": f"{own}/{name}"}} for name in names}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -22,21 +22,20 @@ MAX_BODY = 5 * 1024 * 1024
 _MEDIA_TYPE = "application/vnd.api+json"
 _HELD_SECONDS = 3600
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Save = Callable[[], Awaitable[None]]
 
 
 class Dropped(Exception):
     """The connection is cut instead of answered."""
 
 
-def make_app(world: World, save: Save) -> web.Application:
-    """The application over a world; `save` writes what changed to the state file."""
+def make_app(world: World) -> web.Application:
+    """The application over a world."""
     app = web.Application(client_max_size=MAX_BODY + 1)
     for each in ENDPOINTS:
         serve = _api(world, each)
         app.router.add_route(each.method, each.path, serve)
         app.router.add_route(each.method, f"{each.path}/", serve)  # older clients end paths so, and Klaviyo takes it
-    grants = oauth.OAuth(world, save)
+    grants = oauth.OAuth(world)
     app.router.add_route("GET", "/oauth/authorize", grants.authorize)
     app.router.add_route("POST", "/oauth/authorize", grants.authorize)
     app.router.add_route("POST", "/oauth/token", _oauth(world, "POST /oauth/token", grants.token))
@@ -50,7 +49,7 @@ def make_app(world: World, save: Save) -> web.Application:
         return _refusal(Refused(404, problem), {})
 
     app.router.add_route("GET", "/", accounts)
-    admin.add_routes(app, world, grants, save)
+    admin.add_routes(app, world, grants)
     app.router.add_route("*", "/api/{rest:.*}", nothing)
     return app
 
@@ -60,6 +59,11 @@ def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:
     return web.Response(
         status=refused.status, body=orjson.dumps(refused.body()), content_type=_MEDIA_TYPE, headers=kept
     )
+
+
+def _request_id() -> str:
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _grant(world: World, request: web.Request) -> Grant | None:
@@ -72,7 +76,7 @@ def _api(world: World, each: Endpoint) -> Serve:
         grant = _grant(world, request)
         account = grant.account if grant else ""
         world.ledger.arrived(account, each.name, time.monotonic())
-        headers = {"x-klaviyo-req-id": str(uuid.uuid4())}
+        headers = {"x-klaviyo-req-id": _request_id()}
         if account:
             headers["cid"] = account
 
@@ -128,6 +132,7 @@ async def _served(
                 world.ledger.answered(account, name, early.status)
                 return early
         response = await work()
+        world.save()
         if fault is not None and fault.kind == "after-commit-reset":
             raise Dropped
     except Refused as refused:

@@ -110,7 +110,7 @@ def _fill(account: Account) -> None:
         profile = account.create_profile(email=f"{person}@example.com")
         profile.attributes["first_name"] = person.capitalize()
         if place % 4 == 1:
-            profile.consent.state = "SUBSCRIBED"
+            account.set_state(profile, "SUBSCRIBED")
             profile.consent.at = profile.consent.updated = profile.created
             profile.consent.method = "SIGNUP_FORM"
             account.join(newsletter, profile.id)

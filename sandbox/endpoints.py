@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -23,11 +23,15 @@ class Call:
     request: web.Request
     body: bytes
     name: str
+    sparse: dict[str, Any] = field(default_factory=dict)
+    _base: str = ""
 
     @property
     def base(self) -> str:
         """The address links begin with."""
-        return f"{self.request.scheme}://{self.request.host}"
+        if not self._base:
+            self._base = f"{self.request.scheme}://{self.request.host}"
+        return self._base
 
     def part(self, name: str) -> str:
         """A part of the path."""

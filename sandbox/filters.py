@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
 
 from sandbox.errors import Refused, invalid
@@ -112,15 +113,8 @@ def moment(clause: Clause) -> float:
         raise _refused(f"{text!r} is not a time") from error
 
 
-def compares(clause: Clause, held: float) -> bool:
-    """Whether a time holds against a comparing clause."""
+def comparison(clause: Clause) -> Callable[[float], bool]:
+    """The test of a time (epoch seconds) that a comparing clause makes."""
     bound = moment(clause)
-    match clause.operator:
-        case "greater-than":
-            return held > bound
-        case "greater-or-equal":
-            return held >= bound
-        case "less-than":
-            return held < bound
-        case _:
-            return held <= bound
+    compare = {"greater-than": gt, "greater-or-equal": ge, "less-than": lt, "less-or-equal": le}[clause.operator]
+    return lambda held: bool(compare(held, bound))

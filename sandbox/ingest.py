@@ -9,11 +9,12 @@ import msgspec
 
 from sandbox import people
 from sandbox.errors import Refused, invalid
-from sandbox.state.account import Account
+from sandbox.state.account import IDENTIFIERS, Account
+from sandbox.state.events import Details
 from sandbox.state.records import Profile
 
 
-class NewEvent(msgspec.Struct, gc=False):
+class NewEvent(msgspec.Struct, array_like=True, gc=False):
     """One checked event; `properties` is its JSON, `at` epoch seconds."""
 
     metric: str
@@ -25,7 +26,7 @@ class NewEvent(msgspec.Struct, gc=False):
     backfill: bool = False
 
 
-class Entry(msgspec.Struct, gc=False):
+class Entry(msgspec.Struct, array_like=True, gc=False):
     """Events of one profile; `attributes` holds everything said about it, identifiers too.
 
     `email_key` is the normalised address where that is the only identifier: most entries, found with one look.
@@ -49,9 +50,9 @@ def known(account: Account, entry: Entry) -> Profile | None:
     return found[0] if found else None
 
 
-def check_profile_id(account: Account, entry: Entry, reading: str, pointer: str) -> None:
-    """Raise Refused (400) for an id nobody has, where that is the reading."""
-    if reading == "reject" and entry.profile_id and known(account, entry) is None:
+def check_profile_id(account: Account, entry: Entry, pointer: str) -> None:
+    """Raise Refused (400) for an id nobody has."""
+    if entry.profile_id and known(account, entry) is None:
         raise invalid(f"A profile with id {entry.profile_id} does not exist.", pointer)
 
 
@@ -62,24 +63,18 @@ def take_effect(account: Account, entry: Entry, reading: str) -> None:
         if entry.profile_id and reading != "create" and not _has_identifier(entry):
             return
         profile = account.create_profile(entry.profile_id)
-    _update(account, profile, entry)
+    if entry.attributes or entry.meta:
+        _update(account, profile, entry)
     received = time.time()
     for event in entry.events:
-        account.record_event(
-            profile,
-            account.metric_id(event.metric),
-            event.unique_id,
-            event.at,
-            received,
-            event.properties,
-            event.value,
-            event.currency,
-            event.backfill,
-        )
+        # Without an id of its own an event's second is its id.
+        unique_id = event.unique_id or str(event.at)
+        details = Details(unique_id, received, event.properties, event.value, event.currency, event.backfill)
+        account.record_event(profile, event.metric, event.at, details)
 
 
 def _has_identifier(entry: Entry) -> bool:
-    return any(entry.attributes.get(name) for name in ("email", "phone_number", "external_id", "anonymous_id"))
+    return any(entry.attributes.get(name) for name in IDENTIFIERS)
 
 
 def _update(account: Account, profile: Profile, entry: Entry) -> None:
@@ -93,9 +88,5 @@ def _update(account: Account, profile: Profile, entry: Entry) -> None:
         people.resolve(account, profile.id, attributes)
     except Refused:
         # Two people share the identifiers sent: the event stays with the first, who keeps his own.
-        attributes = {
-            name: value
-            for name, value in attributes.items()
-            if name not in {"email", "phone_number", "external_id", "anonymous_id"}
-        }
+        attributes = {name: value for name, value in attributes.items() if name not in IDENTIFIERS}
     people.apply(account, profile, attributes, entry.meta, null_clears=False)

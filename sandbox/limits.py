@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sandbox.errors import throttled
 
 _OFF = 1_000_000
+_LENGTHS = (1, 60, 86_400)
 
 
 class Tier(NamedTuple):
@@ -30,9 +31,10 @@ XL = Tier(350, 3500)
 
 
 class _Windows:
-    __slots__ = ("counts", "numbers")
+    __slots__ = ("counts", "numbers", "phase")
 
-    def __init__(self) -> None:
+    def __init__(self, account: str) -> None:
+        self.phase = zlib.crc32(account.encode()) % 60_000 / 1000
         self.numbers = [0, 0, 0]
         self.counts = [0, 0, 0]
 
@@ -56,30 +58,33 @@ class Limits:
 
     def take(self, account: str, endpoint: str, tier: Tier, now: float) -> dict[str, str]:
         """Count one request and give its RateLimit headers. Raises Refused (429) when a window is full."""
+        if self._factor is None:
+            return _OFF_HEADERS
         allowed = self.scaled(tier)
-        windows = self._windows.setdefault((account, endpoint), _Windows())
-        phase = zlib.crc32(account.encode()) % 60_000 / 1000
-        waits: list[float] = []
-        for place, (length, limit) in enumerate(zip((1, 60, 86_400), allowed, strict=True)):
-            number, into = divmod(now + phase, length)
+        windows = self._windows.get((account, endpoint))
+        if windows is None:
+            windows = self._windows[account, endpoint] = _Windows(account)
+        counts = windows.counts
+        wait = 0.0
+        for place, length in enumerate(_LENGTHS):
+            number, into = divmod(now + windows.phase, length)
             if windows.numbers[place] != number:
                 windows.numbers[place] = int(number)
-                windows.counts[place] = 0
-            if limit and windows.counts[place] >= limit:
-                waits.append(length - into)
-        if waits:
-            raise throttled(max(1, math.ceil(max(waits))))
+                counts[place] = 0
+            if allowed[place] and counts[place] >= allowed[place]:
+                wait = max(wait, length - into)
+        if wait:
+            raise throttled(max(1, math.ceil(wait)))
         for place in range(3):
-            windows.counts[place] += 1
-        return self._headers(allowed, windows)
+            counts[place] += 1
+        return _headers(allowed, allowed.burst - counts[0])
 
-    @staticmethod
-    def _headers(allowed: Tier, windows: _Windows) -> dict[str, str]:
-        announced = f"{allowed.burst}, {allowed.burst};w=1, {allowed.steady};w=60"
-        if allowed.daily:
-            announced += f", {allowed.daily};w=86400"
-        return {
-            "RateLimit-Limit": announced,
-            "RateLimit-Remaining": str(allowed.burst - windows.counts[0]),
-            "RateLimit-Reset": "0",
-        }
+
+def _headers(allowed: Tier, remaining: int) -> dict[str, str]:
+    announced = f"{allowed.burst}, {allowed.burst};w=1, {allowed.steady};w=60"
+    if allowed.daily:
+        announced += f", {allowed.daily};w=86400"
+    return {"RateLimit-Limit": announced, "RateLimit-Remaining": str(remaining), "RateLimit-Reset": "0"}
+
+
+_OFF_HEADERS = _headers(Tier(_OFF, _OFF), _OFF - 1)

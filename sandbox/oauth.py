@@ -51,11 +51,10 @@ class OAuthError(Exception):
 
 
 class OAuth:
-    """The three endpoints over one world. `save` writes grants to the state file before they are handed out."""
+    """The three endpoints over one world."""
 
-    def __init__(self, world: World, save: Any) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._save = save
 
     # the consent page
 
@@ -131,11 +130,10 @@ class OAuth:
             case "authorization_code":
                 grant, access = self._exchange(form)
             case "refresh_token":
-                grant, access = await self._refresh(form)
+                grant, access = self._refresh(form)
             case _:
                 raise OAuthError("invalid_grant_type", "grant_type must be authorization_code or refresh_token.")
         request["account"] = grant.account
-        await self._save()
         return json(200, self.token_json(grant, access))
 
     def token_json(self, grant: Grant, access: str) -> dict[str, Any]:
@@ -163,7 +161,7 @@ class OAuth:
         replaces = self._world.options.reauthorize == "replaces"
         return self._world.grants.create(code.account, code.scopes, replaces=replaces)
 
-    async def _refresh(self, form: Any) -> tuple[Grant, str]:
+    def _refresh(self, form: Any) -> tuple[Grant, str]:
         grants, options = self._world.grants, self._world.options
         token = form.get("refresh_token", "")
         grant = grants.of_refresh(token)
@@ -175,7 +173,6 @@ class OAuth:
                 raise throttled(wait)
         if token != grant.refresh:
             grants.end(grant)
-            await self._save()
             raise OAuthError("invalid_grant", "The refresh token was used before; the grant has ended.")
         return grant, grants.refresh(grant, rotates=options.refresh == "rotates")
 
@@ -189,7 +186,6 @@ class OAuth:
         if grant is not None:
             request["account"] = grant.account
             grants.end_account(grant.account)
-            await self._save()
         return json(200, {})
 
 

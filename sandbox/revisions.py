@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from sandbox.errors import Problem, Refused, invalid
 
@@ -17,6 +18,7 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
+@lru_cache(maxsize=64)
 def headers_for(revision: str | None, now: date) -> dict[str, str]:
     """The headers that answer a request's `revision`. Raises Refused: 400 missing or unknown, 410 retired."""
     if not revision:

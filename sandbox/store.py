@@ -1,142 +1,130 @@
-"""The state file: SQLite, written by one thread in the background, read once at the start.
-
-Events are kept as one row for all that came since the last save, so that saving them costs next to nothing.
-"""
+"""Which records of the world are kept in the journal, and how they get there and back."""
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import sqlite3
-import threading
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from sandbox.effects import AnyEffect
+from sandbox.journal import EMPTIED, LOG, Frame, Journal
 from sandbox.state.account import Account
-from sandbox.state.records import AccountRecord, Event, Grant, ImportJob, MailingList, Metric, Profile
+from sandbox.state.events import Block
+from sandbox.state.records import AccountRecord, Grant, ImportJob, MailingList, Metric, Profile, Waiting
 from sandbox.state.world import World
 
-_SAVE_EVERY_SECONDS = 0.25
-_KINDS = {"profile": Profile, "list": MailingList, "metric": Metric, "job": ImportJob}
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (kind TEXT, account TEXT, id TEXT, body BLOB, PRIMARY KEY (kind, account, id));
-CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, account TEXT, body BLOB);
-"""
-
-Row = tuple[str, str, str, bytes | None]
-Batch = tuple[bool, list[Row], list[tuple[str, bytes]], asyncio.Future[None]]
+# In the order they are put back: an account before what is in it, a list before who is on it.
+_TYPES: dict[str, Any] = {
+    "account": AccountRecord,
+    "profile": Profile,
+    "list": MailingList,
+    "member": float,
+    "metric": Metric,
+    "job": ImportJob,
+    "asked": float,
+    "waiting": Waiting,
+    LOG: Block,
+    "grant": Grant,
+    "effect": AnyEffect,
+}
 
 
 class Store:
-    """Keeps a world in `directory`/sandbox.sqlite3."""
+    """Keeps a world in `directory`/sandbox.journal. Raises journal.InUse where another process does."""
 
     def __init__(self, world: World, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / "sandbox.sqlite3"
         self._world = world
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="store", daemon=True)
-        self._saver: asyncio.Task[None] | None = None
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(_SCHEMA)
-        return connection
+        self._journal = Journal(directory / "sandbox.journal")
+        self._encode = msgspec.msgpack.Encoder().encode
+        world.changes.save = self.save
 
     def load(self) -> None:
-        """Put everything of the file into the world."""
-        connection = self._open()
-        world = self._world
-        read = "SELECT account, id, body FROM records WHERE kind = ? ORDER BY rowid"
-        for account_id, _, body in connection.execute(read, ("account",)):
-            world.accounts[account_id] = Account(msgspec.msgpack.decode(body, type=AccountRecord))
-        for kind, record_type in _KINDS.items():
-            for account_id, _, body in connection.execute(read, (kind,)):
-                _put(world.accounts[account_id], msgspec.msgpack.decode(body, type=record_type))
-        for _, _, body in connection.execute(read, ("grant",)):
-            world.grants.add(msgspec.msgpack.decode(body, type=Grant))
-        decoder = msgspec.msgpack.Decoder(list[Event])
-        for account_id, body in connection.execute("SELECT account, body FROM events ORDER BY number"):
-            account = world.accounts[account_id]
-            for event in decoder.decode(body):
-                account.add_event(event)
-        connection.close()
-
-    def start(self) -> None:
-        """Begin to save what changes."""
-        self._thread.start()
-        self._saver = asyncio.create_task(self._save_regularly())
-
-    async def _save_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(_SAVE_EVERY_SECONDS)
-            await self.save()
-
-    async def save(self) -> None:
-        """Write what changed; done when it is in the file."""
-        rows, events = self._collect()
-        emptied, self._world.was_emptied = self._world.was_emptied, False
-        if rows or events or emptied:
-            written = asyncio.get_running_loop().create_future()
-            self._queue.put((emptied, rows, events, written))
-            await written
-
-    async def stop(self) -> None:
-        """Write the rest and end the thread."""
-        if self._saver is not None:
-            self._saver.cancel()
-        await self.save()
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    def _collect(self) -> tuple[list[Row], list[tuple[str, bytes]]]:
-        grants = self._world.grants
-        rows: list[Row] = [("grant", "", grant_id, grants.saved(grant_id)) for grant_id in grants.changed]
-        grants.changed.clear()
-        events = []
+        """Put everything of the file into the world; what was accepted and not done yet is done now."""
+        frames: dict[str, list[Frame]] = defaultdict(list)
+        for frame in self._journal.read():
+            frames[frame.kind].append(frame)
+        for kind, record_type in _TYPES.items():
+            decode = msgspec.msgpack.Decoder(record_type).decode
+            for frame in frames[kind]:
+                self._put(frame, decode(frame.body or b""))
         for account in self._world.accounts.values():
-            rows += [(kind, account.id, key, account.saved(kind, key)) for kind, key in account.changed]
-            account.changed.clear()
-            if account.unsaved_events:
-                events.append((account.id, msgspec.msgpack.encode(account.unsaved_events)))
-                account.unsaved_events = []
-        return rows, events
+            account.restore_deleted()
+        self._world.settle()
+        self.save()
 
-    def _write_all(self) -> None:
-        connection = self._open()
-        while (batch := self._queue.get()) is not None:
-            emptied, rows, events, written = batch
-            connection.execute("BEGIN IMMEDIATE")
-            if emptied:
-                connection.execute("DELETE FROM records")
-                connection.execute("DELETE FROM events")
-            gone = [row[:3] for row in rows if row[3] is None]
-            connection.executemany("DELETE FROM records WHERE kind = ? AND account = ? AND id = ?", gone)
-            connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
-                [row for row in rows if row[3] is not None],
-            )
-            connection.executemany("INSERT INTO events (account, body) VALUES (?, ?)", events)
-            connection.execute("COMMIT")
-            written.get_loop().call_soon_threadsafe(_done, written)
-        connection.close()
+    def save(self) -> None:
+        """Write what changed; it is in the file when this returns."""
+        changes, world = self._world.changes, self._world
+        if not (changes.records or changes.logs or changes.emptied):
+            return
+        frames = [Frame(EMPTIED, "", "", None)] if changes.emptied else []
+        for kind, owner, key in changes.records:
+            value = self._value(kind, owner, key)
+            frames.append(Frame(kind, owner, key, None if value is None else self._encode(value)))
+        logs = [world.accounts[owner] for owner in changes.logs]
+        frames += [Frame(LOG, account.id, "", self._encode(account.events.unsaved())) for account in logs]
+        self._journal.write(frames)
+        for account in logs:
+            account.events.saved()
+        changes.clear()
+
+    def close(self) -> None:
+        """Write the rest and close the file."""
+        self.save()
+        self._journal.close()
+
+    def _value(self, kind: str, owner: str, key: str) -> Any:
+        """A record as it is now; None when it is gone."""
+        if kind == "grant":
+            return self._world.grants.all.get(key)
+        if kind == "effect":
+            return self._world.pending.get(int(key))
+        account = self._world.accounts[owner]
+        match kind:
+            case "account":
+                return account.record
+            case "list":
+                held = account.lists.get(key)
+                return None if held is None else msgspec.structs.replace(held, members={})
+            case "member":
+                list_id, _, profile_id = key.partition(" ")
+                return account.lists[list_id].members.get(profile_id) if list_id in account.lists else None
+            case _:
+                return _held(account, kind).get(key)
+
+    def _put(self, frame: Frame, record: Any) -> None:
+        world = self._world
+        match frame.kind:
+            case "account":
+                world.accounts[record.id] = Account(record, world.changes)
+            case "grant":
+                world.grants.add(record)
+            case "effect":
+                world.pending[int(frame.key)] = record
+            case "profile":
+                world.accounts[frame.owner].add_profile(record)
+            case "metric":
+                world.accounts[frame.owner].add_metric(record)
+            case "member":
+                list_id, _, profile_id = frame.key.partition(" ")
+                world.accounts[frame.owner].lists[list_id].members[profile_id] = record
+            case "log":
+                world.accounts[frame.owner].events.restore(record)
+            case _:
+                _held(world.accounts[frame.owner], frame.kind)[frame.key] = record
 
 
-def _done(written: asyncio.Future[None]) -> None:
-    if not written.done():
-        written.set_result(None)
-
-
-def _put(account: Account, record: object) -> None:
-    match record:
-        case Profile():
-            account.add_profile(record)
-        case MailingList():
-            account.lists[record.id] = record
-        case Metric():
-            account.add_metric(record)
-        case ImportJob():
-            account.jobs[record.id] = record
+def _held(account: Account, kind: str) -> dict[str, Any]:
+    """The records of a kind that are kept by their key alone."""
+    held: dict[str, Any] = {
+        "profile": account.profiles,
+        "list": account.lists,
+        "metric": account.metrics,
+        "job": account.jobs,
+        "asked": account.asked,
+        "waiting": account.pending,
+    }
+    found: dict[str, Any] = held[kind]
+    return found

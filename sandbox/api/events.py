@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 
 from sandbox import ingest
+from sandbox.api.event_reader import read_event
 from sandbox.bodies import EARLIER_EVENT, EVENT, EVENT_META_MOVED, checked
+from sandbox.effects import RecordEvents
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import invalid
 from sandbox.limits import XL
@@ -46,16 +48,21 @@ def event_of(attributes: dict[str, Any], pointer: str, *, backfill: bool = False
     )
 
 
-@endpoint("POST /api/events", "events:write", XL)
-async def create_event(call: Call) -> Reply:
-    """Accept one event; the profile is created or updated with it."""
+def _read_slowly(call: Call) -> ingest.Entry:
+    """The entry of a body. Raises Refused (400) pointing at everything that is wrong."""
     earlier = call.request.headers["revision"] < EVENT_META_MOVED
     attributes = checked(call.body, EARLIER_EVENT if earlier else EVENT)["data"]["attributes"]
     data = attributes["profile"]["data"]
     event = event_of(attributes, "/data/attributes")
-    entry = entry_of(data, [event], data["attributes"].get("meta") if earlier else data.get("meta"))
-    reading = call.world.options.unknown_profile_id
+    return entry_of(data, [event], data["attributes"].get("meta") if earlier else data.get("meta"))
+
+
+@endpoint("POST /api/events", "events:write", XL)
+async def create_event(call: Call) -> Reply:
+    """Accept one event; the profile is created or updated with it."""
     account = call.account
-    ingest.check_profile_id(account, entry, reading, "/data/attributes/profile/data/id")
-    call.world.accept_events(account, call.name, [lambda: ingest.take_effect(account, entry, reading)])
+    entry = read_event(account, call.body) or _read_slowly(call)
+    if call.world.options.unknown_profile_id == "reject":
+        ingest.check_profile_id(account, entry, "/data/attributes/profile/data/id")
+    call.world.accept(account, call.name, [RecordEvents(account.id, entry)], at_once=True)
     return Reply(202)

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 
 from sandbox import filters
-from sandbox.answers import iso, page, resource, words
+from sandbox.answers import event_id, iso, page, resource, words
 from sandbox.api import metrics, profiles
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import invalid
 from sandbox.limits import XL
-from sandbox.state.records import Event
+from sandbox.state.account import Account
 
 _FILTERS = {
     "metric_id": ("equals",),
@@ -25,39 +25,42 @@ _FILTERS = {
 }
 
 
-def _shown(call: Call, event: Event) -> dict[str, Any]:
-    properties = orjson.loads(event.properties)
-    properties["$event_id"] = event.unique_id
-    if event.value is not None:
-        properties["$value"] = event.value
-    attributes = {
-        "timestamp": event.time,
-        "event_properties": properties,
-        "datetime": iso(event.time),
-        "uuid": event.id,
-    }
+def _shown(call: Call, number: int) -> dict[str, Any]:
+    account = call.account
+    log = account.events
+    details, at = log.details(number), log.times[number]
+    properties = orjson.loads(details.properties)
+    properties["$event_id"] = details.unique_id
+    if details.value is not None:
+        properties["$value"] = details.value
+    identifier = event_id(account, number)
+    attributes = {"timestamp": at, "event_properties": properties, "datetime": iso(at), "uuid": identifier}
     relationships = {
-        "profile": {"data": {"type": "profile", "id": event.profile_id}},
-        "metric": {"data": {"type": "metric", "id": event.metric_id}},
+        "profile": {"data": {"type": "profile", "id": account.profile_ids[log.people[number]]}},
+        "metric": {"data": {"type": "metric", "id": account.metric_ids[log.metrics[number]]}},
         "attributions": {"data": []},
     }
-    found = resource(call, "event", event.id, attributes, relationships)
+    found = resource(call, "event", identifier, attributes, relationships)
     found["relationships"] = relationships
     return found
 
 
-def _found(call: Call, clauses: list[filters.Clause]) -> list[Event]:
-    account = call.account
-    rows: Iterable[Event] = account.events
+def _found(account: Account, clauses: list[filters.Clause]) -> list[int]:
+    """The numbers of the events that fit, in the order recorded."""
+    log = account.events
+    numbers: Iterable[int] = range(len(log))
     for clause in clauses:
         if clause.field == "profile_id":
-            rows = account.events_of.get(str(clause.values[0]), [])
+            profile = account.profiles.get(str(clause.values[0]))
+            numbers = reversed(list(log.of_person(profile.number))) if profile else ()
     for clause in clauses:
-        if clause.field in {"metric_id", "profile_id"}:
-            rows = [row for row in rows if getattr(row, clause.field) == clause.values[0]]
+        if clause.field == "metric_id":
+            metric = account.metrics.get(str(clause.values[0]))
+            numbers = [number for number in numbers if metric and log.metrics[number] == metric.number]
         elif clause.operator in filters.COMPARED:
-            rows = [row for row in rows if filters.compares(clause, row.time)]
-    return list(rows)
+            holds = filters.comparison(clause)
+            numbers = [number for number in numbers if holds(log.times[number])]
+    return list(numbers)
 
 
 def _included(call: Call, shown: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
@@ -81,8 +84,9 @@ async def get_events(call: Call) -> Reply:
     sort = call.request.query.get("sort", "-datetime")
     if sort.removeprefix("-") not in {"datetime", "timestamp"}:
         raise invalid(f"Cannot sort by {sort!r}.", parameter="sort")
-    rows = sorted(_found(call, clauses), key=lambda row: row.time, reverse=sort.startswith("-"))
-    answer = page(call, rows, lambda row: _shown(call, row), standard=200, most=1000)
+    numbers = _found(call.account, clauses)
+    numbers.sort(key=call.account.events.times.__getitem__, reverse=sort.startswith("-"))
+    answer = page(call, numbers, lambda number: _shown(call, number), standard=200, most=1000)
     if include:
         answer["included"] = _included(call, answer["data"], include)
     return Reply(200, answer)

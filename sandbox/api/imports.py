@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
-from functools import partial
 from typing import Any
 
-from sandbox import filters, people
+from sandbox import filters
 from sandbox.answers import iso, page, resource, words
 from sandbox.api import lists
 from sandbox.bodies import IMPORT_JOB, checked
+from sandbox.effects import ImportProfiles
 from sandbox.endpoints import Call, Reply, endpoint
-from sandbox.errors import Refused, invalid, not_found
+from sandbox.errors import invalid, not_found
 from sandbox.limits import M
-from sandbox.state.account import Account, normalized
+from sandbox.state.account import normalized
 from sandbox.state.records import ImportJob, long_id
 
 _EXPIRES_SECONDS = 7 * 86_400
@@ -42,48 +40,8 @@ def _find(call: Call, job_id: str) -> ImportJob:
     return call.account.jobs[job_id]
 
 
-def _import_one(account: Account, item: dict[str, Any], job: ImportJob) -> None:
-    attributes = item["attributes"]
-    profile = people.resolve(account, item.get("id"), attributes)
-    if profile is None and item.get("id") and not any(attributes.get(key) for key in ("email", "external_id")):
-        raise not_found("profile", item["id"])
-    profile = profile or account.create_profile()
-    people.apply(account, profile, attributes, item.get("meta"), null_clears=False)
-    for list_id in job.lists:
-        if list_id in account.lists:
-            account.join(account.lists[list_id], profile.id)
-
-
-def _run(account: Account, job: ImportJob, profiles: list[dict[str, Any]]) -> None:
-    """Import in any order; of several with one address only the first is taken."""
-    if account.jobs.get(job.id) is not job:
-        return
-    job.started = time.time()
-    order = list(enumerate(profiles))
-    random.shuffle(order)
-    for place, item in order:
-        try:
-            _import_one(account, item, job)
-            job.completed_count += 1
-        except Refused as refused:
-            problem = refused.problems[0]
-            job.failed_count += 1
-            job.errors.append(
-                {
-                    "id": str(uuid.uuid4()),
-                    "code": problem.code,
-                    "title": problem.title,
-                    "detail": problem.detail,
-                    "source": {"pointer": f"/data/attributes/profiles/data/{place}"},
-                    "original_payload": {"id": item.get("id"), **item["attributes"]},
-                }
-            )
-    job.completed = time.time()
-    job.status = "complete"
-    account.touch("job", job.id)
-
-
 def _first_of_each(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of several with one address only the first is taken."""
     found: dict[Any, dict[str, Any]] = {}
     for place, item in enumerate(profiles):
         email = item["attributes"].get("email")
@@ -101,8 +59,8 @@ async def create_job(call: Call) -> Reply:
     job = ImportJob(f"{long_id()}{long_id()}=", time.time(), len(profiles), list_ids)
     call.account.jobs[job.id] = job
     call.account.touch("job", job.id)
-    effect = partial(_run, call.account, job, _first_of_each(profiles))
-    call.world.accept_job(call.account, call.name, [effect])
+    effect = ImportProfiles(call.account.id, job.id, _first_of_each(profiles))
+    call.world.accept(call.account, call.name, [effect])
     return Reply(202, {"data": _shown(call, job)})
 
 

@@ -24,7 +24,7 @@ _FILTERS = {
 
 def _holds(call: Call, clause: filters.Clause, profile_id: str, joined: float) -> bool:
     if clause.field == "joined_group_at":
-        return filters.compares(clause, joined)
+        return filters.comparison(clause)(joined)
     held = getattr(call.account.profiles[profile_id], clause.field)
     if clause.field == "email":
         return held in {normalized(str(value)) for value in clause.values}

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox import filters
-from sandbox.answers import iso, page, resource, words
+from sandbox.answers import iso, links_to, page, resource, words
 from sandbox.bodies import LIST_CREATE, checked
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import invalid, not_found
@@ -40,11 +40,7 @@ def shown(call: Call, mailing_list: MailingList, *, count: bool = False) -> dict
     }
     if count:
         attributes["profile_count"] = len(mailing_list.members)
-    own = f"{call.base}/api/lists/{mailing_list.id}"
-    relationships = {
-        name: {"links": {"self": f"{own}/relationships/{name}", "related": f"{own}/{name}"}}
-        for name in ("profiles", "tags", "flow-triggers")
-    }
+    relationships = links_to(f"{call.base}/api/lists/{mailing_list.id}", ("profiles", "tags", "flow-triggers"))
     return resource(call, "list", mailing_list.id, attributes, relationships)
 
 
@@ -54,7 +50,7 @@ def _matches(mailing_list: MailingList, clauses: list[filters.Clause]) -> bool:
         if clause.operator in {"any", "equals"}:
             if held not in clause.values:
                 return False
-        elif not filters.compares(clause, held):
+        elif not filters.comparison(clause)(held):
             return False
     return True
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from sandbox import filters, people
-from sandbox.answers import iso, page, resource, words
+from sandbox.answers import iso, links_to, page, resource, sparse, words
 from sandbox.bodies import PROFILE_CREATE, PROFILE_PATCH, PROFILE_UPSERT, checked
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import duplicate_profile, invalid, not_found
 from sandbox.limits import XS, L, M, Tier
+from sandbox.state.account import IDENTIFIERS, Account
 from sandbox.state.records import Consent, Profile
 
 ADDITIONAL = ("subscriptions", "predictive_analytics")
@@ -34,6 +36,10 @@ _FILTERS = {
     "_kx": ("equals",),
     **dict.fromkeys(("created", "updated"), ("greater-than", "less-than")),
 }
+
+
+def _text(name: str) -> Callable[[Account, Profile], Any]:
+    return lambda _, profile: profile.attributes.get(name)
 
 
 def predictions_are_slower(request: web.Request) -> Tier | None:
@@ -66,32 +72,49 @@ def _subscriptions(consent: Consent) -> dict[str, Any]:
     }
 
 
+def _location(profile: Profile) -> dict[str, Any]:
+    held = profile.attributes.get("location") or {}
+    return {name: held.get(name) for name in _PLACES}
+
+
+_ATTRIBUTES: dict[str, Callable[[Account, Profile], Any]] = {
+    "email": lambda _, profile: profile.email,
+    "phone_number": lambda _, profile: profile.phone_number,
+    "external_id": lambda _, profile: profile.external_id,
+    **{name: _text(name) for name in _TEXTS},
+    "created": lambda _, profile: iso(profile.created),
+    "updated": lambda _, profile: iso(profile.updated),
+    "last_event_date": lambda account, profile: iso(account.last_event(profile)),
+    "location": lambda _, profile: _location(profile),
+    "properties": lambda _, profile: profile.properties,
+}
+
+
 def shown(call: Call, profile: Profile, additional: list[str], extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """A profile as a resource."""
-    held = profile.attributes
-    location = held.get("location") or {}
-    attributes: dict[str, Any] = {
-        "email": profile.email,
-        "phone_number": profile.phone_number,
-        "external_id": profile.external_id,
-        **{name: held.get(name) for name in _TEXTS},
-        "created": iso(profile.created),
-        "updated": iso(profile.updated),
-        "last_event_date": iso(profile.last_event) if profile.last_event else None,
-        "location": {name: location.get(name) for name in _PLACES},
-        "properties": profile.properties,
-        **(extra or {}),
-    }
+    fields = sparse(call, "profile")
+    if fields is None:
+        attributes = {name: get(call.account, profile) for name, get in _ATTRIBUTES.items()}
+    else:
+        attributes = {name: _ATTRIBUTES[name](call.account, profile) for name in fields.heads & _ATTRIBUTES.keys()}
+    if extra:
+        attributes.update(extra)
     if "subscriptions" in additional:
         attributes["subscriptions"] = _subscriptions(profile.consent)
     if "predictive_analytics" in additional:
         attributes["predictive_analytics"] = None
-    own = f"{call.base}/api/profiles/{profile.id}"
-    relationships = {
-        name: {"links": {"self": f"{own}/relationships/{name}", "related": f"{own}/{name}"}}
-        for name in ("lists", "segments", "push-tokens", "conversation")
-    }
-    return resource(call, "profile", profile.id, attributes, relationships)
+    related = None
+    if fields is None:
+        related = links_to(
+            f"{call.base}/api/profiles/{profile.id}", ("lists", "segments", "push-tokens", "conversation")
+        )
+    return resource(call, "profile", profile.id, attributes, related)
+
+
+def _named(account: Account, field: str, value: str) -> Profile | None:
+    if field == "id":
+        return account.profiles.get(value)
+    return account.with_identifier(field, value) if field in IDENTIFIERS else None
 
 
 def _found(call: Call, clauses: list[filters.Clause]) -> list[Profile]:
@@ -99,17 +122,12 @@ def _found(call: Call, clauses: list[filters.Clause]) -> list[Profile]:
     rows: list[Profile] | None = None
     for clause in clauses:
         if clause.field in {"created", "updated"}:
+            holds = filters.comparison(clause)
             rows = list(account.profiles.values()) if rows is None else rows
-            rows = [row for row in rows if filters.compares(clause, getattr(row, clause.field))]
+            rows = [row for row in rows if holds(getattr(row, clause.field))]
             continue
-        named: dict[str, Profile] = {}
-        for value in clause.values:
-            text = str(value)
-            if clause.field == "id":
-                hits = [account.profiles[text]] if text in account.profiles else []
-            else:
-                hits = account.find({clause.field: text})
-            named.update({hit.id: hit for hit in hits})
+        hits = (_named(account, clause.field, str(value)) for value in clause.values)
+        named = {hit.id: hit for hit in hits if hit is not None}
         rows = list(named.values()) if rows is None else [row for row in rows if row.id in named]
     return list(account.profiles.values()) if rows is None else rows
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
-from sandbox import consents
 from sandbox.api import lists
 from sandbox.bodies import SUBSCRIBE, UNSUBSCRIBE, checked
+from sandbox.consents import Wish
+from sandbox.effects import Subscribe, Unsubscribe
 from sandbox.endpoints import Call, Reply, endpoint
 from sandbox.errors import Problem, Refused
 from sandbox.limits import L
@@ -81,18 +81,15 @@ async def subscribe(call: Call) -> Reply:
         if email is None or marketing is None:
             continue
         consented = marketing.get("consented_at")
-        effects.append(
-            partial(
-                consents.subscribe,
-                call.account,
-                email,
-                mailing_list,
-                source=attributes.get("custom_source"),
-                at=parse_time(consented).timestamp() if consented else None,
-                historical=historical,
-            )
+        wish = Wish(
+            mailing_list.id if mailing_list else None,
+            mailing_list.opt_in if mailing_list else call.account.record.opt_in,
+            attributes.get("custom_source"),
+            parse_time(consented).timestamp() if consented else None,
+            historical,
         )
-    call.world.accept_job(call.account, call.name, effects)
+        effects.append(Subscribe(call.account.id, email, wish))
+    call.world.accept(call.account, call.name, effects)
     return Reply(202)
 
 
@@ -101,10 +98,11 @@ async def unsubscribe(call: Call) -> Reply:
     """Accept up to 100 unsubscriptions."""
     data = checked(call.body, UNSUBSCRIBE)["data"]
     mailing_list = _named_list(call, data)
+    list_id = mailing_list.id if mailing_list else None
     effects = [
-        partial(consents.unsubscribe, call.account, email, mailing_list)
+        Unsubscribe(call.account.id, email, list_id)
         for person in data["attributes"]["profiles"]["data"]
         if (email := _address(call, person)) is not None and _marketing(person) is not None
     ]
-    call.world.accept_job(call.account, call.name, effects)
+    call.world.accept(call.account, call.name, effects)
     return Reply(202)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import Any
 
-import msgspec
-
+from sandbox.state.changes import Changes
+from sandbox.state.events import Details, EventLog
 from sandbox.state.records import (
     AccountRecord,
-    Event,
     ImportJob,
     MailingList,
     Metric,
     Profile,
+    Waiting,
     long_id,
     short_id,
 )
@@ -28,32 +27,34 @@ def normalized(email: str) -> str:
 
 
 class Account:
-    """Everything of one account. Changed records are noted in `changed` as (kind, id) for the state file."""
+    """Everything of one account. What changes is noted for the state file."""
 
-    def __init__(self, record: AccountRecord) -> None:
+    def __init__(self, record: AccountRecord, changes: Changes) -> None:
         self.record = record
         self.profiles: dict[str, Profile] = {}
         self.lists: dict[str, MailingList] = {}
         self.metrics: dict[str, Metric] = {}
         self.jobs: dict[str, ImportJob] = {}
-        self.events: list[Event] = []
-        self.events_of: dict[str, list[Event]] = {}
-        self.seen: set[tuple[str, str, str]] = set()
-        self.unsaved_events: list[Event] = []
-        self.changed: set[tuple[str, str]] = set()
+        self.events = EventLog()
+        # Addresses with the time of their last subscribe job, and with the double opt-in they have been asked for.
+        self.asked: dict[str, float] = {}
+        self.pending: dict[str, Waiting] = {}
+        self.subscribed = 0
+        self.profile_ids: list[str] = []
+        self.metric_ids: list[str] = []
+        self._changes = changes
         self._index: dict[str, dict[str, str]] = {name: {} for name in IDENTIFIERS}
         self.by_email = self._index["email"]
-        self._metric_ids: dict[str, str] = {}
-        self._event_numbers = itertools.count(1)
+        self._metrics_by_name: dict[str, Metric] = {}
 
     @property
     def id(self) -> str:
         """The account's id."""
         return self.record.id
 
-    def touch(self, kind: str, identifier: str = "") -> None:
+    def touch(self, kind: str, key: str = "") -> None:
         """Note that a record is to be saved."""
-        self.changed.add((kind, identifier))
+        self._changes.note(kind, self.record.id, key)
 
     # profiles
 
@@ -68,15 +69,20 @@ class Account:
                     found[profile_id] = self.profiles[profile_id]
         return list(found.values())
 
+    def with_identifier(self, name: str, value: str) -> Profile | None:
+        """The profile that has an identifier."""
+        profile_id = self._index[name].get(normalized(value) if name == "email" else value)
+        return None if profile_id is None else self.profiles[profile_id]
+
     def with_email(self, email: str) -> Profile | None:
         """The profile of an address."""
-        profile_id = self.by_email.get(normalized(email))
-        return None if profile_id is None else self.profiles[profile_id]
+        return self.with_identifier("email", email)
 
     def create_profile(self, profile_id: str | None = None, **identifiers: str | None) -> Profile:
         """A new profile with these identifiers, which must be free."""
         now = time.time()
-        profile = Profile(id=profile_id or long_id(), created=now, updated=now)
+        profile = Profile(id=profile_id or long_id(), number=len(self.profile_ids), created=now, updated=now)
+        self.profile_ids.append(profile.id)
         self.profiles[profile.id] = profile
         self.set_identifiers(profile, identifiers)
         self.touch("profile", profile.id)
@@ -99,23 +105,22 @@ class Account:
             changed = True
         return changed
 
-    def add_profile(self, profile: Profile) -> None:
-        """Put a profile of the state file back."""
-        self.profiles[profile.id] = profile
-        for name in IDENTIFIERS:
-            value = getattr(profile, name)
-            if value:
-                self._index[name][value] = profile.id
+    def set_state(self, profile: Profile, state: str) -> None:
+        """Set the state of a person's consent."""
+        self.subscribed += (state == "SUBSCRIBED") - (profile.consent.state == "SUBSCRIBED")
+        profile.consent.state = state
+        self.touch("profile", profile.id)
 
     def delete_profile(self, profile: Profile) -> None:
-        """Remove a person; the events stay, as they would not be found any more."""
+        """Remove a person; the events stay, but nobody's address is on them any more."""
+        self.set_state(profile, "NEVER_SUBSCRIBED")
         for name in IDENTIFIERS:
             self._index[name].pop(getattr(profile, name) or "", None)
-        del self.profiles[profile.id]
         for mailing_list in self.lists.values():
-            if mailing_list.members.pop(profile.id, None) is not None:
-                self.touch("list", mailing_list.id)
-        self.touch("profile", profile.id)
+            self.leave(mailing_list, profile.id)
+        del self.profiles[profile.id]
+        self.record.deleted[profile.number] = profile.id
+        self.touch("account")
 
     # lists
 
@@ -127,102 +132,80 @@ class Account:
         self.touch("list", mailing_list.id)
         return mailing_list
 
+    def delete_list(self, list_id: str) -> bool:
+        """Remove a list; whether it was there."""
+        mailing_list = self.lists.get(list_id)
+        if mailing_list is None:
+            return False
+        for profile_id in list(mailing_list.members):
+            self.leave(mailing_list, profile_id)
+        del self.lists[list_id]
+        self.touch("list", list_id)
+        return True
+
     def join(self, mailing_list: MailingList, profile_id: str) -> None:
         """Add a member; a second time changes nothing."""
         if profile_id not in mailing_list.members:
             mailing_list.members[profile_id] = time.time()
-            self.touch("list", mailing_list.id)
+            self.touch("member", f"{mailing_list.id} {profile_id}")
 
     def leave(self, mailing_list: MailingList, profile_id: str) -> None:
         """Remove a member, if it is one."""
         if mailing_list.members.pop(profile_id, None) is not None:
-            self.touch("list", mailing_list.id)
+            self.touch("member", f"{mailing_list.id} {profile_id}")
 
     # events
 
-    def metric_id(self, name: str) -> str:
-        """The id of a metric, which is made when it is new."""
-        found = self._metric_ids.get(name)
+    def metric(self, name: str) -> Metric:
+        """A metric by name, which is made when it is new."""
+        found = self._metrics_by_name.get(name)
         if found is None:
             now = time.time()
-            metric = Metric(short_id(), name, now, now)
-            self.add_metric(metric)
-            self.touch("metric", metric.id)
-            return metric.id
+            found = Metric(short_id(), name, now, now, len(self.metric_ids))
+            self.add_metric(found)
+            self.touch("metric", found.id)
         return found
 
-    def known_metric_id(self, name: str) -> str | None:
-        """The id of a metric that exists."""
-        return self._metric_ids.get(name)
+    def known_metric(self, name: str) -> Metric | None:
+        """A metric that exists."""
+        return self._metrics_by_name.get(name)
 
     def add_metric(self, metric: Metric) -> None:
         """Put a metric into the indexes."""
         self.metrics[metric.id] = metric
-        self._metric_ids[metric.name] = metric.id
+        self._metrics_by_name[metric.name] = metric
+        _put_at(self.metric_ids, metric.number, metric.id)
 
-    def record_event(
-        self,
-        profile: Profile,
-        metric_id: str,
-        unique_id: str | None,
-        at: int,
-        received: float,
-        properties: bytes,
-        value: float | None,
-        currency: str | None,
-        backfill: bool,
-    ) -> bool:
-        """Record an event unless one with its (profile, metric, unique id) was. Without an id its second is it."""
-        unique_id = unique_id or str(at)
-        key = (profile.id, metric_id, unique_id)
-        if key in self.seen:
+    def record_event(self, profile: Profile, metric: str, at: int, details: Details) -> bool:
+        """Record an event unless one with its (profile, metric, unique id) was."""
+        if not self.events.add(profile.number, self.metric(metric).number, at, details):
             return False
-        number = next(self._event_numbers)
-        event = Event(
-            f"4{self.id[:2]}{number:08d}",
-            profile.id,
-            metric_id,
-            unique_id,
-            at,
-            received,
-            properties,
-            value,
-            currency,
-            backfill,
-        )
-        self._keep(event, key)
-        profile.last_event = max(profile.last_event, at)
-        self.unsaved_events.append(event)
+        self._changes.note_events(self.record.id)
         return True
 
-    def add_event(self, event: Event) -> None:
-        """Put an event of the state file back."""
-        self._keep(event, (event.profile_id, event.metric_id, event.unique_id))
-        next(self._event_numbers)
-        profile = self.profiles.get(event.profile_id)
-        if profile is not None:
-            profile.last_event = max(profile.last_event, event.time)
-
-    def _keep(self, event: Event, key: tuple[str, str, str]) -> None:
-        self.seen.add(key)
-        self.events.append(event)
-        of_profile = self.events_of.get(event.profile_id)
-        if of_profile is None:
-            self.events_of[event.profile_id] = [event]
-        else:
-            of_profile.append(event)
+    def last_event(self, profile: Profile) -> int | None:
+        """The time of a person's latest event."""
+        times = self.events.times
+        return max((times[number] for number in self.events.of_person(profile.number)), default=None)
 
     # the state file
 
-    def saved(self, kind: str, identifier: str) -> bytes | None:
-        """A record as bytes; None when it is gone."""
-        if kind == "account":
-            return msgspec.msgpack.encode(self.record)
-        kept: Any = {
-            "profile": self.profiles,
-            "list": self.lists,
-            "metric": self.metrics,
-            "job": self.jobs,
-        }[kind]
-        found = kept.get(identifier)
-        return None if found is None else msgspec.msgpack.encode(found)
+    def add_profile(self, profile: Profile) -> None:
+        """Put a profile of the state file back."""
+        self.profiles[profile.id] = profile
+        _put_at(self.profile_ids, profile.number, profile.id)
+        self.subscribed += profile.consent.state == "SUBSCRIBED"
+        for name in IDENTIFIERS:
+            value = getattr(profile, name)
+            if value:
+                self._index[name][value] = profile.id
+
+    def restore_deleted(self) -> None:
+        """Put the ids of deleted people back."""
+        for number, profile_id in self.record.deleted.items():
+            _put_at(self.profile_ids, number, profile_id)
+
+
+def _put_at(ids: list[str], number: int, identifier: str) -> None:
+    ids.extend([""] * (number + 1 - len(ids)))
+    ids[number] = identifier

@@ -7,8 +7,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-import msgspec
-
+from sandbox.state.changes import Changes
 from sandbox.state.records import Grant, long_id
 
 _CODE_SECONDS = 300
@@ -26,12 +25,12 @@ class Code(NamedTuple):
 
 
 class Grants:
-    """All grants of the app. `changed` names those to be saved."""
+    """All grants of the app."""
 
-    def __init__(self, token_seconds: int) -> None:
+    def __init__(self, token_seconds: int, changes: Changes) -> None:
         self.token_seconds = token_seconds
         self.all: dict[str, Grant] = {}
-        self.changed: set[str] = set()
+        self._changes = changes
         self._codes: dict[str, Code] = {}
         self._by_access: dict[str, Grant] = {}
         self._by_refresh: dict[str, Grant] = {}
@@ -106,7 +105,7 @@ class Grants:
             self._by_access.pop(access, None)
         for refresh in (grant.refresh, *grant.spent):
             self._by_refresh.pop(refresh, None)
-        self.changed.add(grant.id)
+        self._touch(grant)
 
     def end_account(self, account: str) -> int:
         """The app is uninstalled from an account; how many grants ended."""
@@ -124,12 +123,10 @@ class Grants:
         for grant in self.all.values():
             if grant.account == account:
                 grant.access = dict.fromkeys(grant.access, 0.0)
-                self.changed.add(grant.id)
+                self._touch(grant)
 
-    def saved(self, grant_id: str) -> bytes | None:
-        """A grant as bytes; None when it has ended."""
-        grant = self.all.get(grant_id)
-        return None if grant is None else msgspec.msgpack.encode(grant)
+    def _touch(self, grant: Grant) -> None:
+        self._changes.note("grant", "", grant.id)
 
     def _new_access(self, grant: Grant) -> str:
         now = time.time()
@@ -139,5 +136,5 @@ class Grants:
         token = secrets.token_urlsafe(48)
         grant.access[token] = now + self.token_seconds
         self._by_access[token] = grant
-        self.changed.add(grant.id)
+        self._touch(grant)
         return token

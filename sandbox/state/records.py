@@ -41,14 +41,18 @@ class Consent(msgspec.Struct):
     method: str | None = None
     source: str | None = None
     double_optin: bool | None = None
-    suppressions: list[Suppression] = []
-    list_suppressions: list[Suppression] = []
+    suppressions: tuple[Suppression, ...] = ()
+    list_suppressions: tuple[Suppression, ...] = ()
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """One person. `attributes` are the documented ones beside the identifiers, location among them."""
+    """One person. `attributes` are the documented ones beside the identifiers, location among them.
+
+    Events know a person by `number`, which counts the profiles of the account from 0.
+    """
 
     id: str
+    number: int
     created: float
     updated: float
     email: str | None = None
@@ -57,23 +61,7 @@ class Profile(msgspec.Struct, kw_only=True):
     anonymous_id: str | None = None
     attributes: dict[str, Any] = {}
     properties: dict[str, Any] = {}
-    last_event: float = 0.0
     consent: Consent = msgspec.field(default_factory=Consent)
-
-
-class Event(msgspec.Struct, array_like=True, gc=False):
-    """One event. `time` is cut to the second; `properties` stay the JSON they came as."""
-
-    id: str
-    profile_id: str
-    metric_id: str
-    unique_id: str
-    time: int
-    received: float
-    properties: bytes
-    value: float | None = None
-    currency: str | None = None
-    backfill: bool = False
 
 
 class MailingList(msgspec.Struct):
@@ -88,12 +76,13 @@ class MailingList(msgspec.Struct):
 
 
 class Metric(msgspec.Struct):
-    """A metric comes into being with its first event."""
+    """A metric comes into being with its first event; events know it by `number`, counted from 0."""
 
     id: str
     name: str
     created: float
     updated: float
+    number: int
 
 
 class ImportJob(msgspec.Struct):
@@ -122,11 +111,17 @@ class Grant(msgspec.Struct):
     spent: list[str] = []
 
 
+class Waiting(msgspec.Struct):
+    """A double opt-in that has been asked for: to which list, and what the consent said its source is."""
+
+    list_id: str | None
+    source: str | None
+
+
 class AccountRecord(msgspec.Struct):
-    """The account itself. `opt_in` is the process of consents that name no list."""
+    """The account itself. `opt_in` is the process of consents that name no list; `deleted` are ids by number."""
 
     id: str
     name: str
     opt_in: str
-    asked: dict[str, float] = {}
-    pending: dict[str, dict[str, Any]] = {}
+    deleted: dict[int, str] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from typing import Protocol
 
 from sandbox.errors import not_found
 from sandbox.faults import Faults
@@ -12,11 +13,18 @@ from sandbox.ledger import Ledger
 from sandbox.limits import Limits
 from sandbox.options import Options
 from sandbox.state.account import Account
+from sandbox.state.changes import Changes
 from sandbox.state.grants import Grants
 from sandbox.state.records import AccountRecord
 
-Effect = Callable[[], object]
 _JOB_SECONDS = 0.03
+
+
+class Effect(Protocol):
+    """What an accepted call does to an account."""
+
+    def apply(self, world: World) -> None:
+        """Do it."""
 
 
 class World:
@@ -24,18 +32,20 @@ class World:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.changes = Changes(kept=options.data_dir is not None)
         self.accounts: dict[str, Account] = {}
-        self.grants = Grants(options.token_seconds)
+        self.grants = Grants(options.token_seconds, self.changes)
         self.limits = Limits(options.limit_factor)
         self.faults = Faults()
         self.ledger = Ledger()
-        self.was_emptied = False
-        self._pending: dict[int, tuple[asyncio.TimerHandle, Effect]] = {}
-        self._numbers = iter(range(1 << 62))
+        # Accepted and promised, not yet done: it is in the state file too, so that a 202 outlives the process.
+        self.pending: dict[int, Effect] = {}
+        self._number = 0
+        self._saves_soon = False
 
     def add_account(self, account_id: str, name: str, opt_in: str) -> Account:
         """A new, empty account."""
-        account = Account(AccountRecord(account_id, name, opt_in))
+        account = Account(AccountRecord(account_id, name, opt_in), self.changes)
         self.accounts[account_id] = account
         account.touch("account")
         return account
@@ -46,43 +56,63 @@ class World:
             raise not_found("account", account_id)
         return self.accounts[account_id]
 
-    def accept_events(self, account: Account, endpoint: str, effects: Sequence[Effect]) -> None:
-        """Let accepted events take effect: at once, or late and in any order under a slow-jobs fault."""
-        fault = self.faults.take(account.id, endpoint, jobs=True)
-        if fault is None:
-            for effect in effects:
-                effect()
-            return
-        for effect in effects:
-            self._later(_spread(fault.seconds), effect)
+    def save(self) -> None:
+        """Write what changed to the state file; it is there when this returns."""
+        self.changes.save()
 
-    def accept_job(self, account: Account, endpoint: str, effects: Sequence[Effect]) -> None:
-        """Let the items of a job take effect shortly after the answer, or late under a slow-jobs fault."""
+    def accept(self, account: Account, endpoint: str, effects: Iterable[Effect], *, at_once: bool = False) -> None:
+        """Let an accepted call take effect: `at_once` or shortly, but late and in any order under a slow-jobs fault."""
         fault = self.faults.take(account.id, endpoint, jobs=True)
         for effect in effects:
-            self._later(_JOB_SECONDS if fault is None else _spread(fault.seconds), effect)
+            if fault is not None:
+                self._later(_spread(fault.seconds), effect)
+            elif at_once:
+                effect.apply(self)
+            else:
+                self._later(_JOB_SECONDS, effect)
 
     def _later(self, seconds: float, effect: Effect) -> None:
-        number = next(self._numbers)
+        self._number += 1
+        number = self._number
+        self.pending[number] = effect
+        self.changes.note("effect", "", str(number))
 
         def run() -> None:
-            del self._pending[number]
-            effect()
+            if self.pending.get(number) is effect:
+                self._apply(number)
+                self._save_soon()
 
-        self._pending[number] = (asyncio.get_running_loop().call_later(seconds, run), effect)
+        asyncio.get_running_loop().call_later(seconds, run)
+
+    def _apply(self, number: int) -> None:
+        effect = self.pending.pop(number)
+        self.changes.note("effect", "", str(number))
+        effect.apply(self)
+
+    def _save_soon(self) -> None:
+        """Save once for all effects of this moment."""
+        if not self._saves_soon:
+            self._saves_soon = True
+            asyncio.get_running_loop().call_soon(self._save_now)
+
+    def _save_now(self) -> None:
+        self._saves_soon = False
+        self.save()
 
     def settle(self) -> None:
         """Let everything that waits take effect now."""
-        pending, self._pending = self._pending, {}
-        for handle, effect in pending.values():
-            handle.cancel()
-            effect()
+        for number in list(self.pending):
+            self._apply(number)
 
-    def forget_pending(self) -> None:
-        """Drop everything that waits."""
-        for handle, _ in self._pending.values():
-            handle.cancel()
-        self._pending.clear()
+    def empty(self) -> None:
+        """Forget everything, the state file's content too."""
+        self.pending.clear()
+        self.faults.clear()
+        self.ledger.forget()
+        self.limits.forget()
+        self.grants.clear()
+        self.accounts.clear()
+        self.changes.forget_all()
 
 
 def _spread(seconds: float | None) -> float:
