@@ -12,6 +12,7 @@ from webapp.catalogue.fields import FIELDS
 _raw = tomllib.loads((Path(__file__).parent / "actions.toml").read_text())
 ACTIONS: dict[str, str] = dict(_raw["actions"])
 KEYS: dict[str, str] = dict(_raw["keys"])
+LISTS: dict[str, tuple[str, str]] = {key: (words[0], words[1]) for key, words in _raw["lists"].items()}
 
 
 def in_words(action: str) -> str:
@@ -30,16 +31,17 @@ def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list
         elif key not in new:
             lines += [f"{name} was: {value_in_words(old[key])}"]
         elif old[key] != new[key]:
-            lines += _difference(name, old[key], new[key])
+            came_and_went = LISTS.get(key) or (f"{name}, added", f"{name}, removed")
+            lines += _difference(name, came_and_went, old[key], new[key])
     return lines
 
 
-def _difference(name: str, old: Any, new: Any) -> list[str]:
+def _difference(name: str, came_and_went: tuple[str, str], old: Any, new: Any) -> list[str]:
     if not (isinstance(old, list) and isinstance(new, list)):
         return [f"{name}: from {value_in_words(old)} to {value_in_words(new)}"]
-    added, removed = [value for value in new if value not in old], [value for value in old if value not in new]
-    lines = [f"{name}, added: {value_in_words(added)}"] if added else []
-    return [*lines, f"{name}, removed: {value_in_words(removed)}"] if removed else lines
+    came, went = [value for value in new if value not in old], [value for value in old if value not in new]
+    pairs = zip(came_and_went, (came, went), strict=True)
+    return [f"{words}: {value_in_words(values)}" for words, values in pairs if values]
 
 
 def value_in_words(value: Any) -> str:
