@@ -214,9 +214,15 @@ def among(session: Session, column: Any, ids: Iterable[int]) -> ColumnElement[bo
 
 
 def index_range(
-    session: Session, prefix: Sequence[tuple[Any, Any]], last: Any, *, above: int, below: int
+    session: Session,
+    prefix: Sequence[tuple[Any, Any]],
+    last: Any,
+    *,
+    above: int,
+    below: int,
+    oldest_first: bool = False,
 ) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
-    """WHERE and ORDER BY (newest first) of the rows of one index whose `prefix` columns have these values.
+    """WHERE and ORDER BY (newest first unless asked otherwise) of an index's rows whose `prefix` has these values.
 
     `last` is the index's last column, an id with `above < id < below`. PostgreSQL would rather walk the primary key
     backwards where it believes the prefix to be common, and reads the whole table where it is not common among the
@@ -225,11 +231,12 @@ def index_range(
     columns = [column for column, _ in prefix]
     if is_sqlite(session):
         where = and_(*(column == value for column, value in prefix), last > above, last < below)
-        return where, [last.desc()]
+        return where, [last.asc() if oldest_first else last.desc()]
     values = [literal(value, column.type) for column, value in prefix]
     row = tuple_(*columns, last)
     low, high = tuple_(*values, literal(above, BigInteger)), tuple_(*values, literal(below, BigInteger))
-    return and_(row > low, row < high), [*(column.desc() for column in columns), last.desc()]
+    ordered = [*columns, last]
+    return and_(row > low, row < high), [each.asc() if oldest_first else each.desc() for each in ordered]
 
 
 def affected(session: Session, statement: Executable) -> int:

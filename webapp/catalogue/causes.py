@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from webapp.catalogue.reasons import Reason
 
@@ -68,7 +69,7 @@ def _load() -> dict[Reason, Cause]:
     return found
 
 
-def _cause(key: str, row: dict[str, str | bool]) -> Cause:
+def _cause(key: str, row: dict[str, Any]) -> Cause:
     button = str(row.get("button", ""))
     if button and button not in BUTTONS:
         raise ValueError(f"causes.toml: {key} has the unknown button {button}")

@@ -34,6 +34,7 @@ IMPORT_JOB = Endpoint("POST", "/api/profile-bulk-import-jobs", ("lists:write", "
 IMPORT_JOB_STATUS = Endpoint("GET", "/api/profile-bulk-import-jobs/{id}", ("lists:read", "profiles:read"), 10, 150)
 IMPORT_JOB_ERRORS = Endpoint("GET", "/api/profile-bulk-import-jobs/{id}/import-errors", ("profiles:read",), 10, 150)
 EVENT = Endpoint("POST", "/api/events", ("events:write",), 350, 3500)
+EVENTS_READ = Endpoint("GET", "/api/events", ("events:read",), 350, 3500)
 EVENTS = Endpoint("POST", "/api/event-bulk-create-jobs", ("events:write",), 10, 150)
 SUBSCRIBE = Endpoint(
     "POST",
@@ -63,6 +64,7 @@ ALL = (
     IMPORT_JOB_ERRORS,
     EVENT,
     EVENTS,
+    EVENTS_READ,
     SUBSCRIBE,
     UNSUBSCRIBE,
 )

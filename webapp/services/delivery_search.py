@@ -2,81 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.extensions import db
-from webapp.models import Activity, Attempt, Connection, Delivery, Person
+from webapp.forms.delivery_filters import Filters
+from webapp.models import Activity, Connection, Delivery, Person
+from webapp.services import delivery_ranges, request_search, waiting_reasons
+from webapp.services.delivery_ranges import LAST_ID, SLACK, AnyRow, id_at, ranges, scan
 
 PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What is asked for; None: anything. `before` is the last id of the page above."""
-
-    status: Status | None = None
-    reason: Reason | None = None
-    connection_id: int | None = None
-    before: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """A delivery with what a list shows of it."""
+    """A delivery with what a list shows of it. `reason` is today's: a pause shows on what waits behind it."""
 
     delivery: Delivery
     activity_id: str
     email: str | None
     account: str | None
+    reason: Reason
 
 
-def page(workspace_id: int, filters: Filters) -> list[Found]:
-    """Up to PAGE deliveries and one more, which says that there is a next page."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Up to PAGE deliveries. `following`: the cursor of the next page. `looked_to`: not everything was looked at."""
+
+    found: list[Found]
+    following: int | None
+    looked_to: datetime | None
+
+
+def page(workspace_id: int, filters: Filters) -> Page:
+    """A page of what the filters mean. Its order is that of the ids, so that new ones never move what is below."""
+    session = db.session()
+    holds = waiting_reasons.of_workspace(session, workspace_id)
+    if filters.request_id is not None:
+        ids = request_search.deliveries_of(session, workspace_id, filters.request_id, PAGE)
+        rows = [row for row in rows_of(session, ids) if matcher(workspace_id, filters, holds)(row)]
+        return Page(details(session, [row.id for row in rows], holds), None, None)
+    above, below = bounds(session, filters)
+    looked = scan(
+        session,
+        ranges(session, workspace_id, filters),
+        wanted=PAGE,
+        above=above,
+        below=below,
+        matches=matcher(workspace_id, filters, holds) if needs_matching(filters) else None,
+    )
+    looked_to = None
+    if looked.cut and looked.last_id is not None:
+        looked_to = session.scalar(select(Delivery.created_at).where(Delivery.id == looked.last_id))
+    return Page(details(session, [row.id for row in looked.rows], holds), looked.last_id, looked_to)
+
+
+def bounds(session: Session, filters: Filters) -> tuple[int, int]:
+    """The ids between which the filters' time range and cursor lie, both excluded."""
+    above = id_at(session, filters.since - SLACK) - 1 if filters.since else 0
+    below = id_at(session, filters.until + SLACK) if filters.until else LAST_ID
+    return above, min(below, filters.before or LAST_ID)
+
+
+def needs_matching(filters: Filters) -> bool:
+    """Whether the rows of the ranges still have to be looked at one by one."""
+    named = (filters.event, filters.since, filters.until, filters.connection_id, filters.person_id)
+    # What waits is shown under the reason of its lane, which is not the one on its row.
+    as_held = filters.status in {None, Status.WAITING} and filters.reason in REASONS[Status.WAITING]
+    return as_held or any(value is not None for value in named)
+
+
+def matcher(workspace_id: int, filters: Filters, holds: waiting_reasons.Holds) -> Callable[[AnyRow], bool]:
+    """Whether a row is meant."""
+
+    def matches(row: AnyRow) -> bool:
+        reason = waiting_reasons.reason_of(row.status, row.reason, row.connection_id, row.kind, holds)
+        return (
+            row.workspace_id == workspace_id
+            and filters.status in {None, row.status}
+            and filters.reason in {None, reason}
+            and filters.event in {None, row.event}
+            and filters.connection_id in {None, row.connection_id}
+            and filters.person_id in {None, row.person_id}
+            and (filters.since is None or row.created_at >= filters.since)
+            and (filters.until is None or row.created_at < filters.until)
+        )
+
+    return matches
+
+
+def rows_of(session: Session, ids: Iterable[int]) -> list[AnyRow]:
+    """The rows of some ids, newest first."""
+    statement = select(*delivery_ranges.COLUMNS).where(Delivery.id.in_(list(ids)))
+    return list(session.execute(statement.order_by(Delivery.id.desc())))
+
+
+def details(session: Session, ids: list[int], holds: waiting_reasons.Holds) -> list[Found]:
+    """What a list shows of some deliveries, newest first."""
     statement = (
         select(Delivery, Activity.external_id, Person.email, Connection.account_name)
         .join(Activity, Activity.id == Delivery.activity_id)
         .outerjoin(Person, Person.id == Delivery.person_id)
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.workspace_id == workspace_id)
+        .where(Delivery.id.in_(ids))
+        .order_by(Delivery.id.desc())
     )
-    if filters.status:
-        statement = statement.where(Delivery.status == filters.status)
-    if filters.reason:
-        statement = statement.where(Delivery.reason == filters.reason)
-    if filters.connection_id:
-        statement = statement.where(Delivery.connection_id == filters.connection_id)
-    if filters.before:
-        statement = statement.where(Delivery.id < filters.before)
-    rows = db.session.execute(statement.order_by(Delivery.id.desc()).limit(PAGE + 1))
-    return [Found(*row) for row in rows]
+    return [
+        Found(delivery, external_id, email, account, reason_now(delivery, holds))
+        for delivery, external_id, email, account in session.execute(statement)
+    ]
 
 
-def one(workspace_id: int, delivery_id: int) -> tuple[Found, Activity, list[Attempt]] | None:
-    """A delivery of this workspace with its activity and the attempts of its last batch, oldest first."""
-    statement = (
-        select(Delivery, Activity, Person.email, Connection.account_name)
-        .join(Activity, Activity.id == Delivery.activity_id)
-        .outerjoin(Person, Person.id == Delivery.person_id)
-        .outerjoin(Connection, Connection.id == Delivery.connection_id)
-        .where(Delivery.workspace_id == workspace_id, Delivery.id == delivery_id)
-    )
-    row = db.session.execute(statement).one_or_none()
-    if row is None:
-        return None
-    delivery, activity, email, account = row
-    attempts: list[Attempt] = []
-    if delivery.batch_id is not None:
-        wanted = select(Attempt).where(Attempt.batch_id == delivery.batch_id).order_by(Attempt.id)
-        attempts = list(db.session.scalars(wanted))
-    return Found(delivery, activity.external_id, email, account), activity, attempts
+def reason_now(delivery: Delivery, holds: waiting_reasons.Holds) -> Reason:
+    """Why a delivery has its status, as of this moment."""
+    return waiting_reasons.reason_of(delivery.status, delivery.reason, delivery.connection_id, delivery.kind, holds)
 
 
-def masked(email: str | None) -> str:
-    """`a…@example.com`: enough to recognise, not enough to write to."""
-    if not email:
-        return "no address"
-    name, _, domain = email.partition("@")
-    return f"{name[:1]}…@{domain}"
+def accounts(workspace_id: int) -> dict[int, str]:
+    """Connection id -> its account's name, as a filter offers them: live ones first."""
+    statement = select(Connection).where(Connection.workspace_id == workspace_id).limit(200)
+    found = sorted(db.session.scalars(statement), key=lambda each: (not each.is_live, each.id))
+    return {each.id: each.account_name + ("" if each.is_live else " (disconnected)") for each in found}

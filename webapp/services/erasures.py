@@ -12,7 +12,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import affected, run_writing
 from webapp.models import Activity, Delivery, Person
-from webapp.services import audit, lanes
+from webapp.services import audit, lanes, profile_now
 
 
 def erase(workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
@@ -32,6 +32,7 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
     blank = {"properties": None, "profile": None, "consent": None, "erased_at": now}
     activities = affected(session, update(Activity).where(Activity.person_id == person.id).values(**blank))
     stopped = _stop(session, workspace_id, person.id)
+    profile_now.forget(session, workspace_id, person.id)
     audit.record(
         session,
         workspace_id=workspace_id,

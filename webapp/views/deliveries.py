@@ -1,71 +1,152 @@
-"""What happened to every activity."""
+"""What happened to every activity: the list, the causes, one delivery in full."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, g, render_template, request
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from flask import Blueprint, abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.catalogue.causes import CAUSES
+from webapp.catalogue.causes import CAUSES, RESENDABLE
+from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
+from webapp.extensions import settings
+from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
-from webapp.models import Role
-from webapp.services import delivery_search
+from webapp.models import Activity, Role
+from webapp.services import addresses, delivery_causes, delivery_detail, delivery_search, proofs
+from webapp.services.addresses import mask_all
+from webapp.services.delivery_detail import Detail
+from webapp.views import mending
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("deliveries", __name__, url_prefix=f"{BASE}/deliveries")
 
 
-def _filters() -> delivery_search.Filters:
-    words = request.args
-    status, reason = words.get("status"), words.get("reason")
-    connection, before = words.get("connection", ""), words.get("before", "")
-    return delivery_search.Filters(
-        status=Status(status) if status in set(Status) else None,
-        reason=Reason(reason) if reason in set(Reason) else None,
-        connection_id=int(connection) if connection.isdigit() else None,
-        before=int(before) if before.isdigit() else None,
-    )
-
-
 @blueprint.get("")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
-    """The list; filters stand in the URL. The first page keeps itself current."""
-    filters = _filters()
-    found = delivery_search.page(g.workspace.id, filters)
-    shown = found[: delivery_search.PAGE]
+    """The list; filters stand in the URL. The first page keeps itself current where one follows it."""
+    if request.args.get("view") == "causes":
+        return _causes()
+    filters, problems = parse(request.args)
+    page = delivery_search.page(g.workspace.id, filters)
     return region(
         "deliveries/index.html",
         "list",
-        found=shown,
-        following=shown[-1].delivery.id if len(found) > len(shown) else None,
+        422 if problems else 200,
+        shown=page,
         filters=filters,
-        statuses=list(Status),
-        reasons=list(Reason),
-        causes=CAUSES,
-        show_email=_show_email,
+        problems=problems,
+        can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
+        resendable=RESENDABLE,
+        **_choices(),
     )
+
+
+def _choices() -> dict[str, Any]:
+    return {
+        "statuses": list(Status),
+        "reasons": sorted(Reason, key=lambda reason: CAUSES[reason].title),
+        "events": EVENTS,
+        "accounts": delivery_search.accounts(g.workspace.id),
+        "causes": CAUSES,
+        "show_email": show_email,
+    }
+
+
+def _causes() -> ResponseReturnValue:
+    """What fails, waits and is skipped, by cause."""
+    words = request.args
+    hours = int(words["hours"]) if words.get("hours") in {str(hours) for hours in delivery_causes.WINDOWS} else 24
+    connection_id = int(words["connection"]) if words.get("connection", "").isdigit() else None
+    groups = delivery_causes.groups(g.workspace.id, hours, connection_id)
+    return region(
+        "deliveries/causes.html",
+        "groups",
+        groups=groups,
+        hours=hours,
+        windows=delivery_causes.WINDOWS,
+        connection_id=connection_id,
+        filters=Filters(connection_id=connection_id),
+        **_choices(),
+    )
+
+
+def show_email(email: str | None) -> str:
+    """Owners see their people's addresses; support agents see them masked."""
+    return (email or "no address") if g.role is Role.OWNER else addresses.masked(email)
 
 
 @blueprint.get("/<int:delivery_id>")
 @workspace_access(*EVERYBODY)
 def show(delivery_id: int) -> ResponseReturnValue:
     """One delivery: what came, where it went, what Klaviyo said, what happens next."""
-    found = delivery_search.one(g.workspace.id, delivery_id)
+    return _page(_found(delivery_id), revealed=False)
+
+
+@blueprint.post("/<int:delivery_id>/reveal")
+@workspace_access(*EVERYBODY)
+def reveal(delivery_id: int) -> ResponseReturnValue:
+    """The same page with addresses in full, written down first. Nothing is kept: the next look is masked again."""
+    found = _found(delivery_id)
+    if found.person is not None:
+        addresses.note_reveal(g.workspace.id, found.person.id, g.user.id, f"delivery {delivery_id}")
+    return _page(found, revealed=True)
+
+
+@blueprint.post("/<int:delivery_id>/proof")
+@workspace_access(*EVERYBODY)
+def prove(delivery_id: int) -> ResponseReturnValue:
+    """Ask a worker to read back from Klaviyo whether it is really there."""
+    found = _found(delivery_id)
+    if found.connection is None or found.delivery.status is not Status.DELIVERED:
+        abort(404)
+    proofs.ask(found.delivery, g.user.id)
+    return redirect(url_for("deliveries.show", workspace=g.workspace.slug, delivery_id=delivery_id), 303)
+
+
+def _found(delivery_id: int) -> Detail:
+    found = delivery_detail.of(g.workspace.id, delivery_id)
     if found is None:
         abort(404)
-    row, activity, attempts = found
-    return render_template(
+    return found
+
+
+def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
+    in_full = revealed or g.role is Role.OWNER
+
+    def seen(value: Any) -> Any:
+        return value if in_full else mask_all(value)
+
+    email = found.person.email if found.person else None
+    own = url_for("deliveries.show", workspace=g.workspace.slug, delivery_id=found.delivery.id)
+    return region(
         "deliveries/show.html",
-        row=row,
-        activity=activity,
-        attempts=attempts,
-        cause=CAUSES[row.delivery.reason],
-        show_email=_show_email,
+        "outcome",
+        it=found,
+        cause=CAUSES[found.reason],
+        causes=CAUSES,
+        mend=mending.button(found.reason, found.connection),
+        email=(email or "no address") if in_full else addresses.masked(email),
+        in_full=in_full,
+        seen=seen,
+        received=_received(found.activity, seen),
+        item=_pretty(seen(found.item.body)) if found.item else None,
+        link=f"{settings().public_url}{own}",
+        metric=EVENTS[found.activity.event].metric if found.activity.event in EVENTS else None,
+        proof=proofs.latest(found.delivery),
     )
 
 
-def _show_email(email: str | None) -> str:
-    """Owners see their people's addresses; support agents see them masked."""
-    return (email or "no address") if g.role is Role.OWNER else delivery_search.masked(email)
+def _received(activity: Activity, seen: Callable[[Any], Any]) -> dict[str, str]:
+    """What the platform posted, part by part, as text."""
+    parts = {"Properties": activity.properties, "Profile": activity.profile, "Consent": activity.consent}
+    return {name: _pretty(seen(orjson.loads(text))) for name, text in parts.items() if text and text != "{}"}
+
+
+def _pretty(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,52 @@
+"""What the troubleshooting pages' tests share: signed-in clients and a workspace with a few deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.rows import Rows
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.models import Connection, Delivery, Person, User, Workspace
+from webapp.services import sessions, sharing
+
+BASE = "/w/mine/settings/integrations/klaviyo"
+
+
+@dataclass
+class Shop:
+    """A workspace `mine` with one connected store, one person, an owner and a support agent."""
+
+    rows: Rows
+    workspace: Workspace
+    connection: Connection
+    person: Person
+    owner: User
+    support: User
+
+    def delivery(self, status: Status, reason: Reason, kind: Kind = Kind.EVENT, **values: object) -> Delivery:
+        """A delivery of a new activity of the person."""
+        activity = self.rows.activity(self.workspace, self.person)
+        return self.rows.delivery(activity, self.connection, status=status, reason=reason, kind=kind, **values)
+
+
+def make_shop(app: Flask, rows: Rows) -> Shop:
+    """The shop; forms need no token in its tests."""
+    app.config["WTF_CSRF_ENABLED"] = False
+    workspace = rows.workspace("mine")
+    sharing.choose_events(workspace.id, None, ["member_joined_program"])
+    sharing.choose_fields(workspace.id, None, ["points"])
+    connection = rows.connection(workspace, rows.store(workspace, "se"), account_name="Acme SE")
+    person = rows.person(workspace, "ada@example.com", fields='{"points":{"v":120,"at":"2026-11-23T10:00:00Z","n":1}}')
+    owner = rows.user(workspace)
+    return Shop(rows, workspace, connection, person, owner, rows.user(support=True))
+
+
+def signed_in(app: Flask, user: User) -> FlaskClient:
+    """A browser of this user's."""
+    client = app.test_client()
+    client.set_cookie("cevoid", sessions.begin(user, "test"))
+    return client

@@ -1,0 +1,143 @@
+"""One delivery in full: what came, where it went and why, every call, what was sent, what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.extensions import db
+from webapp.klaviyo.scopes import missing
+from webapp.models import (
+    Activity,
+    Attempt,
+    AttemptDelivery,
+    Connection,
+    Delivery,
+    EventChoice,
+    Grant,
+    Lane,
+    Person,
+    Store,
+)
+from webapp.services import rebuilt, resend_rules, waiting_reasons, workspace_settings
+from webapp.services.delivery_search import reason_now
+from webapp.services.lanes import LANE_OF
+
+ATTEMPTS = 50
+SIBLINGS = 20
+ROUTES = {
+    "store": "its store has this connection",
+    "home_store": "it named no store, and this connection belongs to the store the person was first seen with",
+    "only_connection": "it named no store, and this was the only connection",
+    "storeless": "no connection had its store, and this one had no store of its own yet",
+    "not_connected": "no Klaviyo account was connected",
+    "no_route": "no connection had its store",
+}
+FEATURE_OF = {Kind.EVENT: "events", Kind.FIELDS: "profile_data", Kind.CONSENT: "newsletter"}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsNow:
+    """Today's settings that a delivery depends on. `lacking`: scopes its kind needs and the account has not granted."""
+
+    event_on: bool | None
+    event_changed_at: datetime | None
+    fields_on: int
+    fields_known: int
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """All of it. `until`: the next look at a waiting one; None: nothing is sent before somebody acts."""
+
+    delivery: Delivery
+    activity: Activity
+    reason: Reason
+    person: Person | None
+    connection: Connection | None
+    store: Store | None
+    route: str
+    attempts: list[Attempt]
+    siblings: list[Delivery]
+    item: rebuilt.Item | None
+    settings: SettingsNow
+    until: datetime | None
+    in_line: int
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether sending it again is possible at all."""
+        return resend_rules.refusal(self.delivery, self.connection) is None
+
+
+def of(workspace_id: int, delivery_id: int) -> Detail | None:
+    """A delivery of this workspace; None for anybody else's."""
+    session = db.session()
+    statement = (
+        select(Delivery, Activity, Person, Connection, Store)
+        .join(Activity, Activity.id == Delivery.activity_id)
+        .outerjoin(Person, Person.id == Delivery.person_id)
+        .outerjoin(Connection, Connection.id == Delivery.connection_id)
+        .outerjoin(Store, Store.id == Activity.store_id)
+        .where(Delivery.workspace_id == workspace_id, Delivery.id == delivery_id)
+    )
+    row = session.execute(statement).one_or_none()
+    if row is None:
+        return None
+    delivery, activity, person, connection, store = row
+    holds = waiting_reasons.of_workspace(session, workspace_id)
+    siblings = select(Delivery).where(Delivery.activity_id == activity.id, Delivery.id != delivery.id)
+    return Detail(
+        delivery=delivery,
+        activity=activity,
+        reason=reason_now(delivery, holds),
+        person=person,
+        connection=connection,
+        store=store,
+        route=ROUTES.get(activity.route or "", activity.route or "not said"),
+        attempts=_attempts(session, delivery),
+        siblings=list(session.scalars(siblings.order_by(Delivery.id).limit(SIBLINGS))),
+        item=rebuilt.item(session, delivery, activity, person, connection),
+        settings=_settings(session, delivery, connection),
+        until=waiting_reasons.until(delivery, holds),
+        in_line=_in_line(session, delivery),
+    )
+
+
+def _attempts(session: Session, delivery: Delivery) -> list[Attempt]:
+    """The calls it was in: those that did not deliver it are named one by one, the last is its batch's."""
+    named = select(AttemptDelivery.attempt_id).where(AttemptDelivery.delivery_id == delivery.id)
+    mine: list[ColumnElement[bool]] = [Attempt.id.in_(named)]
+    if delivery.batch_id is not None:
+        mine.append(Attempt.batch_id == delivery.batch_id)
+    statement = select(Attempt).where(or_(*mine)).order_by(Attempt.id.desc()).limit(ATTEMPTS)
+    return list(session.scalars(statement))[::-1]
+
+
+def _settings(session: Session, delivery: Delivery, connection: Connection | None) -> SettingsNow:
+    known = workspace_settings.load(session, delivery.workspace_id)
+    choice = session.get(EventChoice, (delivery.workspace_id, delivery.event)) if delivery.event else None
+    grant = session.scalar(select(Grant).where(Grant.connection_id == connection.id)) if connection else None
+    lacking = missing(grant.scope_set).get(FEATURE_OF[delivery.kind], ()) if grant else ()
+    return SettingsNow(
+        event_on=delivery.event in known.events_on if delivery.event else None,
+        event_changed_at=choice.changed_at if choice else None,
+        fields_on=len(known.fields_on),
+        fields_known=len(known.fields),
+        lacking=lacking,
+    )
+
+
+def _in_line(session: Session, delivery: Delivery) -> int:
+    """How many deliveries wait in the same lane, this one among them."""
+    if delivery.status is not Status.WAITING:
+        return 0
+    statement = select(Lane).where(Lane.connection_id == delivery.connection_id, Lane.kind == LANE_OF[delivery.kind])
+    lane = session.scalar(statement)
+    return lane.waiting if lane else 0

@@ -1,0 +1,48 @@
+"""The button that mends a cause: where it leads, and whether this person may press it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flask import g, url_for
+
+from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY
+from webapp.catalogue.reasons import Reason
+from webapp.models import Connection, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """`posts`: a form with these hidden fields; else a link. `allowed`: this person may press it."""
+
+    label: str
+    url: str
+    posts: bool
+    allowed: bool
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def button(reason: Reason, connection: Connection | None) -> Button | None:
+    """The button of a cause; None where none helps, or where it is about a connection and there is no live one."""
+    name = CAUSES[reason].button
+    if not name:
+        return None
+    live = connection if connection is not None and connection.is_live else None
+    allowed = g.role is Role.OWNER or name not in OWNERS_ONLY
+    slug = g.workspace.slug
+    if name in {"reconnect", "resume", "edit_connection"}:
+        if live is None:
+            return None
+        endpoint, posts, fields = {
+            "reconnect": ("authorizations.reconnect", True, {}),
+            "resume": ("connections.pause", True, {"on": "0"}),
+            "edit_connection": ("connections.show", False, {}),
+        }[name]
+        return Button(BUTTONS[name], url_for(endpoint, workspace=slug, connection_id=live.id), posts, allowed, fields)
+    endpoint = {
+        "add_connection": "connections.new",
+        "enable": "connections.index",
+        "events": "events.index",
+        "profile_data": "fields.index",
+    }[name]
+    return Button(BUTTONS[name], url_for(endpoint, workspace=slug), False, allowed)

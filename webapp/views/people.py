@@ -1,0 +1,126 @@
+"""Tracing a person: found by their exact address, shown by a number, so that no address stands in a URL we store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.catalogue.causes import CAUSES
+from webapp.catalogue.events import EVENTS
+from webapp.http.access import workspace_access
+from webapp.http.pages import region
+from webapp.models import Person, Role
+from webapp.services import addresses, erasures, person_trace, profile_now
+from webapp.services.addresses import mask_all
+from webapp.views.connections import BASE, EVERYBODY
+
+blueprint = Blueprint("people", __name__, url_prefix=f"{BASE}/people")
+
+
+@blueprint.get("")
+@workspace_access(*EVERYBODY)
+def index() -> ResponseReturnValue:
+    """The search; with an address in the query it answers like the form."""
+    if request.args.get("email"):
+        return _search(request.args["email"])
+    return render_template("people/index.html", email="", problem=None)
+
+
+@blueprint.post("")
+@workspace_access(*EVERYBODY)
+def search() -> ResponseReturnValue:
+    """By exact address: 303 to the person's number."""
+    return _search(request.form.get("email", ""))
+
+
+def _search(email: str) -> ResponseReturnValue:
+    person_id = person_trace.by_address(g.workspace.id, email[:320])
+    if person_id is not None:
+        return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
+    sentence = "Nobody here has exactly this address. Addresses are compared in lower case, without spaces around them."
+    problem = sentence if email.strip() else "Type an e-mail address."
+    return render_template("people/index.html", email=email.strip()[:320], problem=problem), 422
+
+
+def _found(person_id: int) -> Person:
+    found = person_trace.get(g.workspace.id, person_id)
+    if found is None:
+        abort(404)
+    return found
+
+
+@blueprint.get("/<int:person_id>")
+@workspace_access(*EVERYBODY)
+def show(person_id: int) -> ResponseReturnValue:
+    """Everything about one person."""
+    return _page(_found(person_id), revealed=False)
+
+
+@blueprint.post("/<int:person_id>/reveal")
+@workspace_access(*EVERYBODY)
+def reveal(person_id: int) -> ResponseReturnValue:
+    """The same page with addresses in full, written down first. Nothing is kept: the next look is masked again."""
+    person = _found(person_id)
+    addresses.note_reveal(g.workspace.id, person.id, g.user.id, f"person {person_id}")
+    return _page(person, revealed=True)
+
+
+def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
+    in_full = revealed or g.role is Role.OWNER
+    before = request.args.get("before", "")
+    known = person_trace.known(person)
+
+    def seen(value: Any) -> Any:
+        return value if in_full else mask_all(value)
+
+    return region(
+        "people/show.html",
+        "now",
+        known=known,
+        nows=profile_now.latest(known),
+        steps=person_trace.steps(person, int(before) if before.isdigit() and len(before) < 19 else None),
+        email=seen(person.email) if person.email else "erased",
+        in_full=in_full,
+        seen=seen,
+        causes=CAUSES,
+        events=EVENTS,
+    )
+
+
+@blueprint.post("/<int:person_id>/now")
+@workspace_access(*EVERYBODY)
+def look(person_id: int) -> ResponseReturnValue:
+    """Let workers read what Klaviyo has now, in every connected account."""
+    person = _found(person_id)
+    connections = [connection.id for connection in person_trace.known(person).live]
+    if person.email is None or not connections:
+        flash("There is nothing to look up: no account is connected, or the person was erased.")
+    else:
+        profile_now.ask(g.workspace.id, person.id, connections, g.user.id)
+    return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id, _anchor="now"), 303)
+
+
+@blueprint.get("/<int:person_id>/erase")
+@workspace_access(Role.OWNER)
+def confirm_erase(person_id: int) -> ResponseReturnValue:
+    """Say what erasing removes before it does."""
+    person = _found(person_id)
+    if person.email is None:
+        return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
+    return render_template("people/erase.html", person=person)
+
+
+@blueprint.post("/<int:person_id>/erase")
+@workspace_access(Role.OWNER)
+def erase(person_id: int) -> ResponseReturnValue:
+    """Erase, and say what was removed."""
+    person = _found(person_id)
+    if person.email is not None:
+        removed = erasures.erase(g.workspace.id, person.email, g.user.id)
+        flash(
+            f"Erased: the address, the fields and consents, and the content of {removed['activities']:,} activities. "
+            f"{removed['deliveries_stopped']:,} waiting deliveries were stopped. Nothing was removed in Klaviyo."
+        )
+    return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)

@@ -1,0 +1,130 @@
+"""Sending again: the count first, then a name, then progress, with abort and history."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp import clock
+from webapp.catalogue.causes import CAUSES
+from webapp.catalogue.events import EVENTS
+from webapp.forms.delivery_filters import Filters, parse
+from webapp.http.access import workspace_access
+from webapp.http.pages import region
+from webapp.services import delivery_search, resends
+from webapp.services.resend_rules import SENTENCES
+from webapp.views.connections import BASE, EVERYBODY
+
+blueprint = Blueprint("resends", __name__, url_prefix=f"{BASE}/deliveries/resends")
+
+
+@blueprint.get("")
+@workspace_access(*EVERYBODY)
+def index() -> ResponseReturnValue:
+    """What was sent again so far, newest first."""
+    found = resends.history(g.workspace.id)
+    return render_template("resends/index.html", resends=found, people=resends.asked_by(found), filters=Filters())
+
+
+@blueprint.get("/new")
+@workspace_access(*EVERYBODY)
+def new() -> ResponseReturnValue:
+    """How many it would be, and which are left out and why. Nothing has happened yet."""
+    ids = _ids(request.args.getlist("id"))
+    filters, _ = parse(request.args)
+    if not ids and not filters.query(before=None, follow=False):
+        flash("Choose some deliveries, or filter them first.")
+        return redirect(url_for("deliveries.index", workspace=g.workspace.slug), 303)
+    return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M}", token=secrets.token_hex(8))
+
+
+def _ids(texts: list[str]) -> list[int]:
+    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 19]
+
+
+def _confirm(
+    ids: list[int], filters: Filters, *, name: str, token: str, problem: str | None = None
+) -> ResponseReturnValue:
+    page = render_template(
+        "resends/new.html",
+        plan=resends.plan(g.workspace.id, ids, filters),
+        ids=ids,
+        filters=filters,
+        in_words=in_words(filters.query(before=None, follow=False)) if not ids else [],
+        accounts=delivery_search.accounts(g.workspace.id),
+        sentences=SENTENCES,
+        name=name,
+        token=token,
+        problem=problem,
+    )
+    return page, 422 if problem else 200
+
+
+def in_words(query: dict[str, str]) -> list[tuple[str, str]]:
+    """A filter for people: (what, its value)."""
+    accounts = delivery_search.accounts(g.workspace.id)
+    shown: dict[str, Any] = {
+        "status": lambda value: value.capitalize(),
+        "reason": lambda value: CAUSES[value].title,
+        "event": lambda value: EVENTS[value].title,
+        "connection": lambda value: accounts.get(int(value), value),
+        "person": lambda value: f"number {value}",
+    }
+    names = {"connection": "Klaviyo account", "request": "Klaviyo request id", "since": "From", "until": "To"}
+    return [
+        (names.get(name, name.capitalize()), shown[name](value) if name in shown else value)
+        for name, value in query.items()
+    ]
+
+
+@blueprint.post("")
+@workspace_access(*EVERYBODY)
+def create() -> ResponseReturnValue:
+    """Begin. The same form sent twice begins once."""
+    ids, (filters, _) = _ids(request.form.getlist("id")), parse(request.form)
+    name, token = request.form.get("name", "").strip(), request.form.get("token", "")[:32]
+    if not name or len(name) > resends.NAME or not token:
+        sentence = f"Give it a name of up to {resends.NAME} letters, so that it is found again."
+        return _confirm(ids, filters, name=name, token=token or secrets.token_hex(8), problem=sentence)
+    found = resends.start(g.workspace.id, g.user.id, name, token, ids, filters)
+    if found is None:
+        flash("There was nothing left to send again.")
+        return redirect(url_for("deliveries.index", workspace=g.workspace.slug), 303)
+    return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=found.id), 303)
+
+
+def _found(task_id: int) -> resends.Resend:
+    found = resends.get(g.workspace.id, task_id)
+    if found is None:
+        abort(404)
+    return found
+
+
+@blueprint.get("/<int:task_id>")
+@workspace_access(*EVERYBODY)
+def show(task_id: int) -> ResponseReturnValue:
+    """How far one is; it keeps itself current."""
+    found = _found(task_id)
+    arguments = found.tasks[0].arguments
+    return region(
+        "resends/show.html",
+        "progress",
+        resend=found,
+        in_words=in_words(arguments["filters"]) if arguments["ids"] is None else [],
+        query=arguments["filters"] if arguments["ids"] is None else None,
+        accounts=delivery_search.accounts(g.workspace.id),
+        sentences=SENTENCES,
+        people=resends.asked_by([found]),
+    )
+
+
+@blueprint.post("/<int:task_id>/abort")
+@workspace_access(*EVERYBODY)
+def stop(task_id: int) -> ResponseReturnValue:
+    """Put nothing more in line."""
+    resends.abort(g.workspace.id, _found(task_id), g.user.id)
+    flash("Aborted. What was put in line already still goes out.")
+    return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=task_id), 303)
