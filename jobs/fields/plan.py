@@ -107,7 +107,8 @@ def _group(
         return Group(person_id, items, link, Step.SETTLE, settle.waiting(Reason.KLAVIYO_PROCESSING, now + JOB_LOOK))
     everything = people.shared_changes(newest.fields, 0, settings.fields, settings.fields_on)
     if link is not None and link.found:
-        since = link.fields_version
+        # A sync writes everything shared: a field turned on since the last write is no change of the person's.
+        since = 0 if any(item.origin is Origin.BACKFILL for item in items) else link.fields_version
         changes = people.shared_changes(newest.fields, since, settings.fields, settings.fields_on)
         if changes:
             write = ProfileWrite(link.klaviyo_id, newest.email, changes)
