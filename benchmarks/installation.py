@@ -1,4 +1,4 @@
-"""An installation to measure: the tables, a connected account and a backlog made at once, then real worker processes."""
+"""An installation to measure: its tables, connected accounts and a backlog made at once, then real worker processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 from flask import Flask
 from sqlalchemy import func, select
 
@@ -92,7 +92,7 @@ class Installation(Stack):
         self.sweeper.start()
         for child in children:
             child.start()
-        wait_for(lambda: self._began(), "the first delivery", 60)
+        wait_for(self._began, "the first delivery", 60)
         began, left = time.perf_counter(), self.waiting()
         before = [_cpu(child) for child in children]
         wait_for(lambda: self.waiting() == 0, "an empty backlog", seconds)

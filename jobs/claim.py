@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from webapp import queue
 from webapp.database import affected, db_now, run_writing
 from webapp.models import Batch, BatchOutcome, Connection, Lane, LaneKind
 
@@ -86,11 +87,15 @@ def release(held: Claim, *, again: bool, due_at: object = None) -> None:
 
     def work(session: Session) -> None:
         mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
-        session.execute(update(Lane).where(mine).values(lease_until=None, owner=None))
+        # Whoever has more to do is woken at the back of the line, by the caller; others as soon as they are due.
+        woken_at = db_now() if again else None
+        session.execute(update(Lane).where(mine).values(lease_until=None, owner=None, woken_at=woken_at))
         if not again:
             session.execute(update(Lane).where(mine, Lane.news == held.news).values(next_at=due_at))
 
     run_writing(work)
+    if again:
+        queue.wake([(held.lane_id, held.slow)])
 
 
 def connection_of(session: Session, held: Claim) -> Connection:

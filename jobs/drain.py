@@ -108,7 +108,9 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
         if run is not None and run.timed_out:
             values["slow"] = True
         session.execute(
-            statement.values(**values, lease_until=None, owner=None, failures=Lane.failures + (0 if budget else 1))
+            statement.values(
+                **values, lease_until=None, owner=None, woken_at=None, failures=Lane.failures + (0 if budget else 1)
+            )
         )
 
     run_writing(work)

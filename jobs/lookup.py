@@ -7,9 +7,9 @@ asks in the same drain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -27,8 +27,7 @@ MISS = timedelta(minutes=1)
 CLOCKS = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """What we know of a person in the account; see `ProfileLink`."""
 
     person_id: int
@@ -46,7 +45,8 @@ class Link:
     subscribed_list_id: str | None
 
 
-_COLUMNS = tuple(getattr(ProfileLink, name) for name in Link.__slots__)
+_LINKS = ProfileLink.metadata.tables["profile_links"]
+_COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
 
 
 def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False) -> dict[int, Link]:
@@ -69,9 +69,9 @@ def known_links(run: Run, people: Iterable[int]) -> dict[int, Link]:
     """What is remembered."""
     with reading() as session:
         statement = select(*_COLUMNS).where(
-            ProfileLink.connection_id == run.held.connection_id, among(session, ProfileLink.person_id, people)
+            _LINKS.c.connection_id == run.held.connection_id, among(session, _LINKS.c.person_id, people)
         )
-        return {row.person_id: Link(*row) for row in session.execute(statement)}
+        return {row.person_id: Link._make(row) for row in session.connection().execute(statement)}
 
 
 def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False) -> dict[int, FoundProfile]:

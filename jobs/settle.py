@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import affected, among
+from webapp.database import among
 from webapp.models import Connection, Delivery
 from webapp.services import lanes
 
@@ -29,6 +29,7 @@ class Result:
     detail: str | None = None
 
 
+_DELIVERIES = Delivery.metadata.tables["deliveries"]
 DELIVERED = Result(Status.DELIVERED, Reason.WRITTEN)
 
 
@@ -81,12 +82,13 @@ def _write(session: Session, result: Result, ids: Sequence[int], attempts: int, 
     if result.detail is not None or result.status is not Status.DELIVERED:
         values["detail"] = result.detail
     if attempts:
-        values["attempts"] = Delivery.attempts + attempts
+        values["attempts"] = _DELIVERIES.c.attempts + attempts
     if batch_id is not None:
         values["batch_id"] = batch_id
     if result.status is Status.WAITING:
         values["due_at"] = result.due_at
     else:
         values["settled_at"] = clock.now()
-    statement = update(Delivery).where(among(session, Delivery.id, ids), Delivery.status == Status.WAITING)
-    return affected(session, statement.values(**values))
+    # The table, not the mapped class: nothing of these rows is held in the session.
+    waiting = (among(session, _DELIVERIES.c.id, ids), _DELIVERIES.c.status == Status.WAITING)
+    return session.connection().execute(update(_DELIVERIES).where(*waiting).values(**values)).rowcount

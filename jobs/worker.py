@@ -5,6 +5,7 @@ One queue only: with two, RQ loses a job for good when it is killed between taki
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -47,6 +48,13 @@ class LaneWorker(SimpleWorker):
     job_class = LaneJob
 
 
+def _spare_the_collector() -> None:
+    """What start-up made stays; batches are thousands of small things that die by themselves. Measured: a fifth."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+
+
 def main(kind: str) -> None:
     """Work until told to stop; an absent Redis is waited for."""
     try:
@@ -54,6 +62,7 @@ def main(kind: str) -> None:
         context.app()
     except WrongSetting as problem:
         sys.exit(str(problem))
+    _spare_the_collector()
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     while True:
         connection = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=2)

@@ -56,11 +56,18 @@ def _groups(run: Run, items: list[Item], *, many: bool) -> None:
     with reading() as session:
         settings = workspace_settings.load(session, run.held.workspace_id)
     grouped = plan.by_person(items)
+    behavior = run.connection.sync_behavior
+    nothing = plan.without_look_up(grouped, lookup.known_links(run, grouped), settings, behavior)
+    if nothing:
+        _settle(run, nothing)
+        grouped = plan.by_person(item for item in items if item.id not in nothing)
+    if not grouped:
+        return
     addresses = {person_id: str(group[0].email) for person_id, group in grouped.items()}
     links = _looked_up_now(run, addresses) if many else lookup.links_of(run, addresses)
     if many:
         grouped = {person_id: group for person_id, group in grouped.items() if person_id in links}
-    planned = plan.plan(grouped, links, settings, run.connection.sync_behavior, clock.now())
+    planned = plan.plan(grouped, links, settings, behavior, clock.now())
     settled = {id_: r for g in planned if g.result for id_, r in g.results(g.result).items()}
     if settled:
         _settle(run, settled)

@@ -80,6 +80,26 @@ def ended(items: Iterable[Item], now: datetime) -> dict[int, Result]:
     return results
 
 
+def without_look_up(
+    grouped: Mapping[int, Sequence[Item]],
+    links: Mapping[int, Link],
+    settings: WorkspaceSettings,
+    behavior: SyncBehavior,
+) -> dict[int, Result]:
+    """Deliveries of people about whom there is nothing to write, whoever is in Klaviyo."""
+    results: dict[int, Result] = {}
+    for person_id, items in grouped.items():
+        link, fields = links.get(person_id), items[-1].fields
+        if link is not None and (link.list_due or link.job_batch_id is not None):
+            continue
+        shared = people.shared_changes(fields, 0, settings.fields, settings.fields_on)
+        if not shared and (behavior is SyncBehavior.UPDATE_EXISTING or (link is not None and link.found)):
+            results |= {item.id: settle.skipped(Reason.FIELDS_OFF) for item in items}
+        elif link is not None and link.found and link.fields_version >= items[-1].fields_version:
+            results |= {item.id: settle.skipped(Reason.UNCHANGED) for item in items}
+    return results
+
+
 def plan(
     grouped: Mapping[int, Sequence[Item]],
     links: Mapping[int, Link],

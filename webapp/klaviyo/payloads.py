@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -25,7 +25,7 @@ LIST_IDS = 1_000
 LIST_PAGE = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProfileWrite:
     """A profile by `id` where we have one, else by `email`. In `properties` a None clears the property."""
 
@@ -49,14 +49,15 @@ class ProfileWrite:
     def set_and_unset(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The attributes without nulls, and the `meta` that unsets those (events and import jobs ignore null)."""
         attributes = self.attributes()
+        if None not in self.properties.values():
+            return attributes, {}
         cleared = sorted(key for key, value in self.properties.items() if value is None)
         if cleared:
             attributes["properties"] = {k: v for k, v in self.properties.items() if v is not None}
         return attributes, ({"patch_properties": {"unset": cleared}} if cleared else {})
 
 
-@dataclass(frozen=True, slots=True)
-class EventWrite:
+class EventWrite(NamedTuple):
     """One event. `properties` is JSON text, passed on as it is."""
 
     metric: str
@@ -185,7 +186,7 @@ def lookup_groups(emails: Iterable[str]) -> list[list[str]]:
     groups: list[list[str]] = []
     size = LOOKUP_URL_BYTES
     for email in emails:
-        cost = len(email.encode()) * 3 + 9  # the worst case of percent encoding, quotes and comma
+        cost = len(quote(email)) + 9  # quotes and comma are percent-encoded too
         if not groups or size + cost > LOOKUP_URL_BYTES or len(groups[-1]) == LOOKUP_ADDRESSES:
             groups.append([])
             size = 0

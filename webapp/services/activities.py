@@ -96,8 +96,8 @@ def record(
         routes[draft.id] = chosen or routing.route(settings, draft.store_id, home)
     rows = [_activity_row(settings, d, routes[d.id], known.get(d.email or ""), now, test) for d in drafts]
     table = Activity.__table__
-    statement = insert_or_ignore(session, table).values(rows).returning(table.c.external_id, table.c.id)
-    new_ids = {row.external_id: row.id for row in session.execute(statement)}
+    statement = insert_or_ignore(session, table).returning(table.c.external_id, table.c.id)
+    new_ids = {row.external_id: row.id for row in session.connection().execute(statement, rows)}
     links = _found_links(session, settings, {p.id for p in known.values()})
     maker = delivery_maker.DeliveryMaker(settings, now, is_test=test is not None)
     for draft in drafts:
@@ -123,7 +123,7 @@ def _people(
     emails = sorted(homes)
     fresh = {"fields": "{}", "fields_version": 0, "consents": "{}", "tested_only": is_test, "created_at": now}
     rows = [{"workspace_id": workspace_id, "email": e, "home_store_id": homes[e], **fresh} for e in emails]
-    session.execute(insert_or_ignore(session, Person.__table__), rows)
+    session.connection().execute(insert_or_ignore(session, Person.__table__), rows)
     return people.locked(session, workspace_id, emails)
 
 

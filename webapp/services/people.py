@@ -56,7 +56,7 @@ def save(session: Session, touched: Iterable[Known]) -> None:
     changed = sorted((person for person in touched if person.state() != person.was), key=lambda person: person.id)
     if not changed:
         return
-    values = {name: bindparam(f"new_{name}") for name in _SAVED}
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _SAVED}
     statement = update(_TABLE).where(_TABLE.c.id == bindparam("row_id")).values(**values)
     names = [f"new_{name}" for name in _SAVED]
     rows = [{"row_id": person.id, **dict(zip(names, person.state(), strict=True))} for person in changed]
