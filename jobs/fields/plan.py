@@ -93,11 +93,17 @@ def without_look_up(
         if link is not None and (link.list_due or link.job_batch_id is not None):
             continue
         shared = people.shared_changes(fields, 0, settings.fields, settings.fields_on)
-        if not shared and (behavior is SyncBehavior.UPDATE_EXISTING or (link is not None and link.found)):
-            results |= {item.id: settle.skipped(Reason.FIELDS_OFF) for item in items}
+        all_off = behavior is SyncBehavior.UPDATE_EXISTING and not settings.fields_on
+        if not shared and (all_off or (link is not None and link.found)):
+            results |= {item.id: settle.skipped(_nothing(fields, settings)) for item in items}
         elif link is not None and link.found and link.fields_version >= items[-1].fields_version:
             results |= {item.id: settle.skipped(Reason.UNCHANGED) for item in items}
     return results
+
+
+def _nothing(fields: Mapping[str, Any], settings: WorkspaceSettings) -> Reason:
+    """Why nothing of these fields is written: they are off, or there are none."""
+    return Reason.FIELDS_OFF if fields or not settings.fields_on else Reason.UNCHANGED
 
 
 def plan(
@@ -135,9 +141,8 @@ def _group(
             return Group(person_id, items, link, Step.UPDATE, write=write, version=newest.fields_version)
         if link.list_due:
             return Group(person_id, items, link, Step.LIST)
-        return Group(
-            person_id, items, link, Step.SETTLE, settle.skipped(Reason.UNCHANGED if everything else Reason.FIELDS_OFF)
-        )
+        reason = Reason.UNCHANGED if everything else _nothing(newest.fields, settings)
+        return Group(person_id, items, link, Step.SETTLE, settle.skipped(reason))
     creates = behavior is SyncBehavior.CREATE_PROFILE and any(item.origin is not Origin.TEST for item in items)
     if not creates:
         return Group(person_id, items, link, Step.SETTLE, settle.skipped(Reason.NOT_IN_KLAVIYO))
