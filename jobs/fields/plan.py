@@ -92,6 +92,8 @@ def without_look_up(
         link, fields = links.get(person_id), items[-1].fields
         if link is not None and (link.list_due or link.job_batch_id is not None):
             continue
+        if any(item.origin is Origin.BACKFILL for item in items):
+            continue
         shared = people.shared_changes(fields, 0, settings.fields, settings.fields_on)
         all_off = behavior is SyncBehavior.UPDATE_EXISTING and not settings.fields_on
         if not shared and (all_off or (link is not None and link.found)):
