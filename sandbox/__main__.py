@@ -33,7 +33,9 @@ async def run(chosen: Options) -> int:
                 store.load()
             demo.seed(world)
             world.save()
-            runner = web.AppRunner(make_app(world), access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
+            runner = web.AppRunner(
+                make_app(world), access_log=None, shutdown_timeout=0.2, keepalive_timeout=75, read_bufsize=1 << 20
+            )
             await runner.setup()
             await web.SockSite(runner, listener, backlog=512).start()
         except (OSError, InUse, msgspec.DecodeError) as error:

@@ -80,14 +80,13 @@ class Journal:
         """
         if not self._size:
             return []
-        with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as held, memoryview(held) as view:
-            places, whole = _counting(view)
-            frames = [_decode(view[start:end]) for start, end in places]
-            live = sum(end - start + _LENGTH.size for start, end in places)
-            compacts = whole - live > max(live, _COMPACT_OVER)
-            if compacts:
-                self._rewrite(view, places)
-        if not compacts and whole < self._size:
+        view = memoryview(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ))
+        places, whole = _counting(view)
+        frames = [_decode(view[start:end]) for start, end in places]
+        live = sum(end - start + _LENGTH.size for start, end in places)
+        if whole - live > max(live, _COMPACT_OVER):
+            self._rewrite(view, places)
+        elif whole < self._size:
             os.ftruncate(self._file, whole)
             self._size = whole
         return frames

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from sandbox.options import Options, parse
 from tests.processes import REPOSITORY, python
 from tests.sandbox.bodies import entry, event, event_attributes, events_job
 from tests.sandbox.klaviyo_clients import Plain
@@ -124,12 +126,17 @@ def test_demo_accounts(ever_and_reject: SandboxProcess) -> None:
         ("--no-such-option",),
     ],
 )
-def test_wrong_option_stops_the_start(options: tuple[str, ...]) -> None:
-    found = subprocess.run(
-        python("-m", "sandbox", *options), cwd=REPOSITORY, capture_output=True, text=True, timeout=20, check=False
-    )
-    assert found.returncode == 2
-    assert options[0] in found.stderr
+def test_wrong_option_stops_the_start(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(list(options))
+    assert stopped.value.code == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_options_of_nothing_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", "/somewhere")
+    assert parse([]) == Options(data_dir=Path("/somewhere"))
+    assert parse(["--memory", "--limits", "10", "--latency", "200"]) == Options(limit_factor=10, latency=0.2)
 
 
 def test_port_that_is_taken(sandbox: SandboxProcess) -> None:
