@@ -15,7 +15,7 @@ from jobs.tasks.run import TaskProblem, TaskRun, TaskStopped, finish
 from webapp import clock, log
 from webapp.database import db_now, reading, run_writing
 from webapp.models import Lane, Task, TaskState
-from webapp.services import grants
+from webapp.services import connections, grants
 from webapp.services.tasks import WORKED_ON
 
 TRIES = 5
@@ -68,11 +68,14 @@ def _bite(held: Claim, task: Task, ends_at: float) -> None:
         _put_off(task, clock.now() + timedelta(seconds=problem.retry_seconds), counts=True)
     except grants.GrantEnded:
         _failed(task, "Klaviyo no longer accepts our access. Reconnect first.")
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
     except TaskProblem as problem:
         _failed(task, str(problem))
     except Exception:
         log.get("tasks").exception("task failed", task=task.id, kind=task.kind)
         _put_off(task, clock.now() + timedelta(seconds=2 ** min(task.tries, 6)), counts=True, ours=True)
+    finally:
+        run.flush()
 
 
 def _started(session: Session, task: Task) -> None:

@@ -58,13 +58,20 @@ class TaskRun:
         return answer
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """`work(session)` in one transaction, under the lane's fence. Raises FenceLost."""
+        """`work(session)` in one transaction, under the lane's fence, with the calls made so far. Raises FenceLost."""
+        if self._run is not None:
+            return self._run.write(work)
 
         def guarded(session: Session) -> T:
             claim.guard(session, self.held)
             return work(session)
 
         return run_writing(guarded)
+
+    def flush(self) -> None:
+        """Write down the calls that were made, whatever became of the bite."""
+        if self._run is not None:
+            self._run.flush()
 
     def save(
         self,

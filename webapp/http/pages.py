@@ -18,6 +18,7 @@ from webapp.models import Role
 def init_app(app: Flask) -> None:
     """Filters and what every template knows."""
     app.jinja_env.filters["ago"] = ago
+    app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["number"] = lambda value: f"{value:,}"
     app.jinja_env.globals["csrf"] = _csrf_field
     app.jinja_env.trim_blocks = True
@@ -44,17 +45,32 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{seconds} s ago"
 
 
-def region(page: str, name: str, status: int = 200, **context: object) -> ResponseReturnValue:
+def moment(at: datetime | None) -> str | Markup:
+    """`ago` in a `<time>` that the page keeps current by itself."""
+    if at is None:
+        return "never"
+    return Markup('<time datetime="{}" data-ago>{}</time>').format(at.isoformat(timespec="seconds"), ago(at))
+
+
+def is_shown(version: str) -> bool:
+    """Whether this is a poll (`?since=`) of somebody who sees just this version: then nothing needs rendering."""
+    return bool(htmx) and request.args.get("since") == version
+
+
+def region(
+    page: str, name: str, status: int = 200, *, version: str | None = None, **context: object
+) -> ResponseReturnValue:
     """`templates/<page's folder>/_<name>.html` for an htmx request (its root's id is `name`), else the whole page.
 
-    A poll (`?since=`) of an unchanged region is a 204, which htmx leaves alone.
+    A poll (`?since=`) of an unchanged region is a 204, which htmx leaves alone. `version`: of the data, where the view
+    knows it; else that of the HTML.
     """
     folder = page.rsplit("/", 1)[0]
     if not htmx:
-        return render_template(page, **context), status
-    html = render_template(f"{folder}/_{name}.html", **context)
-    version = sha256(html.encode()).hexdigest()[:16]
-    if request.args.get("since") == version:
+        return render_template(page, version=version, **context), status
+    html = render_template(f"{folder}/_{name}.html", version=version, **context)
+    version = version or sha256(html.encode()).hexdigest()[:16]
+    if is_shown(version):
         return Response(status=204)
     response = make_response(html, status)
     response.headers["X-Version"] = version

@@ -7,18 +7,19 @@ from datetime import timedelta
 
 import requests
 from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest, new_secret
 from webapp.database import writing
 from webapp.extensions import key_ring, settings
-from webapp.klaviyo import parse, payloads
+from webapp.klaviyo import endpoints, parse, payloads, scopes
 from webapp.klaviyo.client import KlaviyoClient, new_session
 from webapp.klaviyo.oauth import OAuthProblem, TokenSet, new_verifier
 from webapp.klaviyo.scopes import ASKED
 from webapp.models import Authorization, Connection, ConnectionState, Purpose, Session, Store
-from webapp.services import audit, connections, grants, lanes, workspaces
+from webapp.services import audit, connections, grants, lanes, scope_matrix, workspaces
 from webapp.services.connections import Move, Refusal
 
 LIFE = timedelta(minutes=10)
@@ -27,11 +28,19 @@ ACCOUNT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where the person goes on and what they are told."""
+    """What the person is told, and whether something was connected."""
 
-    workspace_id: int
     sentence: str
     connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The Klaviyo account that somebody chose, and what it granted."""
+
+    account_id: str
+    name: str
+    tokens: TokenSet
 
 
 def begin(
@@ -42,12 +51,15 @@ def begin(
     store_id: int | None = None,
     connection_id: int | None = None,
 ) -> str:
-    """A new attempt; the address at Klaviyo to send the person to. Raises Refusal."""
+    """A new attempt; the address at Klaviyo to send the person to. Raises Refusal, LookupError."""
     state, verifier, now = new_secret(), new_verifier(), clock.now()
     with writing() as session:
-        if purpose is Purpose.CONNECT:
+        if connection_id is None:
             connections.check_add(session, workspace_id, store_id)
             _check_store(session, workspace_id, store_id)
+        else:
+            wanted = connections.own(session, workspace_id, connection_id)
+            connections.check_move(wanted, Move.REPLACE if purpose is Purpose.REPLACE else Move.RECONNECT)
         session.execute(delete(Authorization).where(Authorization.expires_at < now))
         hashed = digest(state)
         session.add(
@@ -94,8 +106,18 @@ def finish(attempt: Authorization, code: str) -> Outcome:
             raise Refusal("Klaviyo no longer accepts this permission. Press Enable and allow it again.") from None
         raise Refusal("Klaviyo did not answer as it should. Nothing was changed; try again in a minute.") from None
     account_id, name = _account(tokens)
+    chosen = Chosen(account_id, name, tokens)
+    try:
+        return _settled(attempt, chosen)
+    except IntegrityError:
+        # Two answers of Klaviyo at the same instant: the other one is there now, and is seen this time.
+        return _settled(attempt, chosen)
+
+
+def _settled(attempt: Authorization, chosen: Chosen) -> Outcome:
     with writing() as session:
-        return _connect(session, attempt, tokens, account_id, name)
+        purposes = {Purpose.CONNECT: _connect, Purpose.RECONNECT: _reconnect, Purpose.REPLACE: _replace}
+        return purposes[attempt.purpose](session, attempt, chosen)
 
 
 def _account(tokens: TokenSet) -> tuple[str, str]:
@@ -115,25 +137,28 @@ def _account(tokens: TokenSet) -> tuple[str, str]:
         raise Refusal("Klaviyo did not say which account this is. Nothing was changed; try again.") from None
 
 
-def _connect(session: DatabaseSession, attempt: Authorization, tokens: TokenSet, account_id: str, name: str) -> Outcome:
+def _same(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Connection | None:
+    """The workspace's live connection with the chosen account."""
     present = connections.live(session, attempt.workspace_id)
-    same = next((row for row in present if row.klaviyo_account_id == account_id), None)
-    if attempt.purpose is Purpose.RECONNECT:
-        return _reconnect(session, attempt, tokens, same, name)
+    return next((row for row in present if row.klaviyo_account_id == chosen.account_id), None)
+
+
+def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
+    same = _same(session, attempt, chosen)
     if same is not None:
-        grants.store(session, same.id, tokens)
-        connections.make_move(session, same, Move.RECONNECT, actor_id=attempt.user_id)
+        needed = same.state is ConnectionState.NEEDS_REAUTHORIZATION
+        _take_grant(session, attempt, same, chosen)
+        if needed:
+            return Outcome(f"{chosen.name} is connected again. What waited goes out now.", True)
         where = _store_name(session, same.store_id)
-        return Outcome(
-            attempt.workspace_id, f"{name} is connected already, for {where}. Choose another account.", False
-        )
+        return Outcome(f"{chosen.name} is connected already, for {where}. Choose another account.", False)
     connections.check_add(session, attempt.workspace_id, attempt.store_id)
     now = clock.now()
     made = Connection(
         workspace_id=attempt.workspace_id,
         store_id=attempt.store_id,
-        klaviyo_account_id=account_id,
-        account_name=name,
+        klaviyo_account_id=chosen.account_id,
+        account_name=chosen.name,
         state=ConnectionState.ACTIVE,
         state_at=now,
         created_by=attempt.user_id,
@@ -142,7 +167,7 @@ def _connect(session: DatabaseSession, attempt: Authorization, tokens: TokenSet,
     session.add(made)
     session.flush()
     lanes.create_for(session, attempt.workspace_id, made.id)
-    grants.store(session, made.id, tokens)
+    _store_grant(session, made, chosen)
     workspaces.changed(session, attempt.workspace_id)
     audit.record(
         session,
@@ -150,29 +175,71 @@ def _connect(session: DatabaseSession, attempt: Authorization, tokens: TokenSet,
         actor_id=attempt.user_id,
         action="connection.connected",
         subject=("connection", made.id),
-        after={"account": account_id, "scopes": sorted(tokens.scopes)},
+        after={"account": chosen.account_id, "scopes": sorted(chosen.tokens.scopes)},
     )
-    return Outcome(attempt.workspace_id, f"{name} is connected.", True)
+    return Outcome(f"{chosen.name} is connected.{_what_is_off(chosen)}", True)
 
 
-def _reconnect(
-    session: DatabaseSession, attempt: Authorization, tokens: TokenSet, same: Connection | None, name: str
-) -> Outcome:
+def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
+    wanted, same = _wanted(session, attempt), _same(session, attempt, chosen)
+    if same is None or same.id != wanted.id:
+        if same is not None:
+            _take_grant(session, attempt, same, chosen)
+        sentence = (
+            f"This connection belongs to {wanted.account_name}, and you chose {chosen.name}. Nothing was changed; "
+            f"reconnect and choose {wanted.account_name}."
+        )
+        return Outcome(sentence, False)
+    _take_grant(session, attempt, wanted, chosen)
+    goes_on = "It stays paused until somebody resumes it." if wanted.is_paused else "What waited goes out now."
+    return Outcome(f"{chosen.name} is connected again. {goes_on}{_what_is_off(chosen)}", True)
+
+
+def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
+    wanted, same = _wanted(session, attempt), _same(session, attempt, chosen)
+    if same is not None:
+        _take_grant(session, attempt, same, chosen)
+        if same.id == wanted.id:
+            return Outcome(f"You chose {chosen.name} again, so nothing was replaced.", False)
+        where = _store_name(session, same.store_id)
+        return Outcome(f"{chosen.name} is connected already, for {where}. Nothing was replaced.", False)
+    before = wanted.account_name
+    connections.replace(session, wanted, chosen.account_id, chosen.name, attempt.user_id)
+    _store_grant(session, wanted, chosen)
+    sentence = (
+        f"{chosen.name} has taken the place of {before}. What waited for {before} is skipped now; "
+        "whatever comes from here on goes to the new account."
+    )
+    return Outcome(sentence + _what_is_off(chosen), True)
+
+
+def _wanted(session: DatabaseSession, attempt: Authorization) -> Connection:
     wanted = session.get(Connection, attempt.connection_id)
     if wanted is None or not wanted.is_live:
         raise Refusal("That connection has been disconnected meanwhile. Add a new one.")
-    if same is None or same.id != wanted.id:
-        if same is not None:
-            grants.store(session, same.id, tokens)
-            connections.make_move(session, same, Move.RECONNECT, actor_id=attempt.user_id)
-        sentence = (
-            f"This connection belongs to {wanted.account_name}, and you chose {name}. Nothing was changed; "
-            f"reconnect and choose {wanted.account_name}."
-        )
-        return Outcome(attempt.workspace_id, sentence, False)
-    grants.store(session, wanted.id, tokens)
-    connections.make_move(session, wanted, Move.RECONNECT, actor_id=attempt.user_id)
-    return Outcome(attempt.workspace_id, f"{name} is connected again. What waited goes out now.", True)
+    return wanted
+
+
+def _take_grant(session: DatabaseSession, attempt: Authorization, connection: Connection, chosen: Chosen) -> None:
+    """A connection goes on with the fresh grant of its account."""
+    _store_grant(session, connection, chosen)
+    connection.account_name = chosen.name
+    connections.make_move(session, connection, Move.RECONNECT, actor_id=attempt.user_id)
+
+
+def _store_grant(session: DatabaseSession, connection: Connection, chosen: Chosen) -> None:
+    grants.store(session, connection.id, chosen.tokens)
+    call = endpoints.ACCOUNTS
+    scope_matrix.note(session, connection.id, call.scopes, call.name, proven=True)
+
+
+def _what_is_off(chosen: Chosen) -> str:
+    """What does not work with the scopes that were granted; nothing where all does."""
+    lacking = scopes.missing(chosen.tokens.scopes)
+    titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
+    if not titles:
+        return ""
+    return f" Klaviyo granted less than we asked for, so this stays off: {', '.join(titles)}. Scopes says why."
 
 
 def _store_name(session: DatabaseSession, store_id: int | None) -> str:

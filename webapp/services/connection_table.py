@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select
+from flask import current_app
+from sqlalchemy import ColumnElement, and_, func, select
 
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
+from webapp.database import among
 from webapp.extensions import db
+from webapp.forms.connection_filters import Filters
 from webapp.klaviyo import scopes
-from webapp.models import Connection, ConnectionStat, ConnectionState, Grant, Lane, Store
+from webapp.models import Connection, ConnectionStat, ConnectionState, Grant, Lane, LaneKind, Store, Task
+from webapp.services import charts, connection_search, connection_settings, settling, tasks
+from webapp.services.charts import Chart
+from webapp.services.connection_search import PAGE
 
-HOURS = 24
-BAR_WIDTH, BAR_STEP, CHART_HEIGHT = 4, 4.5, 26
+BEHAVIORS = {
+    SyncBehavior.UPDATE_EXISTING: "Only update existing",
+    SyncBehavior.CREATE_PROFILE: "Create profile",
+}
+SUMMED_FOR = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,89 +38,171 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One hour of the chart, in SVG units; `failed` is the part on top."""
+class LaneFacts:
+    """What the table needs to know of a lane."""
 
-    x: float
-    height: int
-    failed: int
+    kind: LaneKind
+    waiting: int
+    held_until: datetime | None
+    held_reason: str | None
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One connection as the table shows it."""
+    """One connection as the table shows it. `empty_in`: when nothing waits any more, in words; or ""."""
 
     connection: Connection
-    store: Store | None
+    store: str | None
     health: Health
     lacking: dict[str, tuple[str, ...]]
-    bars: tuple[Bar, ...]
-    delivered: int
-    skipped: int
-    failed: int
+    chart: Chart
     waiting: int
+    empty_in: str
+    undo_until: datetime | None
+    settling: Task | None
+
+    @property
+    def features(self) -> str:
+        """How much works, in words."""
+        count = len(scopes.FEATURES)
+        return "all features on" if not self.lacking else f"{count - len(self.lacking)} of {count} features on"
 
 
-def rows(workspace_id: int) -> list[Row]:
-    """Live connections first, then the disconnected ones, in four statements however many there are."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A page of rows, how many fit in all, and what is said of the whole workspace."""
+
+    rows: list[Row]
+    total: int
+    live: int
+    delivering: int
+    need_you: int
+    disconnected: int
+    delivered: int
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are, at least one."""
+        return max(1, -(-self.total // PAGE))
+
+
+def table(workspace_id: int, filters: Filters) -> Table:
+    """The page that fits `filters`, in a handful of statements however many connections there are."""
+    columns: tuple[Any, ...] = (Connection, Store.name, Grant.scopes, func.count().over())
+    found = db.session.execute(connection_search.fitting(workspace_id, filters, *columns)).all()
+    shown = _rows([tuple(row)[:3] for row in found])
+    live, delivering, need_you, disconnected = connection_search.counts(workspace_id)
+    everything = filters.is_plain and live <= PAGE
+    delivered = sum(row.chart.delivered for row in shown) if everything else _delivered(workspace_id)
+    total = found[0][3] if found else 0
+    return Table(shown, total, live, delivering, need_you, disconnected, delivered)
+
+
+def only(workspace_id: int, connection_id: int) -> Row | None:
+    """One connection's row."""
+    mine = and_(Connection.workspace_id == workspace_id, Connection.id == connection_id)
+    return next(iter(_chosen(mine)), None)
+
+
+def of(connection_ids: list[int]) -> dict[int, Row]:
+    """The rows of some connections, of whatever workspace, by id."""
+    return {row.connection.id: row for row in _chosen(among(db.session(), Connection.id, connection_ids))}
+
+
+def _chosen(which: ColumnElement[bool]) -> list[Row]:
     statement = (
-        select(Connection, Store, Grant)
+        select(Connection, Store.name, Grant.scopes)
         .outerjoin(Store, Store.id == Connection.store_id)
         .outerjoin(Grant, Grant.connection_id == Connection.id)
-        .where(Connection.workspace_id == workspace_id)
-        .order_by((Connection.state == ConnectionState.DISCONNECTED), Connection.id)
-        .limit(200)
+        .where(which)
     )
-    found = db.session.execute(statement).all()
+    return _rows([tuple(row) for row in db.session.execute(statement)])
+
+
+def _rows(found: list[tuple[Any, ...]]) -> list[Row]:
     ids = [connection.id for connection, _, _ in found]
-    lanes: dict[int, list[Lane]] = {}
-    for lane in db.session.scalars(select(Lane).where(Lane.connection_id.in_(ids))):
-        lanes.setdefault(lane.connection_id, []).append(lane)
-    stats = _stats(workspace_id)
-    return [
-        _row(connection, store, grant, lanes.get(connection.id, []), stats.get(connection.id, {}))
-        for connection, store, grant in found
-    ]
+    if not ids:
+        return []
+    lanes, drawn, unsettled = _lanes(ids), charts.of(ids), _unsettled(ids)
+    now = clock.now()
+    rows = []
+    for connection, store, granted in found:
+        mine, chart = lanes.get(connection.id, []), drawn[connection.id]
+        lacking = scopes.missing(frozenset(granted.split())) if granted is not None else {}
+        health, waiting = _health(connection, mine, lacking), sum(lane.waiting for lane in mine)
+        undo_until = connection_settings.undo_until(connection)
+        rows.append(
+            Row(
+                connection=connection,
+                store=store,
+                health=health,
+                lacking=lacking,
+                chart=chart,
+                waiting=waiting,
+                empty_in=_empty_in(connection, waiting, chart.hourly),
+                undo_until=undo_until if undo_until is not None and undo_until > now else None,
+                settling=unsettled.get(connection.id),
+            )
+        )
+    return rows
 
 
-def _stats(workspace_id: int) -> dict[int, dict[int, list[int]]]:
-    """Connection id -> hours ago -> [delivered, skipped, failed]."""
-    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    since = this_hour - timedelta(hours=HOURS - 1)
-    statement = select(ConnectionStat).where(ConnectionStat.workspace_id == workspace_id, ConnectionStat.hour >= since)
-    found: dict[int, dict[int, list[int]]] = {}
-    for stat in db.session.scalars(statement):
-        ago = int((this_hour - stat.hour).total_seconds() // 3600)
-        sums = found.setdefault(stat.connection_id, {}).setdefault(ago, [0, 0, 0])
-        sums[0] += stat.delivered
-        sums[1] += stat.skipped
-        sums[2] += stat.failed
-    return found
+def _lanes(ids: list[int]) -> dict[int, list[LaneFacts]]:
+    statement = select(
+        Lane.connection_id,
+        Lane.kind,
+        Lane.made - Lane.delivered - Lane.skipped - Lane.failed,
+        Lane.held_until,
+        Lane.held_reason,
+        Lane.failures,
+    ).where(among(db.session(), Lane.connection_id, ids), Lane.kind != LaneKind.TASKS)
+    lanes: dict[int, list[LaneFacts]] = {}
+    for row in db.session.execute(statement):
+        lanes.setdefault(row[0], []).append(LaneFacts(*row[1:]))
+    return lanes
 
 
-def _row(
-    connection: Connection,
-    store: Store | None,
-    grant: Grant | None,
-    lanes: list[Lane],
-    stats: dict[int, list[int]],
-) -> Row:
-    lacking = scopes.missing(grant.scope_set) if grant else {}
-    sums = [sum(max(0, hour[index]) for hour in stats.values()) for index in range(3)]
-    return Row(
-        connection=connection,
-        store=store,
-        health=_health(connection, lanes, lacking),
-        lacking=lacking,
-        bars=_bars(stats),
-        delivered=sums[0],
-        skipped=sums[1],
-        failed=sums[2],
-        waiting=sum(lane.waiting for lane in lanes),
+def _unsettled(ids: list[int]) -> dict[int, Task]:
+    """The unfinished settling of what waited, by connection."""
+    statement = select(Task).where(
+        among(db.session(), Task.connection_id, ids),
+        Task.state.in_(tasks.UNFINISHED),
+        Task.kind == settling.KIND,
+    )
+    return {task.connection_id: task for task in db.session.scalars(statement)}
+
+
+def _empty_in(connection: Connection, waiting: int, hourly: float) -> str:
+    if not waiting or hourly < 1 or connection.state is not ConnectionState.ACTIVE or connection.is_paused:
+        return ""
+    minutes = waiting / hourly * 60
+    if minutes < 1:
+        return "empty in less than a minute"
+    if minutes < 90:
+        return f"empty in about {round(minutes)} min"
+    return (
+        f"empty in about {round(minutes / 60)} h" if minutes < 48 * 60 else f"empty in about {round(minutes / 1440)} d"
     )
 
 
-def _health(connection: Connection, lanes: list[Lane], lacking: dict[str, tuple[str, ...]]) -> Health:
+def _delivered(workspace_id: int) -> int:
+    """What a large workspace delivered in 24 hours; asked once a minute, as every counter is read for it."""
+    now = clock.now()
+    memory: dict[int, tuple[datetime, int]] = current_app.extensions.setdefault("cevoid.delivered", {})
+    at, known = memory.get(workspace_id, (now - SUMMED_FOR, 0))
+    if now - at < SUMMED_FOR:
+        return known
+    since = now.replace(minute=0, second=0, microsecond=0) - (charts.HOURS - 1) * charts.HOUR
+    statement = select(func.coalesce(func.sum(ConnectionStat.delivered), 0)).where(
+        ConnectionStat.workspace_id == workspace_id, ConnectionStat.hour >= since, ConnectionStat.connection_id > 0
+    )
+    known = int(db.session.scalar(statement) or 0)
+    memory[workspace_id] = (now, known)
+    return known
+
+
+def _health(connection: Connection, lanes: list[LaneFacts], lacking: dict[str, tuple[str, ...]]) -> Health:
     now = clock.now()
     if connection.state is ConnectionState.DISCONNECTED:
         return Health("Disconnected", "quiet", "ring", "its history stays")
@@ -127,25 +219,3 @@ def _health(connection: Connection, lanes: list[Lane], lacking: dict[str, tuple[
         titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
         return Health("Delivering in part", "warn", "half", f"off: {', '.join(titles)}")
     return Health("Delivering", "good", "disc", "")
-
-
-def _bars(stats: dict[int, list[int]]) -> tuple[Bar, ...]:
-    peak = max((hour[0] + hour[2] for hour in stats.values()), default=0)
-    bars = []
-    for ago, (delivered, _skipped, failed) in stats.items():
-        total = max(0, delivered) + max(0, failed)
-        height = max(1, round(CHART_HEIGHT * total / peak)) if peak and total else 0
-        top = max(2, round(height * failed / total)) if total and failed > 0 else 0
-        bars.append(Bar((HOURS - 1 - ago) * BAR_STEP, height, min(top, height)))
-    return tuple(sorted(bars, key=lambda bar: bar.x))
-
-
-def only(workspace_id: int, connection_id: int) -> Row | None:
-    """One connection's row."""
-    return next((row for row in rows(workspace_id) if row.connection.id == connection_id), None)
-
-
-BEHAVIORS = {
-    SyncBehavior.UPDATE_EXISTING: "Only update existing",
-    SyncBehavior.CREATE_PROFILE: "Create profile",
-}

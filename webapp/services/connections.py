@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import Alert, Connection, ConnectionState, Delivery, Store
-from webapp.services import audit, lanes, tasks, workspaces
+from webapp.models import Alert, Batch, Connection, ConnectionState, ScopeProof
+from webapp.services import audit, grants, lanes, settling, workspaces
+
+ACCESS_LOST = "needs_reauthorization"
 
 
 class Move(StrEnum):
     """What can happen to a connection."""
 
     RECONNECT = "reconnect"
+    REPLACE = "replace"
     LOSE_GRANT = "lose_grant"
     DISCONNECT = "disconnect"
 
@@ -27,6 +29,8 @@ class Move(StrEnum):
 MOVES: dict[tuple[ConnectionState, Move], ConnectionState] = {
     (ConnectionState.ACTIVE, Move.RECONNECT): ConnectionState.ACTIVE,
     (ConnectionState.NEEDS_REAUTHORIZATION, Move.RECONNECT): ConnectionState.ACTIVE,
+    (ConnectionState.ACTIVE, Move.REPLACE): ConnectionState.ACTIVE,
+    (ConnectionState.NEEDS_REAUTHORIZATION, Move.REPLACE): ConnectionState.ACTIVE,
     (ConnectionState.ACTIVE, Move.LOSE_GRANT): ConnectionState.NEEDS_REAUTHORIZATION,
     (ConnectionState.ACTIVE, Move.DISCONNECT): ConnectionState.DISCONNECTED,
     (ConnectionState.NEEDS_REAUTHORIZATION, Move.DISCONNECT): ConnectionState.DISCONNECTED,
@@ -55,6 +59,11 @@ def live(session: Session, workspace_id: int) -> list[Connection]:
     return list(session.scalars(statement.order_by(Connection.id)))
 
 
+def taken_stores(workspace_id: int) -> set[int | None]:
+    """The stores that have a live connection; None among them where one has no store yet."""
+    return {connection.store_id for connection in live(db.session(), workspace_id)}
+
+
 def check_add(session: Session, workspace_id: int, store_id: int | None) -> None:
     """Whether another connection may be made for a store. Raises Refusal."""
     present = live(session, workspace_id)
@@ -77,7 +86,13 @@ def check_move(connection: Connection, move: Move) -> ConnectionState:
 
 
 def make_move(
-    session: Session, connection: Connection, move: Move, *, actor_id: int | None, cause: str | None = None
+    session: Session,
+    connection: Connection,
+    move: Move,
+    *,
+    actor_id: int | None,
+    cause: str | None = None,
+    details: tuple[dict[str, str], dict[str, str]] = ({}, {}),
 ) -> None:
     """Take a legal move: state, audit entry, lanes and the workspace's version together."""
     before, after = connection.state, check_move(connection, move)
@@ -88,8 +103,7 @@ def make_move(
     session.flush()
     if after is ConnectionState.ACTIVE:
         _close_alert(session, connection)
-        if not connection.is_paused:
-            lanes.start(session, connection.id)
+        go_on(session, connection)
     else:
         lanes.stop(session, connection.id)
     workspaces.changed(session, connection.workspace_id)
@@ -99,15 +113,24 @@ def make_move(
         actor_id=actor_id,
         action=f"connection.{move}",
         subject=("connection", connection.id),
-        before={"state": before},
-        after={"state": after, "cause": cause},
+        before={"state": before, **details[0]},
+        after={"state": after, "cause": cause, **details[1]},
     )
 
 
+def go_on(session: Session, connection: Connection) -> None:
+    """Start the lanes, where nothing speaks against it: what waited for a replaced account must be settled first."""
+    if connection.state is not ConnectionState.ACTIVE or connection.is_paused:
+        return
+    if not settling.is_replacing(session, connection.id):
+        lanes.start(session, connection.id)
+
+
 def _close_alert(session: Session, connection: Connection) -> None:
-    statement = select(Alert).where(Alert.connection_id == connection.id, Alert.closed_at.is_(None))
-    for alert in session.scalars(statement):
-        alert.closed_at = clock.now()
+    statement = update(Alert).where(
+        Alert.connection_id == connection.id, Alert.cause == ACCESS_LOST, Alert.closed_at.is_(None)
+    )
+    session.execute(statement.values(closed_at=clock.now()))
 
 
 def lose_grant(connection_id: int, cause: str) -> None:
@@ -121,7 +144,8 @@ def lose_grant(connection_id: int, cause: str) -> None:
             Alert(
                 workspace_id=connection.workspace_id,
                 connection_id=connection.id,
-                cause=cause,
+                cause=ACCESS_LOST,
+                detail=cause,
                 opened_at=clock.now(),
             )
         )
@@ -130,7 +154,7 @@ def lose_grant(connection_id: int, cause: str) -> None:
 def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bool) -> None:
     """Pause or resume. Raises Refusal for a connection that is not live."""
     with writing() as session:
-        connection = _own(session, workspace_id, connection_id)
+        connection = own(session, workspace_id, connection_id)
         if not connection.is_live:
             raise Refusal("This connection has been disconnected. Add a new one.")
         connection.paused_at = clock.now() if on else None
@@ -138,8 +162,8 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
         connection.row_version += 1
         if on:
             lanes.stop(session, connection.id)
-        elif connection.state is ConnectionState.ACTIVE:
-            lanes.start(session, connection.id)
+        else:
+            go_on(session, connection)
         audit.record(
             session,
             workspace_id=workspace_id,
@@ -149,60 +173,13 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
         )
 
 
-def _own(session: Session, workspace_id: int, connection_id: int) -> Connection:
+def own(session: Session, workspace_id: int, connection_id: int) -> Connection:
+    """A connection of this workspace, locked for a change. Raises LookupError for anybody else's."""
     statement = select(Connection).where(Connection.id == connection_id, Connection.workspace_id == workspace_id)
     connection = session.scalar(statement.with_for_update())
     if connection is None:
         raise LookupError("no such connection")
     return connection
-
-
-def save(
-    workspace_id: int,
-    connection_id: int,
-    actor_id: int,
-    *,
-    version: int,
-    store_id: int | None,
-    behavior: SyncBehavior,
-) -> Connection:
-    """Save what a person edited. Raises Stale, Refusal, LookupError."""
-    with writing() as session:
-        connection = _own(session, workspace_id, connection_id)
-        if connection.row_version != version:
-            raise Stale
-        if not connection.is_live:
-            raise Refusal("This connection has been disconnected. Add a new one.")
-        _check_store(session, connection, store_id)
-        before = {"store_id": connection.store_id, "sync_behavior": connection.sync_behavior}
-        after = {"store_id": store_id, "sync_behavior": behavior}
-        connection.store_id, connection.sync_behavior = store_id, behavior
-        connection.previous_settings = before
-        connection.row_version += 1
-        workspaces.changed(session, workspace_id)
-        audit.record(
-            session,
-            workspace_id=workspace_id,
-            actor_id=actor_id,
-            action="connection.edited",
-            subject=("connection", connection.id),
-            before=before,
-            after=after,
-        )
-    return connection
-
-
-def _check_store(session: Session, connection: Connection, store_id: int | None) -> None:
-    others = [other for other in live(session, connection.workspace_id) if other.id != connection.id]
-    if store_id is None:
-        if others or connection.store_id is not None:
-            raise Refusal("Choose the store this Klaviyo account belongs to.")
-        return
-    store = session.get(Store, store_id)
-    if store is None or store.workspace_id != connection.workspace_id:
-        raise Refusal("Choose one of this workspace's stores.")
-    if any(other.store_id == store_id for other in others):
-        raise Refusal("This store has another Klaviyo account already. Choose another store.")
 
 
 def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
@@ -211,21 +188,30 @@ def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
     The grant is revoked by that worker too, and only where no other live connection of anybody has the account.
     """
     with writing() as session:
-        connection = _own(session, workspace_id, connection_id)
+        connection = own(session, workspace_id, connection_id)
         make_move(session, connection, Move.DISCONNECT, actor_id=actor_id)
         connection.disconnected_at = clock.now()
-        settle_rest(session, connection, Reason.DISCONNECTED, actor_id)
+        settling.ask(session, connection, Reason.DISCONNECTED, actor_id)
 
 
-def settle_rest(session: Session, connection: Connection, reason: Reason, actor_id: int | None) -> None:
-    """Let a worker settle, in bites and with progress, what waits up to now."""
-    last = session.scalar(select(func.max(Delivery.id)).where(Delivery.connection_id == connection.id)) or 0
-    tasks.ask(
-        session,
-        connection.workspace_id,
-        connection.id,
-        "settle_rest",
-        arguments={"reason": reason, "up_to": last},
-        name="Settling what waited",
-        actor_id=actor_id,
-    )
+def replace(session: Session, connection: Connection, account_id: str, name: str, actor_id: int) -> None:
+    """Another Klaviyo account takes this one's place; its grant is stored by the caller, after this.
+
+    The lanes stop at once. A worker settles what waited up to now, forgets who was in the old account, revokes its
+    grant where nobody else has the account, and then starts the lanes for what came after.
+    """
+    old_account, grant = connection.klaviyo_account_id, grants.of(session, connection.id)
+    lanes.stop(session, connection.id)
+    arguments = {"account": old_account, "revoke": grant.refresh_token if grant is not None else None}
+    settling.ask(session, connection, Reason.ACCOUNT_REPLACED, actor_id, **arguments)
+    connection.klaviyo_account_id, connection.account_name = account_id, name
+    connection.list_id = connection.list_name = connection.list_opt_in = connection.list_missing_at = None
+    connection.previous_settings = None
+    connection.profiles_created = 0
+    connection.last_delivered_at = None
+    session.execute(delete(ScopeProof).where(ScopeProof.connection_id == connection.id))
+    # Import jobs are the old account's: nobody asks the new one how they go.
+    jobs = update(Batch).where(Batch.connection_id == connection.id, Batch.job_due_at.is_not(None))
+    session.execute(jobs.values(job_due_at=None, members=None, finished_at=clock.now()))
+    accounts = ({"account": old_account}, {"account": account_id})
+    make_move(session, connection, Move.REPLACE, actor_id=actor_id, details=accounts)

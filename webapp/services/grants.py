@@ -88,10 +88,19 @@ def _sealed(connection_id: int, tokens: TokenSet) -> dict[str, object]:
     }
 
 
+def of(session: Session, connection_id: int) -> Grant | None:
+    """A connection's grant."""
+    return session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+
+
 def refresh_token(grant: Grant) -> str:
     """The refresh token in clear."""
-    row = f"grant:{grant.connection_id}"
-    return key_ring().decrypt(grant.refresh_token, row=row, field="refresh_token")
+    return opened(grant.connection_id, grant.refresh_token)
+
+
+def opened(connection_id: int, sealed: str) -> str:
+    """A refresh token of a connection in clear, which may be one that is no longer in its row."""
+    return key_ring().decrypt(sealed, row=f"grant:{connection_id}", field="refresh_token")
 
 
 def usable(connection_id: int, *, newer_than: int | None = None) -> UsableGrant:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Grant, ScopeProof
 
 NOTE_EVERY = timedelta(minutes=1)
-_noted: dict[tuple[int, str], datetime] = {}
+Noted = dict[tuple[int, str], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ def columns(workspace_id: int) -> list[Column]:
 
 def note(session: Session, connection_id: int, scopes: Iterable[str], call: str, *, proven: bool) -> None:
     """Remember that a call was taken, or refused with a 403, for every scope it needs. At most once a minute each."""
-    now = clock.now()
+    now, noted = clock.now(), _noted()
     name = "proven" if proven else "refused"
-    due = [s for s in scopes if now - _noted.get((connection_id, f"{name}:{s}"), now - NOTE_EVERY) >= NOTE_EVERY]
+    due = [s for s in scopes if now - noted.get((connection_id, f"{name}:{s}"), now - NOTE_EVERY) >= NOTE_EVERY]
     if not due:
         return
     columns_written = [f"{name}_at", f"{name}_by"]
@@ -61,4 +62,10 @@ def note(session: Session, connection_id: int, scopes: Iterable[str], call: str,
     ]
     session.execute(statement, rows)
     for scope in due:
-        _noted[connection_id, f"{name}:{scope}"] = now
+        noted[connection_id, f"{name}:{scope}"] = now
+
+
+def _noted() -> Noted:
+    """When this process last wrote a note: (connection, what) -> time. One an app, as a database is one an app."""
+    found: Noted = current_app.extensions.setdefault("cevoid.scopes_noted", {})
+    return found

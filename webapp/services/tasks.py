@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import after_commit, writing
+from webapp.database import after_commit, run_writing
 from webapp.extensions import db
 from webapp.models import LaneKind, Task, TaskState
 from webapp.services import audit, lanes
@@ -78,27 +78,40 @@ def history(workspace_id: int, kinds: Sequence[str], connection_id: int | None =
     return list(db.session.scalars(statement.order_by(Task.id.desc()).limit(limit)))
 
 
+def revive(session: Session, task: Task) -> None:
+    """Let a task that ended by a problem go on from where it stands."""
+    task.state, task.error, task.finished_at = TaskState.WAITING, None, None
+    task.tries, task.due_at = 0, clock.now()
+    session.flush()
+    lanes.nudge(session, task.connection_id, LaneKind.TASKS)
+    after_commit(session, lambda: lanes.wake_lane(task.connection_id, LaneKind.TASKS))
+
+
 def move(workspace_id: int, task_id: int, actor_id: int, *, to: TaskState) -> Task:
     """Pause, resume (to WAITING) or cancel. A finished task stays as it is. Raises LookupError."""
-    with writing() as session:
-        statement = select(Task).where(Task.id == task_id, Task.workspace_id == workspace_id)
-        task = session.scalar(statement.with_for_update())
-        if task is None:
-            raise LookupError("no such task")
-        if task.state not in UNFINISHED:
-            return task
-        before, task.state = task.state, to
-        if to is TaskState.CANCELLED:
-            task.finished_at = clock.now()
-        task.due_at = clock.now()
-        lanes.nudge(session, task.connection_id, LaneKind.TASKS)
-        audit.record(
-            session,
-            workspace_id=workspace_id,
-            actor_id=actor_id,
-            action=f"task.{to}",
-            subject=("task", task.id),
-            before={"state": before},
-            after={"state": to, "kind": task.kind, "name": task.name},
-        )
+    return run_writing(lambda session: _move(session, workspace_id, task_id, actor_id, to))
+
+
+def _move(session: Session, workspace_id: int, task_id: int, actor_id: int, to: TaskState) -> Task:
+    wanted = select(Task).where(Task.id == task_id, Task.workspace_id == workspace_id)
+    task = session.scalar(wanted)
+    if task is None:
+        raise LookupError("no such task")
+    lanes.nudge(session, task.connection_id, LaneKind.TASKS)  # the lane before the task, as its worker locks them
+    task = session.execute(wanted.with_for_update().execution_options(populate_existing=True)).scalar_one()
+    if task.state not in UNFINISHED:
+        return task
+    before, task.state = task.state, to
+    if to is TaskState.CANCELLED:
+        task.finished_at = clock.now()
+    task.due_at = clock.now()
+    audit.record(
+        session,
+        workspace_id=workspace_id,
+        actor_id=actor_id,
+        action=f"task.{to}",
+        subject=("task", task.id),
+        before={"state": before},
+        after={"state": to, "kind": task.kind, "name": task.name},
+    )
     return task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from webapp.extensions import db
@@ -11,12 +11,13 @@ from webapp.models import Membership, Role, User, Workspace
 
 def visible(user: User, slug: str) -> tuple[Workspace, Role] | None:
     """The workspace and the user's role in it; None where it is not theirs to see."""
-    workspace = db.session.scalar(select(Workspace).where(Workspace.slug == slug))
-    if workspace is None:
+    mine = and_(Membership.workspace_id == Workspace.id, Membership.user_id == user.id)
+    statement = select(Workspace, Membership.role).outerjoin(Membership, mine).where(Workspace.slug == slug)
+    row = db.session.execute(statement).one_or_none()
+    if row is None:
         return None
-    role = db.session.scalar(
-        select(Membership.role).where(Membership.workspace_id == workspace.id, Membership.user_id == user.id)
-    )
+    workspace: Workspace = row[0]
+    role: Role | None = row[1]
     if role is None and user.is_support:
         role = Role.SUPPORT
     return (workspace, role) if role else None
@@ -30,6 +31,12 @@ def all_visible(user: User) -> list[Workspace]:
             Membership.user_id == user.id
         )
     return list(db.session.scalars(statement))
+
+
+def owned(user: User) -> list[Workspace]:
+    """The workspaces a user may connect Klaviyo to."""
+    mine = and_(Membership.workspace_id == Workspace.id, Membership.user_id == user.id, Membership.role == Role.OWNER)
+    return list(db.session.scalars(select(Workspace).join(Membership, mine).order_by(Workspace.name)))
 
 
 def changed(session: Session, workspace_id: int) -> None:

@@ -1,16 +1,17 @@
-"""To Klaviyo and back: Enable, Add connection, Reconnect, and the redirect URI."""
+"""To Klaviyo and back: Enable, Add connection, Reconnect, Replace account, installing from there, the redirect URI."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, g, redirect, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.extensions import db
+from webapp.forms.connections import NUMBER
 from webapp.http.access import signed_in, workspace_access
-from webapp.models import Purpose, Role, Workspace
+from webapp.models import ConnectionState, Purpose, Role, Workspace
 from webapp.services import authorizations, connections, workspaces
 from webapp.services.connections import Refusal
-from webapp.views.connections import BASE
+from webapp.views.connections import BASE, own_row, table_url
 
 blueprint = Blueprint("authorizations", __name__)
 
@@ -24,43 +25,76 @@ def _table(slug: str) -> ResponseReturnValue:
 def connect() -> ResponseReturnValue:
     """Enable or Create Connection: on to Klaviyo."""
     store = request.form.get("store", "")
-    try:
-        if store and not store.isdigit():
-            raise Refusal("Choose one of this workspace's stores.")
-        url = authorizations.begin(
-            g.session_row, g.workspace.id, Purpose.CONNECT, store_id=int(store) if store else None
-        )
-    except Refusal as refusal:
-        flash(str(refusal))
+    if store and not NUMBER.match(store):
+        flash("Choose one of this workspace's stores.")
         return _table(g.workspace.slug)
-    return redirect(url, 303)
+    return _to_klaviyo(g.workspace, Purpose.CONNECT, store_id=int(store) if store else None)
 
 
 @blueprint.post(f"{BASE}/connections/<int:connection_id>/reconnect")
 @workspace_access(Role.OWNER)
 def reconnect(connection_id: int) -> ResponseReturnValue:
     """Ask Klaviyo again for a connection that needs it, with the full set of scopes."""
-    connection = connections.get(g.workspace.id, connection_id)
-    if connection is None:
-        abort(404)
+    return _to_klaviyo(g.workspace, Purpose.RECONNECT, connection_id=connection_id)
+
+
+@blueprint.get(f"{BASE}/connections/<int:connection_id>/replace")
+@workspace_access(Role.OWNER)
+def confirm_replace(connection_id: int) -> ResponseReturnValue:
+    """Say what replacing the account means before it is done."""
+    return render_template("connections/replace.html", row=own_row(connection_id), base=table_url())
+
+
+@blueprint.post(f"{BASE}/connections/<int:connection_id>/replace")
+@workspace_access(Role.OWNER)
+def replace(connection_id: int) -> ResponseReturnValue:
+    """On to Klaviyo, to choose the account that takes this one's place."""
+    return _to_klaviyo(g.workspace, Purpose.REPLACE, connection_id=connection_id)
+
+
+def _to_klaviyo(
+    workspace: Workspace, purpose: Purpose, *, store_id: int | None = None, connection_id: int | None = None
+) -> ResponseReturnValue:
     try:
-        connections.check_move(connection, connections.Move.RECONNECT)
+        url = authorizations.begin(g.session_row, workspace.id, purpose, store_id=store_id, connection_id=connection_id)
+    except LookupError:
+        abort(404)
     except Refusal as refusal:
         flash(str(refusal))
-        return _table(g.workspace.slug)
-    url = authorizations.begin(g.session_row, g.workspace.id, Purpose.RECONNECT, connection_id=connection_id)
+        return _table(workspace.slug)
     return redirect(url, 303)
 
 
 @blueprint.get("/integrations/klaviyo/install")
 @signed_in
 def install() -> ResponseReturnValue:
-    """Arriving from Klaviyo's side: choose the workspace, then Enable."""
-    found = workspaces.all_visible(g.user)
-    if len(found) == 1:
-        flash("Press Enable to connect your Klaviyo account.")
-        return _table(found[0].slug)
-    return redirect(url_for("home.index"), 303)
+    """Arriving from Klaviyo's side: at once on into OAuth, or first the choice of the workspace."""
+    owned = workspaces.owned(g.user)
+    if len(owned) == 1:
+        return _install(owned[0])
+    if not owned:
+        flash("Klaviyo is connected by the owner of a workspace, and you own none. Ask its owner to press Install.")
+        return redirect(url_for("home.index"), 303)
+    return render_template("connections/install.html", workspaces=owned)
+
+
+@blueprint.post(f"{BASE}/install")
+@workspace_access(Role.OWNER)
+def install_into() -> ResponseReturnValue:
+    """The workspace was chosen."""
+    return _install(g.workspace)
+
+
+def _install(workspace: Workspace) -> ResponseReturnValue:
+    """On to Klaviyo where nothing is to be decided before; else to the page where it is."""
+    present = connections.live(db.session(), workspace.id)
+    if not present:
+        return _to_klaviyo(workspace, Purpose.CONNECT)
+    if any(connection.state is ConnectionState.NEEDS_REAUTHORIZATION for connection in present):
+        flash("If this is about an account that is here already, press Reconnect. For another one: Add connection.")
+        return _table(workspace.slug)
+    flash("Choose the store that the Klaviyo account belongs to.")
+    return redirect(url_for("connections.new", workspace=workspace.slug), 303)
 
 
 @blueprint.get("/integrations/klaviyo/callback")
@@ -72,7 +106,11 @@ def callback() -> ResponseReturnValue:
         flash("This answer from Klaviyo is unknown, used or too old. Nothing was changed; start again from here.")
         return redirect(url_for("home.index"), 303)
     workspace = db.session.get(Workspace, attempt.workspace_id)
-    if workspace is None or workspaces.visible(g.user, workspace.slug) is None:
+    if workspace is None:
+        abort(404)
+    found = workspaces.visible(g.user, workspace.slug)
+    if found is None or found[1] is not Role.OWNER:
+        # No longer theirs: what they may do counts when the answer comes, not when they left.
         abort(404)
     if request.args.get("error") == "access_denied":
         flash("You did not allow it in Klaviyo, so nothing was connected. Press the button to try again.")

@@ -2,131 +2,187 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.catalogue.words import SyncBehavior
 from webapp.extensions import htmx
+from webapp.forms import connection_filters
+from webapp.forms import connections as forms
+from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
-from webapp.http.pages import region
-from webapp.klaviyo.scopes import MATRIX
-from webapp.models import Connection, Role
-from webapp.services import connection_table, connections, stores
+from webapp.http.pages import is_shown, region
+from webapp.klaviyo.scopes import FEATURES, MATRIX
+from webapp.models import Role
+from webapp.services import (
+    connection_banners,
+    connection_settings,
+    connection_table,
+    connections,
+    settling,
+    stores,
+    table_version,
+)
 from webapp.services.connections import Refusal, Stale
+from webapp.views.connection_form import Form, Typed, typed
 
 BASE = "/w/<workspace>/settings/integrations/klaviyo"
 blueprint = Blueprint("connections", __name__, url_prefix=BASE)
 EVERYBODY = (Role.OWNER, Role.SUPPORT)
 
 
-def _table(**more: Any) -> dict[str, Any]:
-    return {
-        "rows": connection_table.rows(g.workspace.id),
-        "behaviors": connection_table.BEHAVIORS,
-        "matrix": MATRIX,
-        **more,
-    }
+@blueprint.app_context_processor
+def _words() -> dict[str, Any]:
+    return {"behaviors": connection_table.BEHAVIORS}
 
 
 @blueprint.get("")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
-    """The table; its region for the poller."""
-    return region("connections/index.html", "table", **_table(edited=None))
+    """The table; its region for the poller, or nothing where the poller shows it already."""
+    filters = connection_filters.filters(request.args)
+    version = table_version.of(g.workspace, filters, g.role)
+    if is_shown(version):
+        return Response(status=204)
+    table = connection_table.table(g.workspace.id, filters)
+    if not table.rows and filters.page > 1:
+        return redirect(table_url() + filters.query(), 303)
+    return region(
+        "connections/index.html",
+        "table",
+        version=version,
+        table=table,
+        filters=filters,
+        statuses=connection_filters.STATUSES,
+        banners=connection_banners.of(g.workspace.id),
+        matrix=MATRIX,
+        focus=False,
+        problem=None,
+        base=table_url(),
+    )
+
+
+def table_url() -> str:
+    """The table's address; every address of a connection begins with it."""
+    return url_for("connections.index", workspace=g.workspace.slug)
 
 
 @blueprint.get("/connections/new")
 @workspace_access(Role.OWNER)
 def new() -> ResponseReturnValue:
     """Choose the store, then Create Connection."""
-    return render_template("connections/new.html", stores=stores.of(g.workspace.id))
+    taken = connections.taken_stores(g.workspace.id)
+    return render_template("connections/new.html", stores=stores.of(g.workspace.id), taken=taken)
 
 
 @blueprint.get("/connections/<int:connection_id>")
 @workspace_access(*EVERYBODY)
 def show(connection_id: int) -> ResponseReturnValue:
     """One connection in full."""
-    row = connection_table.only(g.workspace.id, connection_id)
-    if row is None:
-        abort(404)
-    return render_template("connections/show.html", **_form(row.connection), row=row)
+    return page(own_row(connection_id))
 
 
 @blueprint.get("/connections/<int:connection_id>/edit")
 @workspace_access(Role.OWNER)
 def edit(connection_id: int) -> ResponseReturnValue:
     """The row with its controls; without JavaScript the connection's page has them."""
-    row = _own_row(connection_id)
+    row = own_row(connection_id)
     if not htmx:
         return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
-    return render_template("connections/_row_edit.html", **_form(row.connection), row=row)
+    if not row.connection.is_live:
+        abort(404)
+    return render_template("connections/_row_edit.html", form=Form.of(row.connection), row=row, base=table_url())
 
 
 @blueprint.get("/connections/<int:connection_id>/row")
 @workspace_access(*EVERYBODY)
 def row(connection_id: int) -> ResponseReturnValue:
     """The row as it stands, for Cancel."""
-    shown = connection_table.only(g.workspace.id, connection_id)
-    if shown is None:
-        abort(404)
-    return render_template("connections/_row.html", row=shown, behaviors=connection_table.BEHAVIORS, focus=True)
+    return _row(connection_id)
 
 
-def _own_row(connection_id: int) -> connection_table.Row:
+def _row(connection_id: int, problem: str | None = None, status: int = 200) -> ResponseReturnValue:
+    shown = own_row(connection_id)
+    page = render_template("connections/_row.html", row=shown, base=table_url(), focus=True, problem=problem)
+    return page, status
+
+
+def own_row(connection_id: int) -> connection_table.Row:
+    """A row of this workspace; 404 for anybody else's."""
     found = connection_table.only(g.workspace.id, connection_id)
     if found is None:
         abort(404)
     return found
 
 
-def _form(connection: Connection, problem: str | None = None, **typed: Any) -> dict[str, Any]:
-    return {
-        "connection": connection,
-        "stores": stores.of(g.workspace.id),
-        "behaviors": connection_table.BEHAVIORS,
-        "problem": problem,
-        "typed_store": typed.get("store_id", connection.store_id),
-        "typed_behavior": typed.get("behavior", connection.sync_behavior),
-    }
+def page(row: connection_table.Row, form: Form | None = None, status: int = 200) -> ResponseReturnValue:
+    """The connection's page, with what was typed where something was."""
+    may_edit = row.connection.is_live and g.role is Role.OWNER
+    return region(
+        "connections/show.html",
+        "notices",
+        status,
+        row=row,
+        form=form or (Form.of(row.connection) if may_edit and not htmx else None),
+        features=FEATURES,
+        replaced=settling.replaced(row.connection.id),
+        settling=settling.unsettled(row.connection.id),
+        base=table_url(),
+    )
 
 
 @blueprint.post("/connections/<int:connection_id>")
 @workspace_access(Role.OWNER)
 def save(connection_id: int) -> ResponseReturnValue:
     """Save changes: 422 for what cannot be, 409 with both values where somebody else saved first."""
-    if connections.get(g.workspace.id, connection_id) is None:
-        abort(404)
-    typed: dict[str, Any] = {}
+    chosen = typed(request.form)
+    own_row(connection_id)
     try:
-        typed["store_id"] = int(request.form["store"]) if request.form.get("store") else None
-        typed["behavior"] = SyncBehavior(request.form.get("sync_behavior", ""))
-        version = int(request.form.get("version", ""))
-    except ValueError:
-        return _again(connection_id, 422, "Choose one of the values offered.", typed)
-    try:
-        connections.save(g.workspace.id, connection_id, g.user.id, version=version, **typed)
+        connection_settings.save(g.workspace.id, connection_id, g.user.id, forms.edit(request.form))
+    except Invalid as invalid:
+        return _again(connection_id, 422, chosen, problems=invalid.problems)
     except Refusal as refusal:
-        return _again(connection_id, 422, str(refusal), typed)
+        return _again(connection_id, 422, chosen, problems={"version": str(refusal)})
     except Stale:
-        sentence = "Somebody else saved this row meanwhile. Your choices are below; save again to use them."
-        return _again(connection_id, 409, sentence, typed)
+        return _again(connection_id, 409, chosen, is_stale=True)
     if htmx:
-        return render_template(
-            "connections/_row.html",
-            row=_own_row(connection_id),
-            behaviors=connection_table.BEHAVIORS,
-            focus=True,
-        )
+        return _row(connection_id)
     flash("Saved.")
-    return redirect(url_for("connections.index", workspace=g.workspace.slug), 303)
+    return redirect(table_url(), 303)
 
 
-def _again(connection_id: int, status: int, sentence: str, typed: dict[str, Any]) -> ResponseReturnValue:
-    shown = _own_row(connection_id)
-    page = "connections/_row_edit.html" if htmx else "connections/show.html"
-    return render_template(page, **_form(shown.connection, sentence, **typed), row=shown), status
+def _again(connection_id: int, status: int, chosen: Typed, **more: Any) -> ResponseReturnValue:
+    shown = own_row(connection_id)
+    if not shown.connection.is_live:
+        # There is no form any more to show what was typed in; the row says what happened.
+        return _row(connection_id, status=status) if htmx else page(shown, status=status)
+    form = Form.of(shown.connection, chosen, **more)
+    if htmx:
+        return render_template("connections/_row_edit.html", form=form, row=shown, base=table_url()), status
+    return page(shown, form, status)
+
+
+@blueprint.post("/connections/<int:connection_id>/undo")
+@workspace_access(Role.OWNER)
+def undo(connection_id: int) -> ResponseReturnValue:
+    """Undo the last save; itself a save."""
+    version = request.form.get("version", "")
+    problem, status = None, 200
+    own_row(connection_id)
+    try:
+        connection_settings.undo(
+            g.workspace.id, connection_id, g.user.id, int(version) if forms.NUMBER.match(version) else 0
+        )
+    except Refusal as refusal:
+        problem, status = str(refusal), 422
+    except Stale:
+        problem, status = "This row has changed meanwhile, so nothing was undone. Look at it first.", 409
+    if htmx:
+        return _row(connection_id, problem, status)
+    flash(problem or "Undone.")
+    return redirect(table_url(), 303)
 
 
 @blueprint.post("/connections/<int:connection_id>/pause")
@@ -141,7 +197,7 @@ def pause(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def confirm_disconnect(connection_id: int) -> ResponseReturnValue:
     """Say what disconnecting means before it is done."""
-    return render_template("connections/disconnect.html", row=_own_row(connection_id))
+    return render_template("connections/disconnect.html", row=own_row(connection_id), base=table_url())
 
 
 @blueprint.post("/connections/<int:connection_id>/disconnect")
@@ -151,11 +207,25 @@ def disconnect(connection_id: int) -> ResponseReturnValue:
     return _act(lambda: connections.disconnect(g.workspace.id, connection_id, g.user.id))
 
 
-def _act(action: Any) -> ResponseReturnValue:
+@blueprint.post("/connections/<int:connection_id>/settle")
+@workspace_access(*EVERYBODY)
+def settle(connection_id: int) -> ResponseReturnValue:
+    """Go on settling what waited, where that has stopped."""
+    return _act(lambda: settling.go_on(g.workspace.id, connection_id))
+
+
+@blueprint.post("/banners/<int:alert_id>/dismiss")
+@workspace_access(Role.OWNER)
+def dismiss(alert_id: int) -> ResponseReturnValue:
+    """The good news has been read."""
+    return _act(lambda: connection_banners.dismiss(g.workspace.id, alert_id))
+
+
+def _act(action: Callable[[], None]) -> ResponseReturnValue:
     try:
         action()
     except LookupError:
         abort(404)
     except Refusal as refusal:
         flash(str(refusal))
-    return redirect(url_for("connections.index", workspace=g.workspace.slug), 303)
+    return redirect(table_url(), 303)

@@ -1,0 +1,62 @@
+"""What stands above the table: whatever needs a person, and once, when it works again, that it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+
+from webapp import clock
+from webapp.database import affected, writing
+from webapp.extensions import db
+from webapp.models import Alert, Connection, ConnectionState
+from webapp.services import connections
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Banners:
+    """`needed`: connections that wait for their owner, the longest wait first, up to SHOWN; `more`: how many others do.
+
+    `mended`: those that did and work again, with the alert that said so.
+    """
+
+    needed: list[Connection]
+    more: int
+    mended: list[tuple[Alert, Connection]]
+
+
+def of(workspace_id: int) -> Banners:
+    """The banners of a workspace."""
+    waiting = select(Connection).where(
+        Connection.workspace_id == workspace_id, Connection.state == ConnectionState.NEEDS_REAUTHORIZATION
+    )
+    needed = list(db.session.scalars(waiting.order_by(Connection.state_at, Connection.id)))
+    told = (
+        select(Alert, Connection)
+        .join(Connection, Connection.id == Alert.connection_id)
+        .where(
+            Alert.workspace_id == workspace_id,
+            Alert.cause == connections.ACCESS_LOST,
+            Alert.closed_at.is_not(None),
+            Alert.dismissed_at.is_(None),
+            Connection.state == ConnectionState.ACTIVE,
+        )
+        .order_by(Alert.id.desc())
+        .limit(SHOWN)
+    )
+    mended = [(alert, connection) for alert, connection in db.session.execute(told)]
+    return Banners(needed[:SHOWN], max(0, len(needed) - SHOWN), mended)
+
+
+def dismiss(workspace_id: int, alert_id: int) -> None:
+    """Do not show this one again, nor older ones of the same connection. Raises LookupError for anybody else's."""
+    with writing() as session:
+        alert = session.scalar(select(Alert).where(Alert.id == alert_id, Alert.workspace_id == workspace_id))
+        if alert is None:
+            raise LookupError("no such alert")
+        same = update(Alert).where(
+            Alert.connection_id == alert.connection_id, Alert.cause == alert.cause, Alert.closed_at.is_not(None)
+        )
+        affected(session, same.values(dismissed_at=clock.now()))

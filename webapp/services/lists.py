@@ -1,0 +1,99 @@
+"""The lists of a connection's Klaviyo account, as a worker last fetched them, for the list picker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.database import writing
+from webapp.extensions import db
+from webapp.klaviyo.parse import FoundList
+from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
+from webapp.services import tasks
+
+KIND = "lists"
+REMEMBERED = timedelta(minutes=5)
+OPT_IN = {"single_opt_in": "single opt-in", "double_opt_in": "double opt-in"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picker:
+    """What the picker shows. `lists` are remembered ones, of whatever age; `problem` says why there are no newer ones.
+
+    `asking`: a worker is fetching them; `due`: they should be fetched now.
+    """
+
+    lists: tuple[FoundList, ...]
+    fetched_at: datetime | None
+    asking: bool
+    due: bool
+    problem: str | None
+    lacks_scope: bool
+
+
+def picker(connection: Connection) -> Picker:
+    """The picker of a connection, without asking anybody."""
+    done, newest = _newest(connection, TaskState.DONE), _newest(connection)
+    problem, lacks_scope = _hindrance(connection)
+    asking = newest is not None and newest.state in tasks.UNFINISHED and problem is None
+    if problem is None and newest is not None and newest.state is TaskState.FAILED and _is_fresh(newest):
+        problem = newest.error
+    fetched_at = done.finished_at if done is not None else None
+    return Picker(
+        lists=_lists(done),
+        fetched_at=fetched_at,
+        asking=asking,
+        due=problem is None and not asking and not (done is not None and _is_fresh(done)),
+        problem=problem,
+        lacks_scope=lacks_scope,
+    )
+
+
+def _hindrance(connection: Connection) -> tuple[str | None, bool]:
+    """Why Klaviyo cannot be asked, and whether it is for want of a scope."""
+    if connection.state is not ConnectionState.ACTIVE:
+        return "Klaviyo does not let us in. Reconnect to see its lists.", False
+    scopes = db.session.scalar(select(Grant.scopes).where(Grant.connection_id == connection.id)) or ""
+    if "lists:read" not in scopes.split():
+        return "Klaviyo does not let us see its lists: lists:read is missing.", True
+    return None, False
+
+
+def _newest(connection: Connection, state: TaskState | None = None) -> Task | None:
+    """The newest fetch of the account the connection has now."""
+    task = tasks.latest(connection.id, KIND, state)
+    return task if task is not None and task.arguments == _arguments(connection) else None
+
+
+def _arguments(connection: Connection) -> dict[str, str]:
+    return {"account": connection.klaviyo_account_id}
+
+
+def _is_fresh(task: Task) -> bool:
+    return task.finished_at is not None and clock.now() - task.finished_at < REMEMBERED
+
+
+def _lists(task: Task | None) -> tuple[FoundList, ...]:
+    return tuple(FoundList(*row) for row in task.result.get("lists", ())) if task is not None else ()
+
+
+def ask(connection: Connection, actor_id: int) -> None:
+    """Let a worker fetch them now."""
+    with writing() as session:
+        arguments = _arguments(connection)
+        tasks.ask(
+            session, connection.workspace_id, connection.id, KIND, arguments=arguments, name="Lists", actor_id=actor_id
+        )
+
+
+def find(session: Session, connection: Connection, list_id: str) -> FoundList | None:
+    """A list by id among the remembered ones; None for any other."""
+    statement = select(Task).where(Task.connection_id == connection.id, Task.kind == KIND, Task.state == TaskState.DONE)
+    task = session.scalar(statement.order_by(Task.id.desc()).limit(1))
+    if task is None or task.arguments != _arguments(connection):
+        return None
+    return next((row for row in _lists(task) if row.id == list_id), None)
