@@ -1,14 +1,16 @@
-"""Which events are sent to Klaviyo."""
+"""Which events are sent to Klaviyo, and trying one."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.events import COMMON, EVENTS, GROUPS
+from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
+from webapp.http.pages import region
 from webapp.models import Role
-from webapp.services import sharing
+from webapp.services import sharing, test_events
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("events", __name__, url_prefix=f"{BASE}/events")
@@ -41,3 +43,47 @@ def save() -> ResponseReturnValue:
     change = sharing.choose_events(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({event.key: event.title for event in EVENTS.values()}))
     return redirect(url_for("events.index", workspace=g.workspace.slug), 303)
+
+
+def _test_form(status: int, problems: dict[str, str], typed: dict[str, str]) -> ResponseReturnValue:
+    connections = test_events.targets(g.workspace.id)
+    page = render_template(
+        "events/test.html", connections=connections, events=EVENTS.values(), problems=problems, typed=typed
+    )
+    return page, status
+
+
+@blueprint.get("/test")
+@workspace_access(Role.OWNER)
+def new_test() -> ResponseReturnValue:
+    """Choose the account, the event and the person; `?event=` and `?connection=` choose beforehand."""
+    return _test_form(200, {}, request.args.to_dict())
+
+
+@blueprint.post("/test")
+@workspace_access(Role.OWNER)
+def send_test() -> ResponseReturnValue:
+    """Send it, then watch what comes of it."""
+    typed = request.form.to_dict()
+    try:
+        activity_id = test_events.send(
+            g.workspace.id,
+            g.user.id,
+            connection_id=int(typed["connection"]) if typed.get("connection", "").isdecimal() else None,
+            event=typed.get("event", ""),
+            email=typed.get("email", ""),
+            starts_flows="starts_flows" in typed,
+        )
+    except Invalid as invalid:
+        return _test_form(422, invalid.problems, typed)
+    return redirect(url_for("events.show_test", workspace=g.workspace.slug, activity_id=activity_id), 303)
+
+
+@blueprint.get("/tests/<int:activity_id>")
+@workspace_access(*EVERYBODY)
+def show_test(activity_id: int) -> ResponseReturnValue:
+    """What came of a test event; its region keeps itself current."""
+    sent = test_events.outcome(g.workspace.id, activity_id)
+    if sent is None:
+        abort(404)
+    return region("events/sent.html", "outcome", sent=sent)

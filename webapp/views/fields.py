@@ -1,13 +1,17 @@
-"""Which fields of a person are written to Klaviyo."""
+"""Which fields of a person are written to Klaviyo, and the workspace's own ones."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp.catalogue.fields import PREFIX, Field
+from webapp.catalogue.values import CUSTOM_TYPES
+from webapp.forms import custom_properties as form
+from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
-from webapp.models import Role
-from webapp.services import sharing
+from webapp.models import CustomProperty, Role
+from webapp.services import backfills, custom_properties, sharing
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("fields", __name__, url_prefix=f"{BASE}/profile-data")
@@ -16,9 +20,20 @@ blueprint = Blueprint("fields", __name__, url_prefix=f"{BASE}/profile-data")
 @blueprint.get("")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
-    """Every field with its Klaviyo property, and whether it is on."""
+    """Every field with its Klaviyo property, and whether it is on; after a save, what it turned on (`?turned_on=`)."""
     known, on = sharing.fields(g.workspace.id)
-    return render_template("fields/index.html", fields=known.values(), on=on)
+    keys = request.args.getlist("turned_on")
+    turned_on = [known[key] for key in keys if key in on]
+    return render_template(
+        "fields/index.html",
+        default=[field for field in known.values() if field.custom_id is None],
+        custom=[field for field in known.values() if field.custom_id is not None and not field.retired],
+        retired=[field for field in known.values() if field.retired],
+        on=on,
+        types=CUSTOM_TYPES,
+        turned_on=turned_on,
+        connections=backfills.targets(g.workspace.id) if turned_on else [],
+    )
 
 
 @blueprint.post("")
@@ -26,9 +41,64 @@ def index() -> ResponseReturnValue:
 def save() -> ResponseReturnValue:
     """Save the choice, or turn on what is recommended beside it."""
     known, on = sharing.fields(g.workspace.id)
-    wanted = set(request.form.getlist("field"))
+    wanted, shown = set(request.form.getlist("field")), None
+    if "complete" in request.form:
+        shown = set(request.form.getlist("shown"))
     if "recommended" in request.form:
-        wanted = set(on) | {field.key for field in known.values() if field.recommended}
-    sharing.choose_fields(g.workspace.id, g.user.id, wanted)
-    flash("Saved. It counts from now on.")
+        wanted |= (on if shown is None else set()) | sharing.recommended_fields()
+    change = sharing.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
+    flash(change.sentence({key: _name(field) for key, field in known.items()}))
+    return redirect(url_for("fields.index", workspace=g.workspace.slug, turned_on=change.on or None), 303)
+
+
+def _name(field: Field) -> str:
+    return field.property.removeprefix(PREFIX)
+
+
+def _form(status: int, problems: dict[str, str], typed: dict[str, str]) -> ResponseReturnValue:
+    page = render_template("fields/new.html", problems=problems, typed=typed, types=CUSTOM_TYPES, prefix=PREFIX)
+    return page, status
+
+
+@blueprint.get("/properties/new")
+@workspace_access(Role.OWNER)
+def new() -> ResponseReturnValue:
+    """The form of a custom property."""
+    return _form(200, {}, {})
+
+
+@blueprint.post("/properties")
+@workspace_access(Role.OWNER)
+def create() -> ResponseReturnValue:
+    """Create it; it is off until turned on."""
+    typed = request.form.to_dict()
+    try:
+        made = custom_properties.create(g.workspace.id, g.user.id, form.parse(typed))
+    except Invalid as invalid:
+        return _form(422, invalid.problems, typed)
+    flash(f"{PREFIX}{made.label} is created. It is off until you turn it on and save.")
+    return redirect(url_for("fields.index", workspace=g.workspace.slug), 303)
+
+
+def _own(property_id: int) -> CustomProperty:
+    found = custom_properties.get(g.workspace.id, property_id)
+    if found is None:
+        abort(404)
+    return found
+
+
+@blueprint.get("/properties/<int:property_id>/retire")
+@workspace_access(Role.OWNER)
+def confirm_retire(property_id: int) -> ResponseReturnValue:
+    """Say what retiring means before it is done."""
+    return render_template("fields/retire.html", property=_own(property_id), prefix=PREFIX)
+
+
+@blueprint.post("/properties/<int:property_id>/retire")
+@workspace_access(Role.OWNER)
+def retire(property_id: int) -> ResponseReturnValue:
+    """Retire it."""
+    found = _own(property_id)
+    custom_properties.retire(g.workspace.id, property_id, g.user.id)
+    flash(f"{PREFIX}{found.label} is retired.")
     return redirect(url_for("fields.index", workspace=g.workspace.slug), 303)
