@@ -137,7 +137,8 @@ def steps(person: Person, before: int | None) -> Steps:
 
 
 def _cut(session: Session, ids: list[int]) -> tuple[int, list[int]]:
-    pairs = dict(session.execute(select(Delivery.id, Delivery.activity_id).where(Delivery.id.in_(ids))).tuples().all())
+    statement = select(Delivery.id, Delivery.activity_id).where(Delivery.id.in_(ids))
+    pairs = {row.id: row.activity_id for row in session.execute(statement)}
     beyond = pairs[ids[-1]]
     whole = [each for each in ids[:-1] if pairs[each] != beyond] or ids[:-1]
     return whole[-1], whole

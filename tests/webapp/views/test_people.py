@@ -1,0 +1,139 @@
+"""Tracing a person: found by address, shown by number, everything in order, erased with a confirm page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from tests.rows import Rows
+from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.extensions import db
+from webapp.models import Activity, AuditEntry, Person, Task, TaskState
+from webapp.services import person_trace
+
+PEOPLE = f"{BASE}/people"
+
+
+@pytest.fixture
+def shop(any_app: Flask, rows: Rows) -> Shop:
+    return make_shop(any_app, rows)
+
+
+def test_an_address_leads_to_a_number_and_into_no_link(any_app: Flask, shop: Shop) -> None:
+    client = signed_in(any_app, shop.support)
+    for answer in (
+        client.post(PEOPLE, data={"email": " Ada@Example.com "}),
+        client.get(f"{PEOPLE}?email=ada@example.com"),
+    ):
+        assert answer.status_code == 303
+        assert answer.location == f"{PEOPLE}/{shop.person.id}"
+    shop.rows.person(shop.rows.workspace("theirs"), "bo@example.com")
+    for nobody in ("bo@example.com", "ada@example", ""):
+        missed = client.post(PEOPLE, data={"email": nobody})
+        assert missed.status_code == 422
+    assert client.get(f"{PEOPLE}/999999").status_code == 404
+
+
+def test_every_activity_in_order_across_connections(any_app: Flask, shop: Shop) -> None:
+    other = shop.rows.connection(shop.workspace, shop.rows.store(shop.workspace, "no"), account_name="Acme NO")
+    activity = shop.rows.activity(shop.workspace, shop.person, event="tier_earned")
+    shop.rows.delivery(activity, shop.connection, status=Status.DELIVERED, reason=Reason.WRITTEN)
+    shop.rows.delivery(activity, shop.connection, kind=Kind.FIELDS, status=Status.DELIVERED, reason=Reason.WRITTEN)
+    shop.rows.delivery(activity, other, kind=Kind.FIELDS, status=Status.SKIPPED, reason=Reason.NOT_IN_KLAVIYO)
+    shop.rows.link(shop.connection, shop.person, created_by_us_at=clock.now(), klaviyo_id="01KADA")
+    shop.rows.link(other, shop.person, found=False, klaviyo_id=None)
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    page = signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}").text
+    assert page.index("Refused by Klaviyo") < page.index("Tier Earned")
+    for text in ("ada@example.com", "Cevoid: Points", "120", "01KADA", "created by us", "Not in Klaviyo", "Acme NO"):
+        assert text in page, text
+
+
+def test_pages_of_a_person_never_cut_an_activity(any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    for _ in range(4):
+        activity = shop.rows.activity(shop.workspace, shop.person)
+        for kind in (Kind.EVENT, Kind.FIELDS):
+            shop.rows.delivery(activity, shop.connection, kind=kind)
+        made.insert(0, activity.id)
+    monkeypatch.setattr(person_trace, "PAGE", 3)
+    seen: list[tuple[int, int]] = []
+    before = None
+    while True:
+        found = person_trace.steps(shop.person, before)
+        seen += [(step.activity.id, len(step.deliveries)) for step in found.steps]
+        before = found.following
+        if before is None:
+            break
+    assert seen == [(activity_id, 2) for activity_id in made]
+
+
+def test_consents_are_shown_with_their_evidence(any_app: Flask, shop: Shop) -> None:
+    text = '{"email":{"state":"subscribed","collected_by":"checkbox","policy_version":"2026-04","occurred_at":"x"}}'
+    with writing() as session:
+        session.get_one(Person, shop.person.id).consents = text
+    page = signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}").text
+    for shown in ("subscribed", "checkbox", "Policy version", "2026-04"):
+        assert shown in page
+
+
+def test_revealed_by_a_support_agent_and_written_down(any_app: Flask, shop: Shop) -> None:
+    client = signed_in(any_app, shop.support)
+    assert "ada@example.com" not in client.get(f"{PEOPLE}/{shop.person.id}").text
+    assert "ada@example.com" in client.post(f"{PEOPLE}/{shop.person.id}/reveal").text
+    entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "person.revealed")).one()
+    assert entry.subject_id == str(shop.person.id)
+
+
+def test_what_klaviyo_has_is_asked_of_a_worker_and_compared(any_app: Flask, shop: Shop) -> None:
+    client = signed_in(any_app, shop.owner)
+    url = f"{PEOPLE}/{shop.person.id}"
+    assert client.post(f"{url}/now").status_code == 303
+    assert client.post(f"{url}/now").status_code == 303
+    task = db.session.scalars(select(Task)).one()
+    assert (task.kind, task.arguments) == ("profile_now", {"person": shop.person.id})
+    assert "being asked…" in client.get(url).text
+    result = {
+        "found": True,
+        "id": "01KADA",
+        "properties": {"Cevoid: Points": 90, "Birthdate": "1990-12-31"},
+        "consent": "UNSUBSCRIBED",
+        "suppressed": [],
+        "on_list": None,
+    }
+    with writing() as session:
+        row = session.get_one(Task, task.id)
+        row.state, row.result, row.finished_at = TaskState.DONE, result, clock.now()
+    page = client.get(url).text
+    assert page.count("≠ differs") == 1
+    assert "Birthdate" in page
+    with writing() as session:
+        session.get_one(Task, task.id).created_at = clock.now() - timedelta(minutes=20)
+    assert "≠ differs" not in client.get(url).text
+
+
+def test_erasing_is_confirmed_and_takes_the_answers_along(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.WAITING, Reason.BACKLOG)
+    url = f"{PEOPLE}/{shop.person.id}"
+    asked = {"connection_id": shop.connection.id, "kind": "profile_now", "arguments": {"person": shop.person.id}}
+    now = clock.now()
+    result = {"found": True, "first_name": "Ada"}
+    shop.rows.save(Task(workspace_id=shop.workspace.id, created_at=now, due_at=now, result=result, **asked))
+    support = signed_in(any_app, shop.support)
+    assert support.get(f"{url}/erase").status_code == 403
+    client = signed_in(any_app, shop.owner)
+    assert "ada@example.com" in client.get(f"{url}/erase").text
+    answer = client.post(f"{url}/erase", follow_redirects=True)
+    assert "the content of 1 activities. 1 waiting deliveries were stopped." in answer.text
+    assert "erased" in answer.text
+    db.session.rollback()
+    assert db.session.scalars(select(Activity.properties)).all() == [None]
+    assert db.session.scalars(select(Task.result)).one() == {}
+    assert client.get(f"{url}/erase").status_code == 303

@@ -1,0 +1,100 @@
+"""The pages of a resend: the count first, a name, progress, abort, history."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from tests.rows import Rows
+from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.extensions import db
+from webapp.models import AuditEntry, Delivery, Task, TaskState
+
+NEW = f"{BASE}/deliveries/resends/new"
+ALL = f"{BASE}/deliveries/resends"
+
+
+@pytest.fixture
+def shop(app: Flask, rows: Rows) -> Shop:
+    return make_shop(app, rows)
+
+
+def hidden(page: str) -> dict[str, list[str]]:
+    """The form's hidden fields."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def test_count_name_progress_abort_history(app: Flask, shop: Shop) -> None:
+    for _ in range(3):
+        shop.delivery(Status.FAILED, Reason.REJECTED)
+    shop.delivery(Status.FAILED, Reason.REJECTED, Kind.CONSENT)
+    for user in (shop.owner, shop.support):
+        client = signed_in(app, user)
+        page = client.get(f"{NEW}?status=failed").text
+        assert "Send 3 deliveries again?" in page
+        assert "<b>1</b> consents: a consent is never sent again without a fresh choice" in page
+        assert db.session.scalars(select(Task)).all() == []
+        form = hidden(page)
+        assert form["status"] == ["failed"]
+        unnamed = client.post(ALL, data={**form, "name": " "})
+        assert unnamed.status_code == 422
+    answer = client.post(ALL, data={**form, "name": "After the outage"})
+    assert answer.status_code == 303
+    assert client.post(ALL, data={**form, "name": "After the outage"}).location == answer.location
+    assert len(db.session.scalars(select(Task)).all()) == 1
+    progress = client.get(answer.location).text
+    assert "After the outage" in progress
+    assert "0 of 3 looked at" in progress
+    assert 'data-live="' in progress
+    assert ">Abort</button>" in progress
+    client.post(f"{answer.location}/abort")
+    db.session.rollback()
+    assert db.session.scalars(select(Task)).one().state is TaskState.CANCELLED
+    aborted = client.get(answer.location).text
+    assert "Aborted" in aborted
+    assert 'data-live="' not in aborted
+    history = client.get(ALL).text
+    assert "After the outage" in history
+    assert shop.support.email in history
+    assert {row.status for row in db.session.scalars(select(Delivery))} == {Status.FAILED}
+    entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "deliveries.resent")).one()
+    assert entry.after == {"name": "After the outage", "deliveries": 3, "filters": {"status": "failed"}}
+
+
+def test_a_selection(app: Flask, shop: Shop) -> None:
+    chosen = [shop.delivery(Status.FAILED, Reason.REJECTED) for _ in range(3)][:2]
+    client = signed_in(app, shop.owner)
+    listed = client.get(f"{BASE}/deliveries?status=failed").text
+    for row in chosen:
+        assert f'name="id" value="{row.id}" form="selection"' in listed
+    page = client.get(NEW, query_string=[("id", str(row.id)) for row in chosen]).text
+    assert "Send 2 deliveries again?" in page
+    client.post(ALL, data={**hidden(page), "name": "Two"})
+    assert db.session.scalars(select(Task)).one().arguments["ids"] == [row.id for row in chosen]
+
+
+def test_nothing_chosen_and_nothing_to_send(app: Flask, shop: Shop) -> None:
+    client = signed_in(app, shop.owner)
+    assert client.get(NEW).status_code == 303
+    shop.delivery(Status.SKIPPED, Reason.ERASED)
+    page = client.get(f"{NEW}?status=skipped").text
+    assert "Nothing to send again" in page
+    assert "ended for a reason that sending again does not change" in page
+    answer = client.post(ALL, data={"name": "x", "token": "y", "status": "skipped"})
+    assert answer.location.endswith("/deliveries")
+    assert client.get(f"{ALL}/1").status_code == 404
+
+
+def test_everything_can_be_asked_and_is_refused(app: Flask, shop: Shop) -> None:
+    """A checkbox is offered only where a resend could do something."""
+    shop.delivery(Status.FAILED, Reason.REJECTED, Kind.CONSENT)
+    shop.delivery(Status.SKIPPED, Reason.SUPERSEDED)
+    assert 'name="id"' not in signed_in(app, shop.owner).get(f"{BASE}/deliveries").text
