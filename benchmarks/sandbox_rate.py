@@ -143,8 +143,8 @@ def main() -> None:
             row = _measure(sandbox, account, by=by, calls=chosen.calls, connections=chosen.connections)
             found[f"by_{by}"] = row
             print(
-                f"people by {by:6} {row['events_per_second']:>9,.0f} events/s   "
-                f"{row['cpu_microseconds_per_event']:5.1f} us CPU and {row['memory_bytes_per_event']:5,.0f} bytes an event"
+                f"people by {by:6} {row['events_per_second']:>9,.0f} events/s, each "
+                f"{row['cpu_microseconds_per_event']:4.1f} us of CPU and {row['memory_bytes_per_event']:3,.0f} bytes"
             )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "sandbox_rate.json").write_text(json.dumps(found, indent=2) + "\n")

@@ -55,9 +55,9 @@ def make_app(world: World) -> web.Application:
 
 
 def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:
-    kept = refused.headers if refused.status == 429 else {**headers, **refused.headers}
+    body = orjson.dumps(refused.body())
     return web.Response(
-        status=refused.status, body=orjson.dumps(refused.body()), content_type=_MEDIA_TYPE, headers=kept
+        status=refused.status, body=body, content_type=_MEDIA_TYPE, headers={**headers, **refused.headers}
     )
 
 
