@@ -55,6 +55,7 @@ class Run:
     ends_at: float
     share: float = 1.0
     timed_out: bool = False
+    quick_again: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
     _held_at: float = field(default_factory=time.monotonic)
@@ -65,6 +66,9 @@ class Run:
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""
+
+        if self.held.slow and self.quick_again:
+            lane_values["slow"] = False
 
         def guarded(session: Session) -> T:
             guard(session, self.held, **lane_values)
@@ -137,7 +141,9 @@ class Run:
         self, calls: Sequence[Call], answers: Sequence[Answer], sizes: Sequence[int], batch: Batch | None
     ) -> None:
         for call, answer, size in zip(calls, answers, sizes, strict=True):
-            self.timed_out = self.timed_out or (answer.status is None and outcome(answer) is Outcome.UNKNOWN)
+            long = answer.duration_ms >= 900 * FAST_SECONDS
+            self.timed_out = self.timed_out or (long and outcome(answer) is Outcome.UNKNOWN)
+            self.quick_again = answer.ok and not long
             self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
             self._answers.append((call.endpoint, answer))
 

@@ -126,7 +126,7 @@ def _call(run: Run, items: list[Item], links: dict[int, Link], batch: Batch, *, 
     answer = run.send(_body(run, batch, items, links), size=len(items), batch=batch)
     match outcome(answer):
         case Outcome.DONE:
-            _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0, slow=False)
+            _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
             raise run.back_off()

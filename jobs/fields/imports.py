@@ -39,7 +39,7 @@ def send(run: Run, groups: list[Group]) -> None:
     answer = run.send(payloads.import_job(writes), size=len(writes), batch=batch)
     match outcome(answer):
         case Outcome.DONE:
-            run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0, slow=False)
+            run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
             run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
