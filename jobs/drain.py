@@ -33,7 +33,7 @@ STEPS: dict[LaneKind, Callable[[Run], bool]] = {
 NEXT_DUE: dict[LaneKind, Callable[[Run], datetime | None]] = {
     LaneKind.EVENTS: partial(choose.next_due_at, kind=Kind.EVENT),
     LaneKind.FIELDS: fields.next_due_at,
-    LaneKind.CONSENTS: partial(choose.next_due_at, kind=Kind.CONSENT),
+    LaneKind.CONSENTS: consents.next_due_at,
 }
 
 

@@ -20,6 +20,7 @@ from webapp.database import among, reading, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Connection, ProfileLink
+from webapp.services import consent_holds
 
 HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)
@@ -113,7 +114,9 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
     changed = ["found", "klaviyo_id", "looked_up_at"]
     statement = upsert(session, ProfileLink.__table__, key=["connection_id", "person_id"], update=changed)
     session.execute(statement, rows)
-    _claim_ours(session, run, hits)
+    if hits:
+        _claim_ours(session, run, hits)
+        consent_holds.release(session, run.held.connection_id, hits)
 
 
 def _claim_ours(session: Session, run: Run, hits: dict[int, FoundProfile]) -> None:

@@ -66,7 +66,6 @@ class Run:
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""
-
         if self.held.slow and self.quick_again:
             lane_values["slow"] = False
 

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from jobs import choose, lookup, settle
 from jobs.choose import Item
+from jobs.consents import readback
 from jobs.consents.decide import Decision, InKlaviyo, Sent, Situation, Step, Wanted, decide
+from jobs.consents.members import members_of
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
@@ -24,7 +26,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import upsert
-from webapp.klaviyo import parse, payloads
+from webapp.klaviyo import payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
@@ -49,7 +51,7 @@ def step(run: Run) -> bool:
     """Look at the next due consents; whether there were any."""
     items = choose.due(run, Kind.CONSENT, CHOSEN)
     if not items:
-        return False
+        return run.grant.scopes >= NEEDS and readback.check_next(run)
     if not run.grant.scopes >= NEEDS:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
@@ -143,14 +145,8 @@ def _with_membership(
             by_list[decision.list_id].append(item)
     members: set[int] = set()
     for list_id, items in by_list.items():
-        for group in payloads.lookup_groups(str(item.email) for item in items):
-            answer = run.call(payloads.list_members(list_id, group), size=len(group))
-            if answer.status == 404:
-                continue  # the list is gone: nobody is on it
-            if not answer.ok:
-                raise run.back_off()
-            emails = {profile.email for profile in parse.profiles(answer.json)}
-            members |= {item.id for item in items if item.email in emails}
+        on_it = members_of(run, list_id, {item.person_id: str(item.email) for item in items})
+        members |= {item.id for item in items if item.person_id in on_it}
     again = {item.id for items in by_list.values() for item in items}
     return [
         (
@@ -199,7 +195,14 @@ def _send_group(run: Run, what: Step, list_id: str | None, writes: list[Write]) 
     result = _outcome(answer)
     if answer.status == 404 and list_id is not None:
         result = settle.failed(Reason.REJECTED, "The chosen list no longer exists in Klaviyo.")
-    _settle(run, {write.item.id: result for write in writes}, attempts=1)
+    results = {write.item.id: result for write in writes}
+    withdrawn = [(w.item.person_id, w.item.id) for w in writes] if what is Step.UNSUBSCRIBE and answer.ok else []
+
+    def work(session: Session) -> None:
+        settle.settle(session, run.connection, Kind.CONSENT, results, attempts=1)
+        readback.note(session, run, withdrawn, list_id)
+
+    run.write(work, failures=0 if answer.ok else run.lane.failures)
 
 
 def _outcome(answer: Answer) -> Result:
@@ -231,3 +234,9 @@ def _note_sent(session: Session, run: Run, writes: list[Write], list_id: str | N
 
 def _settle(run: Run, results: dict[int, Result], attempts: int = 0) -> None:
     run.write(lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=attempts))
+
+
+def next_due_at(run: Run) -> datetime | None:
+    """When the lane has something to do next: a consent, or a withdrawal to read back."""
+    moments = [choose.next_due_at(run, Kind.CONSENT), readback.next_check_at(run)]
+    return min((moment for moment in moments if moment is not None), default=None)

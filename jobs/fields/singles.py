@@ -55,7 +55,8 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
     answers = run.send_all([_call(endpoint, group) for group in groups], [1] * len(groups), batch)
     pairs = list(zip(groups, answers, strict=True))
     done = [pair for pair in pairs if outcome(pair[1]) is Outcome.DONE]
-    listed = run.write(lambda session: _record(session, run, batch, pairs, done))
+    values = {"failures": 0} if done else {}
+    listed = run.write(lambda session: _record(session, run, batch, pairs, done), **values)
     if listed:
         list_step.add(run, listed)
     again = [answer for answer in answers if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]

@@ -1,0 +1,144 @@
+"""A withdrawal is read back five minutes after Klaviyo took it, and sent again until Klaviyo shows it.
+
+A subscribe that was still on its way in Klaviyo may take effect after the withdrawal; nobody stays subscribed by that.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from jobs import lookup
+from jobs.consents.members import members_of
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
+from webapp import clock
+from webapp.database import among, db_now, reading, upsert
+from webapp.klaviyo import payloads
+from webapp.klaviyo.parse import FoundProfile
+from webapp.klaviyo.payloads import ProfileWrite
+from webapp.models import Delivery, Person, ProfileLink
+
+AFTER = timedelta(minutes=5)
+CHOSEN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A withdrawal that Klaviyo accepted; `consents` is the person's newest, as JSON text."""
+
+    person_id: int
+    email: str
+    consents: str
+    list_id: str | None
+    delivery_id: int
+
+    @property
+    def still_meant(self) -> bool:
+        """Whether the person has not subscribed again since."""
+        held = orjson.loads(self.consents).get("email")
+        return held is None or held["state"] == "unsubscribed"
+
+
+def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: str | None) -> None:
+    """Klaviyo accepted withdrawals, `(person id, delivery id)`: they are read back."""
+    rows = [
+        {
+            "connection_id": run.held.connection_id,
+            "person_id": person_id,
+            "withdrawal_check_at": clock.now() + AFTER,
+            "withdrawn_list_id": list_id,
+            "withdrawn_delivery_id": delivery_id,
+        }
+        for person_id, delivery_id in sorted(sent)
+    ]
+    if rows:
+        changed = ["withdrawal_check_at", "withdrawn_list_id", "withdrawn_delivery_id"]
+        key = ["connection_id", "person_id"]
+        session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
+
+
+def check_next(run: Run) -> bool:
+    """Read some back that are due; whether there were any."""
+    due = _due(run)
+    if not due:
+        return False
+    meant = [row for row in due if row.still_meant]
+    found = lookup.look_up(run, {row.person_id: row.email for row in meant}, subscriptions=True)
+    on_lists = _memberships(run, meant)
+    open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
+    open_ids = {row.person_id for row in open_ones}
+    _again(run, open_ones)
+    run.write(lambda session: _record(session, run, due, open_ids))
+    return True
+
+
+def _due(run: Run) -> list[Withdrawal]:
+    statement = (
+        select(
+            ProfileLink.person_id,
+            Person.email,
+            Person.consents,
+            ProfileLink.withdrawn_list_id,
+            ProfileLink.withdrawn_delivery_id,
+        )
+        .join(Person, Person.id == ProfileLink.person_id)
+        .where(ProfileLink.connection_id == run.held.connection_id, ProfileLink.withdrawal_check_at <= db_now())
+        .order_by(ProfileLink.withdrawal_check_at)
+        .limit(CHOSEN)
+    )
+    with reading() as session:
+        rows = session.execute(statement).all()
+    return [Withdrawal(row[0], row[1] or "", row[2], row[3], row[4] or 0) for row in rows]
+
+
+def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[int]:
+    by_list: dict[str, dict[int, str]] = defaultdict(dict)
+    for row in rows:
+        if row.list_id is not None and row.email:
+            by_list[row.list_id][row.person_id] = row.email
+    return {person_id for list_id, people in by_list.items() for person_id in members_of(run, list_id, people)}
+
+
+def _is_shown(row: Withdrawal, profile: FoundProfile | None, on_lists: set[int]) -> bool:
+    if profile is None:
+        return True
+    return row.person_id not in on_lists if row.list_id is not None else not profile.is_subscribed
+
+
+def _again(run: Run, rows: Sequence[Withdrawal]) -> None:
+    by_list: dict[str | None, list[Withdrawal]] = defaultdict(list)
+    for row in rows:
+        by_list[row.list_id].append(row)
+    for list_id, group in by_list.items():
+        profiles = [ProfileWrite(None, row.email) for row in group]
+        answer = run.call(payloads.unsubscribe(profiles, list_id), size=len(group))
+        if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}:
+            raise run.back_off()
+
+
+def _record(session: Session, run: Run, due: Sequence[Withdrawal], open_ids: set[int]) -> None:
+    """Shown ones are confirmed; the others are read again."""
+    mine = ProfileLink.connection_id == run.held.connection_id
+    shown = [row for row in due if row.person_id not in open_ids]
+    closed = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, [row.person_id for row in shown]))
+    session.execute(closed.values(withdrawal_check_at=None))
+    again = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, open_ids))
+    session.execute(again.values(withdrawal_check_at=clock.now() + AFTER))
+    delivered = [row.delivery_id for row in shown if row.still_meant]
+    session.execute(update(Delivery).where(among(session, Delivery.id, delivered)).values(confirmed_at=clock.now()))
+
+
+def next_check_at(run: Run) -> datetime | None:
+    """When the next one is due."""
+    statement = select(func.min(ProfileLink.withdrawal_check_at)).where(
+        ProfileLink.connection_id == run.held.connection_id, ProfileLink.withdrawal_check_at.is_not(None)
+    )
+    with reading() as session:
+        return session.scalar(statement)

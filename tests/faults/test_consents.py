@@ -1,0 +1,117 @@
+"""Consents under faults: whoever withdrew stays unsubscribed, whoever opted out later is never subscribed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from tests.faults.storm import World
+from tests.processes import wait_for
+from webapp.database import writing
+from webapp.models import Connection, Lane, LaneKind, ProfileLink
+
+Make = Callable[..., World]
+SUBSCRIBE = "POST /api/profile-subscription-bulk-create-jobs"
+
+
+def consent(world: World, email: str, state: str, at: datetime, identity: str) -> None:
+    body: dict[str, Any] = {"channel": "email", "state": state, "source": "program_join"}
+    if state == "subscribed":
+        body["collected_by"] = "checkbox"
+    world.stack.ingest(
+        {
+            "id": identity,
+            "type": "consent",
+            "store": "se",
+            "occurred_at": at.isoformat(),
+            "profile": {"email": email},
+            "consent": body,
+        }
+    )
+
+
+def status(world: World, identity: str) -> tuple[str, str]:
+    found = world.stack.activity(identity)["deliveries"][0]
+    return found["status"], found["reason"]
+
+
+def choose_list(world: World) -> None:
+    """The connection's list is a single opt-in one of the account."""
+    lists = world.stack.sandbox.lists("ACCTSE").values()
+    chosen = next(row for row in lists if row["opt_in_process"] == "single_opt_in")
+    with writing() as session:
+        session.execute(
+            update(Connection)
+            .where(Connection.klaviyo_account_id == "ACCTSE")
+            .values(list_id=chosen["id"], list_name=chosen["name"])
+        )
+
+
+def read_back_now(world: World) -> None:
+    """Pretend that the five minutes until the reading back are over."""
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    with writing() as session:
+        due = update(ProfileLink).where(ProfileLink.withdrawal_check_at.is_not(None))
+        session.execute(due.values(withdrawal_check_at=past))
+        lanes = update(Lane).where(Lane.kind == LaneKind.CONSENTS)
+        session.execute(lanes.values(next_at=past, news=Lane.news + 1))
+
+
+def is_subscribed(world: World, email: str) -> bool:
+    row = world.stack.sandbox.subscriptions("ACCTSE").get(email)
+    return row is not None and row["state"] == "SUBSCRIBED"
+
+
+def members(world: World) -> set[str]:
+    """Everybody on any list of the account."""
+    return {email for row in world.stack.sandbox.lists("ACCTSE").values() for email in row["members"]}
+
+
+def test_a_consent_arrives_and_a_withdrawal_overtakes(make_world: Make) -> None:
+    world = make_world(sandbox_options=("--limits", "off"))
+    choose_list(world)
+    now = datetime.now(UTC) - timedelta(minutes=10)
+    email = world.address("ACCTSE", 1)
+    consent(world, email, "subscribed", now, "c-1")
+    wait_for(lambda: status(world, "c-1")[0] == "delivered", "the signup")
+    wait_for(lambda: is_subscribed(world, email), "the subscription")
+    consent(world, email, "unsubscribed", now + timedelta(minutes=1), "c-2")
+    wait_for(lambda: status(world, "c-2")[0] == "delivered", "the withdrawal")
+    wait_for(lambda: email not in members(world), "off the list")
+    consent(world, email, "subscribed", now, "c-3")
+    wait_for(lambda: status(world, "c-3") == ("skipped", "superseded"), "the older one")
+    stranger = world.address("ACCTSE", 0)
+    consent(world, stranger, "subscribed", now, "c-4")
+    wait_for(lambda: status(world, "c-4") == ("waiting", "not_in_klaviyo"), "the held one")
+    assert stranger not in world.stack.sandbox.profiles("ACCTSE")
+    opted_out = world.address("ACCTSE", 2)
+    world.stack.sandbox.set_subscription("ACCTSE", opted_out, "UNSUBSCRIBED", at=datetime.now(UTC).isoformat())
+    consent(world, opted_out, "subscribed", now, "c-5")
+    wait_for(lambda: status(world, "c-5") == ("skipped", "newer_opt_out"), "the newer opt-out")
+    read_back_now(world)
+    world.check_sums()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["after-commit-reset", "reset", "500", "hang", "slow-jobs"])
+def test_withdrawn_while_its_subscribe_has_an_unknown_end(make_world: Make, kind: str) -> None:
+    world = make_world(sandbox_options=("--limits", "off"))
+    choose_list(world)
+    now = datetime.now(UTC) - timedelta(minutes=10)
+    email = world.address("ACCTSE", 1)
+    world.stack.sandbox.fault(kind, endpoint=SUBSCRIBE, times=1, seconds=6)
+    before = world.stack.sandbox.requests(SUBSCRIBE)
+    consent(world, email, "subscribed", now, "c-1")
+    wait_for(lambda: world.stack.sandbox.requests(SUBSCRIBE) > before or kind == "hang", "the call")
+    consent(world, email, "unsubscribed", now + timedelta(minutes=1), "c-2")
+    wait_for(lambda: status(world, "c-2")[0] in {"delivered", "skipped"}, "the withdrawal's end", 100)
+    for _ in range(2):
+        read_back_now(world)
+        wait_for(lambda: world.waiting() == 0, "an empty lane", 60)
+    assert not is_subscribed(world, email) or email not in members(world)
+    assert status(world, "c-1")[1] in {"superseded", "written", "already_subscribed"}
+    world.check_sums()
