@@ -10,6 +10,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery
+from webapp.services import waiting_reasons
 
 
 def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
@@ -24,20 +25,23 @@ def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
         .where(Delivery.activity_id == activity.id)
         .order_by(Delivery.id)
     )
+    holds = waiting_reasons.of_workspace(db.session(), workspace_id)
     return {
         "id": activity.external_id,
         "accepted_at": clock.iso(activity.accepted_at),
-        "deliveries": [_shown(delivery, connection) for delivery, connection in rows],
+        "deliveries": [_shown(delivery, connection, holds) for delivery, connection in rows],
     }
 
 
-def _shown(delivery: Delivery, connection: Connection | None) -> dict[str, Any]:
+def _shown(delivery: Delivery, connection: Connection | None, holds: waiting_reasons.Holds) -> dict[str, Any]:
+    # Where nothing is sent before somebody acts, it is kept until it expires.
     waits = delivery.status is Status.WAITING
+    until = (waiting_reasons.until(delivery, holds) or delivery.expires_at) if waits else None
     return {
         "connection": connection.klaviyo_account_id if connection else None,
         "kind": delivery.kind,
         "status": delivery.status,
-        "reason": delivery.reason,
-        "until": clock.iso(delivery.due_at) if waits else None,
+        "reason": waiting_reasons.of(delivery, holds),
+        "until": clock.iso(until) if until else None,
         "attempts": delivery.attempts,
     }

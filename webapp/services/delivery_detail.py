@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import Reason, Status
@@ -15,7 +15,6 @@ from webapp.klaviyo.scopes import missing
 from webapp.models import (
     Activity,
     Attempt,
-    AttemptDelivery,
     Connection,
     Delivery,
     EventChoice,
@@ -25,10 +24,9 @@ from webapp.models import (
     Store,
 )
 from webapp.services import rebuilt, resend_rules, waiting_reasons, workspace_settings
-from webapp.services.delivery_search import reason_now
+from webapp.services.delivery_attempts import attempts_of
 from webapp.services.lanes import LANE_OF
 
-ATTEMPTS = 50
 SIBLINGS = 20
 ROUTES = {
     "store": "its store has this connection",
@@ -96,28 +94,18 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
     return Detail(
         delivery=delivery,
         activity=activity,
-        reason=reason_now(delivery, holds),
+        reason=waiting_reasons.of(delivery, holds),
         person=person,
         connection=connection,
         store=store,
         route=ROUTES.get(activity.route or "", activity.route or "not said"),
-        attempts=_attempts(session, delivery),
+        attempts=attempts_of(session, delivery),
         siblings=list(session.scalars(siblings.order_by(Delivery.id).limit(SIBLINGS))),
         item=rebuilt.item(session, delivery, activity, person, connection),
         settings=_settings(session, delivery, connection),
         until=waiting_reasons.until(delivery, holds),
         in_line=_in_line(session, delivery),
     )
-
-
-def _attempts(session: Session, delivery: Delivery) -> list[Attempt]:
-    """The calls it was in: those that did not deliver it are named one by one, the last is its batch's."""
-    named = select(AttemptDelivery.attempt_id).where(AttemptDelivery.delivery_id == delivery.id)
-    mine: list[ColumnElement[bool]] = [Attempt.id.in_(named)]
-    if delivery.batch_id is not None:
-        mine.append(Attempt.batch_id == delivery.batch_id)
-    statement = select(Attempt).where(or_(*mine)).order_by(Attempt.id.desc()).limit(ATTEMPTS)
-    return list(session.scalars(statement))[::-1]
 
 
 def _settings(session: Session, delivery: Delivery, connection: Connection | None) -> SettingsNow:

@@ -127,17 +127,17 @@ def scan(
     return Scan(kept, below, cut=True)
 
 
-def id_at(session: Session, moment: datetime) -> int:
-    """An id such that deliveries made before `moment` are below it (but for SLACK): a search, halving, by the key."""
-    low, high = 0, session.scalar(select(func.max(Delivery.id))) or 0
+def id_at(session: Session, moment: datetime, key: Any = Delivery.id, made_at: Any = Delivery.created_at) -> int:
+    """An id such that rows made before `moment` are below it (but for SLACK): a search, halving, by the key."""
+    low, high = 0, session.scalar(select(func.max(key))) or 0
     while low < high:
         middle = (low + high + 1) // 2
-        statement = select(Delivery.id, Delivery.created_at).where(Delivery.id >= middle)
-        row = session.execute(statement.order_by(Delivery.id).limit(1)).one_or_none()
-        if row is None or row.created_at >= moment:
+        statement = select(key, made_at).where(key >= middle)
+        row = session.execute(statement.order_by(key).limit(1)).one_or_none()
+        if row is None or row[1] >= moment:
             high = middle - 1
         else:
-            low = max(middle, row.id)
+            low = max(middle, row[0])
     return low + 1
 
 

@@ -13,7 +13,7 @@ from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Activity, Connection, Delivery, Person
-from webapp.services import delivery_ranges, request_search, waiting_reasons
+from webapp.services import delivery_attempts, delivery_ranges, waiting_reasons
 from webapp.services.delivery_ranges import LAST_ID, SLACK, AnyRow, id_at, ranges, scan
 
 PAGE = 50
@@ -44,7 +44,7 @@ def page(workspace_id: int, filters: Filters) -> Page:
     session = db.session()
     holds = waiting_reasons.of_workspace(session, workspace_id)
     if filters.request_id is not None:
-        ids = request_search.deliveries_of(session, workspace_id, filters.request_id, PAGE)
+        ids = delivery_attempts.deliveries_of(session, workspace_id, filters.request_id, PAGE)
         rows = [row for row in rows_of(session, ids) if matcher(workspace_id, filters, holds)(row)]
         return Page(details(session, [row.id for row in rows], holds), None, None)
     above, below = bounds(session, filters)
@@ -113,14 +113,9 @@ def details(session: Session, ids: list[int], holds: waiting_reasons.Holds) -> l
         .order_by(Delivery.id.desc())
     )
     return [
-        Found(delivery, external_id, email, account, reason_now(delivery, holds))
+        Found(delivery, external_id, email, account, waiting_reasons.of(delivery, holds))
         for delivery, external_id, email, account in session.execute(statement)
     ]
-
-
-def reason_now(delivery: Delivery, holds: waiting_reasons.Holds) -> Reason:
-    """Why a delivery has its status, as of this moment."""
-    return waiting_reasons.reason_of(delivery.status, delivery.reason, delivery.connection_id, delivery.kind, holds)
 
 
 def accounts(workspace_id: int) -> dict[int, str]:

@@ -7,14 +7,12 @@ from typing import Any
 
 import orjson
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import Reason
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
 from webapp.services import waiting_reasons, workspace_settings
 from webapp.services.delivery_ranges import LAST_ID, merged
-from webapp.services.delivery_search import reason_now
 
 PAGE = 60
 
@@ -112,33 +110,26 @@ def known(person: Person) -> Known:
 
 
 def steps(person: Person, before: int | None) -> Steps:
-    """A page of the person's activities in order of acceptance, across connections."""
+    """A page of the person's activities in order of acceptance, across connections.
+
+    An activity stands where its first delivery stands, with all of them, also those a resend made later.
+    """
     session = db.session()
-    below = before or LAST_ID
-    rows = merged(session, [((Delivery.person_id, person.id),)], above=0, below=below, limit=PAGE + 1)
-    ids = [row.id for row in rows]
-    following = None
-    if len(rows) > PAGE:
-        # An activity's deliveries were made together: the last one on the page may be cut in two.
-        following, ids = _cut(session, ids)
+    rows = merged(session, [((Delivery.person_id, person.id),)], above=0, below=before or LAST_ID, limit=PAGE + 1)
+    ids = {row.id for row in rows[:PAGE]}
     holds = waiting_reasons.of_workspace(session, person.workspace_id)
+    named = select(Delivery.activity_id).where(Delivery.id.in_(ids))
     statement = (
         select(Delivery, Activity, Store.name)
         .join(Activity, Activity.id == Delivery.activity_id)
         .outerjoin(Store, Store.id == Activity.store_id)
-        .where(Delivery.id.in_(ids))
-        .order_by(Delivery.id.desc())
+        .where(Delivery.activity_id.in_(named), Delivery.person_id == person.id)
+        .order_by(Delivery.id)
     )
     found: dict[int, Step] = {}
     for delivery, activity, store in session.execute(statement):
         step = found.setdefault(activity.id, Step(activity, store, []))
-        step.deliveries.insert(0, (delivery, reason_now(delivery, holds)))
-    return Steps(list(found.values()), following)
-
-
-def _cut(session: Session, ids: list[int]) -> tuple[int, list[int]]:
-    statement = select(Delivery.id, Delivery.activity_id).where(Delivery.id.in_(ids))
-    pairs = {row.id: row.activity_id for row in session.execute(statement)}
-    beyond = pairs[ids[-1]]
-    whole = [each for each in ids[:-1] if pairs[each] != beyond] or ids[:-1]
-    return whole[-1], whole
+        step.deliveries.append((delivery, waiting_reasons.of(delivery, holds)))
+    mine = [step for step in found.values() if step.deliveries[0][0].id in ids]
+    newest_first = sorted(mine, key=lambda step: step.deliveries[0][0].id, reverse=True)
+    return Steps(newest_first, rows[PAGE - 1].id if len(rows) > PAGE else None)

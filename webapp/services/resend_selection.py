@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from webapp.database import index_range
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Activity, Delivery, Person
-from webapp.services import request_search
+from webapp.services import delivery_attempts
 from webapp.services.delivery_ranges import COLUMNS, LAST_ID, AnyRow, Range, merged, ranges
 from webapp.services.delivery_search import bounds, matcher
 from webapp.services.resend_rules import STATUSES, UNROUTED
@@ -52,7 +52,7 @@ def chosen(session: Session, workspace_id: int, ids: list[int], filters: Filters
     up_to = session.scalar(select(func.max(Delivery.id))) or 0
     asked = replace(filters, before=None, follow=False)
     if not ids and asked.request_id is not None:
-        ids = request_search.deliveries_of(session, workspace_id, asked.request_id, MOST_IDS)
+        ids = delivery_attempts.deliveries_of(session, workspace_id, asked.request_id, MOST_IDS)
         return Selection(tuple(sorted(ids)), asked, up_to)
     return Selection(tuple(sorted(set(ids))[:MOST_IDS]) if ids else None, asked, up_to)
 

@@ -26,10 +26,14 @@ NAME = 100
 
 @dataclass(slots=True)
 class Plan:
-    """What a resend would do. `parts`: connection id (0: to be routed) -> how many; `left`: how many are left out."""
+    """What a resend would do. `parts`: connection id (0: to be routed) -> how many; `left`: how many are left out.
+
+    `looked`: how many of a part a worker goes through, those it leaves out among them.
+    """
 
     selection: Selection
     parts: Counter[int] = field(default_factory=Counter)
+    looked: Counter[int] = field(default_factory=Counter)
     left: Counter[Left] = field(default_factory=Counter)
     more: bool = False
 
@@ -57,8 +61,8 @@ class Resend:
 
     @property
     def total(self) -> int:
-        """How many there were to go through."""
-        return sum(task.total or 0 for task in self.tasks)
+        """How many there were to send again."""
+        return sum(task.arguments["planned"] for task in self.tasks)
 
     @property
     def resent(self) -> int:
@@ -95,6 +99,7 @@ def _planned(session: Session, workspace_id: int, ids: list[int], filters: Filte
         else:
             found.left[why] += group.number
         by_cause[group.status, group.reason] += group.number
+        found.looked[group.connection_id or 0] += group.number
     found.more = found.selection.ids is None and any(number >= MOST_COUNTED for number in by_cause.values())
     return found
 
@@ -128,9 +133,9 @@ def start(workspace_id: int, actor_id: int, name: str, token: str, ids: list[int
 
 def _ask(session: Session, workspace_id: int, actor_id: int, name: str, token: str, planned: Plan, part: int) -> Task:
     lane_of = part or _any_live(session, workspace_id)
-    arguments = {**planned.selection.arguments(), "part": part, "token": token}
+    arguments = {**planned.selection.arguments(), "part": part, "planned": planned.parts[part], "token": token}
     task = tasks.ask(session, workspace_id, lane_of, KIND, arguments=arguments, name=name, actor_id=actor_id)
-    task.total = planned.parts[part]
+    task.total = planned.looked[part]
     return task
 
 

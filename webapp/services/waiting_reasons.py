@@ -67,6 +67,11 @@ def reason_of(status: Status, reason: Reason, connection_id: int | None, kind: K
     return held.reason if held.until is None or reason is Reason.BACKLOG else reason
 
 
+def of(delivery: Delivery, holds: Holds) -> Reason:
+    """Why a delivery has its status, as of this moment."""
+    return reason_of(delivery.status, delivery.reason, delivery.connection_id, delivery.kind, holds)
+
+
 def until(delivery: Delivery, holds: Holds) -> datetime | None:
     """When a waiting delivery is looked at next; None where a person has to act first, or nothing waits."""
     if delivery.status is not Status.WAITING:

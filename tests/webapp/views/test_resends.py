@@ -52,7 +52,8 @@ def test_count_name_progress_abort_history(app: Flask, shop: Shop) -> None:
     assert len(db.session.scalars(select(Task)).all()) == 1
     progress = client.get(answer.location).text
     assert "After the outage" in progress
-    assert "0 of 3 looked at" in progress
+    assert "<b>0</b> of 3 put in line again." in progress
+    assert "0 of 4 looked at" in progress
     assert 'data-live="' in progress
     assert ">Abort</button>" in progress
     client.post(f"{answer.location}/abort")
