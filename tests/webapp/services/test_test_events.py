@@ -78,14 +78,15 @@ def test_each_test_is_an_event_of_its_own(workspace: Workspace, pair: tuple[Conn
 
 def test_what_cannot_be_sent_is_said(rows: Rows, workspace: Workspace, pair: tuple[Connection, Connection]) -> None:
     theirs = rows.connection(rows.workspace("theirs"))
-    for values, field in [
+    cases: list[tuple[dict[str, object], str]] = [
         ({"email": "ada"}, "email"),
         ({"email": " "}, "email"),
         ({"email": "a" * 95 + "@example.com"}, "email"),
         ({"event": "made_up"}, "event"),
         ({"connection_id": theirs.id}, "connection"),
         ({"connection_id": None}, "connection"),
-    ]:
+    ]
+    for values, field in cases:
         asked = {"connection_id": pair[0].id, "event": "tier_earned", "email": ADA, "starts_flows": False, **values}
         with pytest.raises(Invalid) as caught:
             test_events.send(workspace.id, 1, **asked)  # type: ignore[arg-type]
