@@ -27,7 +27,7 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Attempt, Batch, Connection, Lane
-from webapp.services import grants, scope_matrix
+from webapp.services import api_clock, grants, scope_matrix
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
@@ -150,6 +150,7 @@ class Run:
         session.add_all([_copy(attempt) for attempt in self.attempts])
         for endpoint, answer in self._answers:
             pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer)
+            api_clock.note(session, self.connection, answer.revision, answer.retires)
             refused = answer.status == 403 and answer.is_json
             if answer.ok or refused:
                 connection_id = self.held.connection_id

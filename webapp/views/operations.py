@@ -1,0 +1,44 @@
+"""For support: how each connection's lanes, limits and interface stand; the bundle; for agents the queues too."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Blueprint, Response, abort, g
+from flask.typing import ResponseReturnValue
+
+from webapp.http.access import workspace_access
+from webapp.http.pages import region
+from webapp.models import Role
+from webapp.services import operations, support_bundle
+from webapp.views.connections import BASE, EVERYBODY
+
+blueprint = Blueprint("operations", __name__, url_prefix=f"{BASE}/operations")
+
+
+@blueprint.get("")
+@workspace_access(*EVERYBODY)
+def index() -> ResponseReturnValue:
+    """Lanes, limits and Klaviyo's clock of each connection; workers and queues, which are all tenants', for agents."""
+    is_agent = g.role is Role.SUPPORT
+    return region(
+        "operations/index.html",
+        "machinery",
+        connections=operations.connections(g.workspace.id),
+        lane_name=operations.lane_name,
+        is_agent=is_agent,
+        queues=operations.queues() if is_agent else None,
+        installation=operations.installation() if is_agent else None,
+    )
+
+
+@blueprint.get("/<int:connection_id>/bundle")
+@workspace_access(*EVERYBODY)
+def bundle(connection_id: int) -> ResponseReturnValue:
+    """The support bundle of a connection, as a file."""
+    found = support_bundle.of(g.workspace.id, connection_id)
+    if found is None:
+        abort(404)
+    name = f"klaviyo-{found['connection']['klaviyo_account_id']}-{found['made_at'][:10]}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    body = orjson.dumps(found, option=orjson.OPT_INDENT_2)
+    return Response(body, content_type="application/json", headers=headers)
