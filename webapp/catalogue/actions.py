@@ -12,6 +12,8 @@ from webapp.catalogue.fields import FIELDS
 _raw = tomllib.loads((Path(__file__).parent / "actions.toml").read_text())
 ACTIONS: dict[str, str] = dict(_raw["actions"])
 KEYS: dict[str, str] = dict(_raw["keys"])
+HIDDEN: frozenset[str] = frozenset(_raw["hidden"]["keys"])
+VALUES: dict[str, str] = dict(_raw["values"])
 LISTS: dict[str, tuple[str, str]] = {key: (words[0], words[1]) for key, words in _raw["lists"].items()}
 
 
@@ -25,6 +27,8 @@ def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list
     old, new = before or {}, after or {}
     lines = []
     for key in [*new, *(key for key in old if key not in new)]:
+        if key in HIDDEN:
+            continue
         name = KEYS.get(key) or _plain(key)
         if key not in old:
             lines += [f"{name}: {value_in_words(new[key])}"]
@@ -58,7 +62,7 @@ def value_in_words(value: Any) -> str:
     text = str(value)
     if text in EVENTS:
         return EVENTS[text].title
-    return FIELDS[text].property if text in FIELDS else text
+    return FIELDS[text].property if text in FIELDS else VALUES.get(text, text)
 
 
 def _plain(word: str) -> str:

@@ -25,6 +25,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 COLUMNS = ("at", "person", "action", "what", "subject_type", "subject_id", "subject", "before", "after", "request_id")
 
 
+NAMED = {"store_id": "store", "connection": "connection"}  # what holds an id in before and after -> of what
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What is asked for; None: anything. `person`: a user's id or AUTOMATIC; `before`: the last id shown above."""
@@ -90,7 +93,9 @@ class _Names:
         wanted: dict[str, set[int]] = {"user": set(), "store": set(), "connection": set(), "ingest_key": set()}
         for row in rows:
             wanted["user"] |= {row.actor_id} if row.actor_id is not None else set()
-            wanted["store"] |= {values["store_id"] for values in _values(row) if values.get("store_id")}
+            for values in (row.before or {}, row.after or {}):
+                for key, kind in NAMED.items():
+                    wanted[kind] |= {values[key]} if isinstance(values.get(key), int) else set()
             if row.subject_type in wanted and row.subject_id.isdecimal():
                 wanted[row.subject_type].add(int(row.subject_id))
         self._names = {kind: self._read(session, kind, ids) for kind, ids in wanted.items()}
@@ -110,15 +115,11 @@ class _Names:
         return self._names.get(kind, {}).get(number) or f"{kind.replace('_', ' ')} {number}"
 
 
-def _values(row: AuditEntry) -> list[dict[str, Any]]:
-    return [values for values in (row.before, row.after) if values]
-
-
 def _entry(row: AuditEntry, names: _Names) -> Entry:
     subject = "" if row.subject_type == "workspace" else row.subject_id
     if subject.isdecimal():
         subject = names.of(row.subject_type, int(subject))
-    before, after = (_with_stores(values, names) for values in (row.before, row.after))
+    before, after = (_named(values, names) for values in (row.before, row.after))
     return Entry(
         row=row,
         person="Automatic" if row.actor_id is None else names.of("user", row.actor_id),
@@ -128,10 +129,12 @@ def _entry(row: AuditEntry, names: _Names) -> Entry:
     )
 
 
-def _with_stores(values: dict[str, Any] | None, names: _Names) -> dict[str, Any] | None:
-    if not values or not values.get("store_id"):
-        return values
-    return {**values, "store_id": names.of("store", values["store_id"])}
+def _named(values: dict[str, Any] | None, names: _Names) -> dict[str, Any] | None:
+    """The values with names in the place of ids."""
+    found = {
+        key: names.of(kind, values[key]) for key, kind in NAMED.items() if values and isinstance(values.get(key), int)
+    }
+    return {**values, **found} if values else values
 
 
 def _cells(entry: Entry) -> list[str]:

@@ -1,0 +1,96 @@
+"""One's own account: another password, and what that does to other browsers."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from tests.rows import Rows
+from webapp.extensions import db
+from webapp.models import AuditEntry, User
+from webapp.services import sessions, users
+
+OLD, NEW = "the old password", "the new password"
+
+
+@pytest.fixture
+def person(app: Flask, rows: Rows) -> User:
+    app.config["WTF_CSRF_ENABLED"] = False
+    return rows.user(rows.workspace("mine"), email="ada@example.com", password_hash=users.hash_password(OLD))
+
+
+def browser(app: Flask, person: User) -> FlaskClient:
+    client = app.test_client()
+    client.set_cookie("cevoid", sessions.begin(person, "test"))
+    return client
+
+
+def change(client: FlaskClient, current: str = OLD, new: str = NEW, again: str | None = None) -> tuple[int, str]:
+    form = {"current": current, "new": new, "again": new if again is None else again}
+    answer = client.post("/account/password", data=form)
+    return answer.status_code, answer.text
+
+
+def test_other_browsers_are_signed_out_and_told_so(app: Flask, person: User, rows: Rows) -> None:
+    here, elsewhere, bystander = browser(app, person), browser(app, person), browser(app, rows.user())
+    stolen = here.get_cookie("cevoid")
+    assert stolen is not None
+    assert change(here)[0] == 303
+    page = here.get("/account")
+    assert page.status_code == 200
+    assert "1 other browser is signed out." in page.text
+    assert elsewhere.get("/account").status_code == 303
+    assert bystander.get("/account").status_code == 200
+    thief = app.test_client()
+    thief.set_cookie("cevoid", stolen.value)
+    assert thief.get("/account").status_code == 303, "this browser's cookie is a new one, too"
+    assert users.sign_in("ada@example.com", OLD, "127.0.0.1") is None
+    assert users.sign_in("ada@example.com", NEW, "127.0.0.1") is not None
+    entry = db.session.scalars(select(AuditEntry)).one()
+    assert (entry.action, entry.actor_id, entry.after) == (
+        "account.password_changed",
+        person.id,
+        {"browsers_signed_out": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "again", "field"),
+    [
+        ("", NEW, NEW, "current"),
+        ("not it", NEW, NEW, "current"),
+        (OLD, "too short", "too short", "new"),
+        (OLD, OLD, OLD, "new"),
+        (OLD, "x" * 201, "x" * 201, "new"),
+        (OLD, NEW, "another one", "again"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field(
+    app: Flask, person: User, current: str, new: str, again: str, field: str
+) -> None:
+    here, elsewhere = browser(app, person), browser(app, person)
+    status, page = change(here, current, new, again)
+    assert status == 422
+    assert f'<a href="#password-{field}">' in page
+    assert f'id="password-{field}-problem"' in page
+    assert f'aria-describedby="password-{field}-problem' in page
+    assert NEW not in page
+    assert users.sign_in("ada@example.com", OLD, "127.0.0.2") is not None
+    assert elsewhere.get("/account").status_code == 200
+
+
+def test_guessing_the_current_password_is_slowed_down(app: Flask, person: User) -> None:
+    here = browser(app, person)
+    statuses = [change(here, current=f"guess {number}")[0] for number in range(users.FREE_TRIES + 1)]
+    assert statuses == [422] * users.FREE_TRIES + [429]
+
+
+def test_another_browser_of_ones_own_is_signed_out(app: Flask, person: User) -> None:
+    here = browser(app, person)
+    elsewhere = browser(app, person)
+    newest = sessions.living(person.id)[0]
+    assert here.post(f"/account/sessions/{newest.id}/end").status_code == 303
+    assert elsewhere.get("/account").status_code == 303
+    assert here.get("/account").status_code == 200
