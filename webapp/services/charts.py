@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from flask import current_app
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import among
 from webapp.extensions import db
 from webapp.models import ConnectionStat
+from webapp.models.types import UtcDateTime
 
 HOURS = 24
 FRESH = 2
@@ -58,28 +59,50 @@ def of(connection_ids: Sequence[int]) -> dict[int, Chart]:
     past = (now - this_hour) / HOUR
     charts = {}
     for each in connection_ids:
-        found = recent.get(each, {})
-        fresh = tuple(found.get(this_hour - ago * HOUR, NOTHING) for ago in range(FRESH - 1, -1, -1))
-        charts[each] = _drawn(memory[each][1] + fresh, past)
+        new = recent.get(each, {})
+        fresh = (new.get(this_hour - HOUR, NOTHING), new.get(this_hour, NOTHING))
+        charts[each] = Chart(*_drawn(memory[each][1] + fresh), _hourly(fresh, past))
     return charts
 
 
-def _read(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
-    stat = ConnectionStat
-    statement = (
-        select(stat.connection_id, stat.hour, func.sum(stat.delivered), func.sum(stat.skipped), func.sum(stat.failed))
-        .where(among(db.session(), stat.connection_id, connection_ids))
-        .where(stat.kind.in_(list(Kind)), stat.hour >= since, stat.hour <= until)
-        .group_by(stat.connection_id, stat.hour)
+_STATEMENT = (
+    select(
+        ConnectionStat.connection_id,
+        ConnectionStat.hour,
+        func.sum(ConnectionStat.delivered),
+        func.sum(ConnectionStat.skipped),
+        func.sum(ConnectionStat.failed),
     )
+    .where(
+        ConnectionStat.connection_id.in_(bindparam("ids", expanding=True)),
+        # Named, so that the key's order serves: whatever is older than the hours asked for is not looked at.
+        ConnectionStat.kind.in_(list(Kind)),
+        ConnectionStat.hour.between(bindparam("since", type_=UtcDateTime()), bindparam("until", type_=UtcDateTime())),
+    )
+    .group_by(ConnectionStat.connection_id, ConnectionStat.hour)
+)
+
+
+def _read(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
     found: dict[int, dict[datetime, Sums]] = {}
-    for connection_id, hour, delivered, skipped, failed in db.session.execute(statement):
+    where = {"ids": connection_ids, "since": since, "until": until}
+    for connection_id, hour, delivered, skipped, failed in db.session.execute(_STATEMENT, where):
         # A resend takes an old outcome back in the hour it happens, which may leave less than nothing there.
         found.setdefault(connection_id, {})[hour] = (max(0, delivered), max(0, skipped), max(0, failed))
     return found
 
 
-def _drawn(hours: tuple[Sums, ...], past: float) -> Chart:
+def _hourly(fresh: Sequence[Sums], past: float) -> float:
+    """How many are done an hour: in the last sixty minutes, or in this hour alone where that is more.
+
+    The quiet before says nothing of a backlog that is minutes old. `past`: the part of this hour that is over.
+    """
+    before, now = (sum(sums) for sums in fresh)
+    return max(before * (1 - past) + now, now / past if past > 1 / 60 else 0.0)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _drawn(hours: tuple[Sums, ...]) -> tuple[str, str, int, int, int]:
     peak = max(delivered + failed for delivered, _, failed in hours)
     bars, tops = [], []
     for place, (delivered, _, failed) in enumerate(hours):
@@ -90,18 +113,10 @@ def _drawn(hours: tuple[Sums, ...], past: float) -> Chart:
         bars.append(_bar(place, height, height))
         if failed:
             tops.append(_bar(place, height, min(height, max(2, round(height * failed / total)))))
-    settled = [sum(sums) for sums in hours[-FRESH:]]
-    sliding = settled[0] * (1 - past) + settled[1]
-    return Chart(
-        "".join(bars),
-        "".join(tops),
-        sum(hour[0] for hour in hours),
-        sum(hour[1] for hour in hours),
-        sum(hour[2] for hour in hours),
-        # What this hour does alone, where that is more: the quiet before says nothing of a backlog minutes old.
-        max(sliding, settled[1] / past if past > 1 / 60 else 0.0),
-    )
+    delivered, skipped, failed = (sum(hour[index] for hour in hours) for index in range(3))
+    return "".join(bars), "".join(tops), delivered, skipped, failed
 
 
+@lru_cache(maxsize=HOURS * (HEIGHT + 1) * (HEIGHT + 1))
 def _bar(place: int, top: int, height: int) -> str:
     return f"M{place * STEP:g} {HEIGHT - top}h{WIDTH}v{height}h-{WIDTH}z"

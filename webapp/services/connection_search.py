@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, case, func, or_, select
 
 from webapp.extensions import db
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
-from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, Store
+from webapp.models import Alert, Connection, ConnectionState, Lane, Store
 
 PAGE = 50
 
@@ -53,29 +56,86 @@ _SORT: dict[str, Any] = {
 }
 
 
-def fitting(workspace_id: int, filters: Filters, *columns: Any) -> Select[Any]:
-    """One page of the connections that fit, in order: `columns` of Connection, Store and Grant."""
-    order = _SORT[filters.sort]
+@cache
+def _statement(status: str, sort: str, *, down: bool, searched: bool) -> Select[Any]:
+    """Connection ids that fit, in order. Made once for each kind of question: making it costs more than running it."""
+    order = _SORT[sort]
     statement = (
-        select(*columns)
-        .select_from(Connection)
+        select(Connection.id)
         .outerjoin(Store, Store.id == Connection.store_id)
-        .outerjoin(Grant, Grant.connection_id == Connection.id)
-        .where(Connection.workspace_id == workspace_id, _STATUS[filters.status])
-        .order_by(order.desc() if filters.down else order, Connection.id)
-        .limit(PAGE)
-        .offset((filters.page - 1) * PAGE)
+        .where(Connection.workspace_id == bindparam("workspace_id"), _STATUS[status])
+        .order_by(order.desc() if down else order, Connection.id)
     )
-    if filters.search:
-        wanted = filters.search.lower()
+    if searched:
         places = (Store.name, Connection.account_name, Connection.klaviyo_account_id)
-        statement = statement.where(or_(*(func.lower(place).contains(wanted, autoescape=True) for place in places)))
+        wanted = bindparam("wanted", type_=String)
+        statement = statement.where(or_(*(func.lower(place).like(wanted, escape="\\") for place in places)))
     return statement
 
 
-def counts(workspace_id: int) -> tuple[int, int, int, int]:
-    """How many connections are live, deliver, need somebody, are disconnected."""
-    conditions = (_STATUS[LIVE], _STATUS[DELIVERING], _needs_you, _STATUS[DISCONNECTED])
-    sums = [func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in conditions]
-    row = db.session.execute(select(*sums).where(Connection.workspace_id == workspace_id)).one()
-    return int(row[0]), int(row[1]), int(row[2]), int(row[3])
+def _parameters(workspace_id: int, filters: Filters) -> dict[str, Any]:
+    escaped = re.sub(r"([\\%_])", r"\\\1", filters.search.lower())
+    return {"workspace_id": workspace_id, "wanted": f"%{escaped}%"} if escaped else {"workspace_id": workspace_id}
+
+
+@cache
+def _page(status: str, sort: str, *, down: bool, searched: bool) -> Select[Any]:
+    statement = _statement(status, sort, down=down, searched=searched)
+    return statement.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+
+
+@cache
+def _total(status: str, *, searched: bool) -> Select[Any]:
+    fitting = _statement(status, "added", down=False, searched=searched).order_by(None).subquery()
+    return select(func.count()).select_from(fitting)
+
+
+def page(workspace_id: int, filters: Filters) -> list[int]:
+    """The connections of the page, in order."""
+    statement = _page(filters.status, filters.sort, down=filters.down, searched=bool(filters.search))
+    where = {"limit": PAGE, "offset": (filters.page - 1) * PAGE, **_parameters(workspace_id, filters)}
+    return list(db.session.scalars(statement, where))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many connections of a workspace are live, deliver, need somebody, are paused, are disconnected."""
+
+    live: int
+    delivering: int
+    need_you: int
+    paused: int
+    disconnected: int
+
+    def of(self, status: str) -> int | None:
+        """How many have a status of the filter; None where that is not counted here."""
+        known = {
+            LIVE: self.live,
+            DELIVERING: self.delivering,
+            NEEDS_YOU: self.need_you,
+            PAUSED: self.paused,
+            DISCONNECTED: self.disconnected,
+        }
+        return known.get(status)
+
+
+_COUNTS = select(
+    *(
+        func.coalesce(func.sum(case((_STATUS[status], 1), else_=0)), 0)
+        for status in (LIVE, DELIVERING, NEEDS_YOU, PAUSED, DISCONNECTED)
+    )
+).where(Connection.workspace_id == bindparam("workspace_id"))
+
+
+def counts(workspace_id: int) -> Counts:
+    """All of them in one statement."""
+    return Counts(*(int(count) for count in db.session.execute(_COUNTS, {"workspace_id": workspace_id}).one()))
+
+
+def total(workspace_id: int, filters: Filters, counted: Counts) -> int:
+    """How many fit on all pages together."""
+    known = counted.of(filters.status)
+    if known is not None and not filters.search:
+        return known
+    statement = _total(filters.status, searched=bool(filters.search))
+    return int(db.session.scalar(statement, _parameters(workspace_id, filters)) or 0)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
 
 from flask import current_app
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import bindparam, func, select
 
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import among
 from webapp.extensions import db
 from webapp.forms.connection_filters import Filters
 from webapp.klaviyo import scopes
 from webapp.models import Connection, ConnectionStat, ConnectionState, Grant, Lane, LaneKind, Store, Task
 from webapp.services import charts, connection_search, connection_settings, settling, tasks
 from webapp.services.charts import Chart
-from webapp.services.connection_search import PAGE
+from webapp.services.connection_search import PAGE, Counts
 
 BEHAVIORS = {
     SyncBehavior.UPDATE_EXISTING: "Only update existing",
@@ -75,10 +75,7 @@ class Table:
 
     rows: list[Row]
     total: int
-    live: int
-    delivering: int
-    need_you: int
-    disconnected: int
+    counts: Counts
     delivered: int
 
     @property
@@ -87,90 +84,95 @@ class Table:
         return max(1, -(-self.total // PAGE))
 
 
-def table(workspace_id: int, filters: Filters) -> Table:
-    """The page that fits `filters`, in a handful of statements however many connections there are."""
-    columns: tuple[Any, ...] = (Connection, Store.name, Grant.scopes, func.count().over())
-    found = db.session.execute(connection_search.fitting(workspace_id, filters, *columns)).all()
-    shown = _rows([tuple(row)[:3] for row in found])
-    live, delivering, need_you, disconnected = connection_search.counts(workspace_id)
-    everything = filters.is_plain and live <= PAGE
+_ROWS = (
+    select(Connection, Store.name, Grant.scopes)
+    .outerjoin(Store, Store.id == Connection.store_id)
+    .outerjoin(Grant, Grant.connection_id == Connection.id)
+    .where(Connection.id.in_(bindparam("ids", expanding=True)))
+)
+_LANES = select(
+    Lane.connection_id,
+    Lane.kind,
+    Lane.made - Lane.delivered - Lane.skipped - Lane.failed,
+    Lane.held_until,
+    Lane.held_reason,
+    Lane.failures,
+).where(Lane.connection_id.in_(bindparam("ids", expanding=True)), Lane.kind != LaneKind.TASKS)
+_UNSETTLED = select(Task).where(
+    Task.connection_id.in_(bindparam("ids", expanding=True)),
+    Task.state.in_(tasks.UNFINISHED),
+    Task.kind == settling.KIND,
+)
+
+
+def table(workspace_id: int, filters: Filters, ids: Sequence[int]) -> Table:
+    """The page of `ids`, in a handful of statements however many connections there are."""
+    found = of(ids)
+    shown = [found[each] for each in ids if each in found]
+    counts = connection_search.counts(workspace_id)
+    everything = filters.is_plain and counts.live <= PAGE
     delivered = sum(row.chart.delivered for row in shown) if everything else _delivered(workspace_id)
-    total = found[0][3] if found else 0
-    return Table(shown, total, live, delivering, need_you, disconnected, delivered)
+    return Table(shown, connection_search.total(workspace_id, filters, counts), counts, delivered)
 
 
 def only(workspace_id: int, connection_id: int) -> Row | None:
     """One connection's row."""
-    mine = and_(Connection.workspace_id == workspace_id, Connection.id == connection_id)
-    return next(iter(_chosen(mine)), None)
+    row = of([connection_id]).get(connection_id)
+    return row if row is not None and row.connection.workspace_id == workspace_id else None
 
 
-def of(connection_ids: list[int]) -> dict[int, Row]:
+def of(ids: Sequence[int]) -> dict[int, Row]:
     """The rows of some connections, of whatever workspace, by id."""
-    return {row.connection.id: row for row in _chosen(among(db.session(), Connection.id, connection_ids))}
-
-
-def _chosen(which: ColumnElement[bool]) -> list[Row]:
-    statement = (
-        select(Connection, Store.name, Grant.scopes)
-        .outerjoin(Store, Store.id == Connection.store_id)
-        .outerjoin(Grant, Grant.connection_id == Connection.id)
-        .where(which)
-    )
-    return _rows([tuple(row) for row in db.session.execute(statement)])
-
-
-def _rows(found: list[tuple[Any, ...]]) -> list[Row]:
-    ids = [connection.id for connection, _, _ in found]
     if not ids:
-        return []
-    lanes, drawn, unsettled = _lanes(ids), charts.of(ids), _unsettled(ids)
-    now = clock.now()
-    rows = []
-    for connection, store, granted in found:
-        mine, chart = lanes.get(connection.id, []), drawn[connection.id]
-        lacking = scopes.missing(frozenset(granted.split())) if granted is not None else {}
-        health, waiting = _health(connection, mine, lacking), sum(lane.waiting for lane in mine)
-        undo_until = connection_settings.undo_until(connection)
-        rows.append(
-            Row(
-                connection=connection,
-                store=store,
-                health=health,
-                lacking=lacking,
-                chart=chart,
-                waiting=waiting,
-                empty_in=_empty_in(connection, waiting, chart.hourly),
-                undo_until=undo_until if undo_until is not None and undo_until > now else None,
-                settling=unsettled.get(connection.id),
-            )
-        )
-    return rows
-
-
-def _lanes(ids: list[int]) -> dict[int, list[LaneFacts]]:
-    statement = select(
-        Lane.connection_id,
-        Lane.kind,
-        Lane.made - Lane.delivered - Lane.skipped - Lane.failed,
-        Lane.held_until,
-        Lane.held_reason,
-        Lane.failures,
-    ).where(among(db.session(), Lane.connection_id, ids), Lane.kind != LaneKind.TASKS)
+        return {}
+    where = {"ids": ids}
+    found = db.session.execute(_ROWS, where).all()
     lanes: dict[int, list[LaneFacts]] = {}
-    for row in db.session.execute(statement):
-        lanes.setdefault(row[0], []).append(LaneFacts(*row[1:]))
-    return lanes
+    for lane in db.session.execute(_LANES, where):
+        lanes.setdefault(lane[0], []).append(LaneFacts(*lane[1:]))
+    unsettled = {task.connection_id: task for task in db.session.scalars(_UNSETTLED, where)}
+    drawn = charts.of(ids)
+    return {
+        connection.id: _row(
+            connection,
+            store,
+            granted,
+            lanes.get(connection.id, []),
+            drawn[connection.id],
+            unsettled.get(connection.id),
+        )
+        for connection, store, granted in found
+    }
 
 
-def _unsettled(ids: list[int]) -> dict[int, Task]:
-    """The unfinished settling of what waited, by connection."""
-    statement = select(Task).where(
-        among(db.session(), Task.connection_id, ids),
-        Task.state.in_(tasks.UNFINISHED),
-        Task.kind == settling.KIND,
+def _row(
+    connection: Connection,
+    store: str | None,
+    granted: str | None,
+    lanes: list[LaneFacts],
+    chart: Chart,
+    unsettled: Task | None,
+) -> Row:
+    lacking = _lacking(granted) if granted is not None else {}
+    waiting = sum(lane.waiting for lane in lanes)
+    undo_until = connection_settings.undo_until(connection)
+    return Row(
+        connection=connection,
+        store=store,
+        health=_health(connection, lanes, lacking),
+        lacking=lacking,
+        chart=chart,
+        waiting=waiting,
+        empty_in=_empty_in(connection, waiting, chart.hourly),
+        undo_until=undo_until if undo_until is not None and undo_until > clock.now() else None,
+        settling=unsettled,
     )
-    return {task.connection_id: task for task in db.session.scalars(statement)}
+
+
+@lru_cache(maxsize=1000)
+def _lacking(granted: str) -> dict[str, tuple[str, ...]]:
+    """Feature key -> its missing scopes, by the grant's text. Not to be changed: it is remembered."""
+    return scopes.missing(frozenset(granted.split()))
 
 
 def _empty_in(connection: Connection, waiting: int, hourly: float) -> str:

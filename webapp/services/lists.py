@@ -20,6 +20,11 @@ REMEMBERED = timedelta(minutes=5)
 OPT_IN = {"single_opt_in": "single opt-in", "double_opt_in": "double opt-in"}
 
 
+def opt_in(process: str) -> str:
+    """`double opt-in` for Klaviyo's `double_opt_in`; a process we do not know as Klaviyo calls it."""
+    return OPT_IN.get(process, process.replace("_", " "))
+
+
 @dataclass(frozen=True, slots=True)
 class Picker:
     """What the picker shows. `lists` are remembered ones, of whatever age; `problem` says why there are no newer ones.

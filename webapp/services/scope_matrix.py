@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from flask import current_app
 from sqlalchemy import select
@@ -19,6 +20,24 @@ NOTE_EVERY = timedelta(minutes=1)
 Noted = dict[tuple[int, str], datetime]
 
 
+class Evidence(StrEnum):
+    """What we know of a scope of a connection. `proven`, `refused`: by a call that needs it, the later of the two."""
+
+    MISSING = "missing"
+    REFUSED = "refused"
+    PROVEN = "proven"
+    GRANTED = "granted"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A scope, and the time and name of the call that proved or was refused it."""
+
+    scope: str
+    at: datetime | None = None
+    by: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A connection, its granted scopes and the proofs by scope."""
@@ -26,6 +45,24 @@ class Column:
     connection: Connection
     granted: frozenset[str]
     proofs: dict[str, ScopeProof]
+
+    def cell(self, row: Iterable[str]) -> dict[Evidence, list[Known]]:
+        """The scopes of a row by what is known of them, the worst first."""
+        found: dict[Evidence, list[Known]] = {evidence: [] for evidence in Evidence}
+        for scope in row:
+            evidence, known = self._known(scope)
+            found[evidence].append(known)
+        return {evidence: scopes for evidence, scopes in found.items() if scopes}
+
+    def _known(self, scope: str) -> tuple[Evidence, Known]:
+        proof = self.proofs.get(scope)
+        if scope not in self.granted:
+            return Evidence.MISSING, Known(scope)
+        if proof is None:
+            return Evidence.GRANTED, Known(scope)
+        if proof.refused_at and (proof.proven_at is None or proof.refused_at > proof.proven_at):
+            return Evidence.REFUSED, Known(scope, proof.refused_at, proof.refused_by)
+        return Evidence.PROVEN, Known(scope, proof.proven_at, proof.proven_by)
 
 
 def columns(workspace_id: int) -> list[Column]:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
+from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
+from webapp import clock
 from webapp.extensions import htmx
 from webapp.forms import connection_filters
 from webapp.forms import connections as forms
@@ -18,24 +20,29 @@ from webapp.klaviyo.scopes import FEATURES, MATRIX
 from webapp.models import Role
 from webapp.services import (
     connection_banners,
+    connection_search,
     connection_settings,
     connection_table,
     connections,
+    lists,
     settling,
     stores,
     table_version,
 )
 from webapp.services.connections import Refusal, Stale
 from webapp.views.connection_form import Form, Typed, typed
+from webapp.views.shapes import SHAPES
 
 BASE = "/w/<workspace>/settings/integrations/klaviyo"
 blueprint = Blueprint("connections", __name__, url_prefix=BASE)
 EVERYBODY = (Role.OWNER, Role.SUPPORT)
 
 
-@blueprint.app_context_processor
-def _words() -> dict[str, Any]:
-    return {"behaviors": connection_table.BEHAVIORS}
+@blueprint.record_once
+def _words(state: BlueprintSetupState) -> None:
+    """What rows are written with, in every template."""
+    state.app.jinja_env.globals.update(behaviors=connection_table.BEHAVIORS, shapes=SHAPES)
+    state.app.jinja_env.filters["opt_in"] = lists.opt_in
 
 
 @blueprint.get("")
@@ -43,10 +50,11 @@ def _words() -> dict[str, Any]:
 def index() -> ResponseReturnValue:
     """The table; its region for the poller, or nothing where the poller shows it already."""
     filters = connection_filters.filters(request.args)
-    version = table_version.of(g.workspace, filters, g.role)
+    ids = connection_search.page(g.workspace.id, filters)
+    version = table_version.of(g.workspace, filters, g.role, ids)
     if is_shown(version):
         return Response(status=204)
-    table = connection_table.table(g.workspace.id, filters)
+    table = connection_table.table(g.workspace.id, filters, ids)
     if not table.rows and filters.page > 1:
         return redirect(table_url() + filters.query(), 303)
     return region(
@@ -60,6 +68,7 @@ def index() -> ResponseReturnValue:
         matrix=MATRIX,
         focus=False,
         problem=None,
+        now_ms=int(clock.now().timestamp() * 1000),
         base=table_url(),
     )
 

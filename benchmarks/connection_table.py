@@ -1,0 +1,181 @@
+"""Server time of the connection table: 1,000 connections, 50 rows a page, and of a poll that finds nothing changed.
+
+In this process, without a network: what the server spends on one request, sign-in check and all. `make bench`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import insert
+
+from tests.apps import dispose, make_app
+from tests.rows import ALL_SCOPES, Rows
+from webapp import clock
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Connection, ConnectionStat, Grant, Lane, LaneKind, Store
+from webapp.services import sessions
+
+CONNECTIONS = 1_000
+RUNS = 400
+RESULTS = Path(__file__).parent / "results"
+PATH = "/w/bench/settings/integrations/klaviyo"
+
+
+def seed(rows: Rows) -> str:
+    """A workspace of CONNECTIONS that all deliver; the session cookie of its owner."""
+    workspace = rows.workspace("bench")
+    owner = rows.user(workspace)
+    now = clock.now()
+    numbers = range(1, CONNECTIONS + 1)
+    hours = [now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=ago) for ago in range(24)]
+    mine = {"workspace_id": workspace.id}
+    tables: list[tuple[Any, Iterable[dict[str, Any]]]] = [
+        (
+            Store,
+            (
+                {**mine, "id": n, "external_id": f"s{n}", "name": f"store-{n}.example", "created_at": now}
+                for n in numbers
+            ),
+        ),
+        (Connection, (_connection(workspace.id, n) for n in numbers)),
+        (Grant, (_grant(n) for n in numbers)),
+        (Lane, ({**mine, "connection_id": n, **_lane(kind, n)} for n in numbers for kind in LaneKind)),
+        (
+            ConnectionStat,
+            (
+                {
+                    **mine,
+                    "connection_id": n,
+                    "kind": kind,
+                    "hour": hour,
+                    "delivered": n % 97 + 1,
+                    "skipped": n % 5,
+                    "failed": n % 3,
+                }
+                for n in numbers
+                for kind in Kind
+                for hour in hours
+            ),
+        ),
+    ]
+    for table, values in tables:
+        with writing() as session:
+            session.execute(insert(table), list(values))
+    return sessions.begin(owner, "bench")
+
+
+def _connection(workspace_id: int, number: int) -> dict[str, Any]:
+    now = clock.now()
+    return {
+        "id": number,
+        "workspace_id": workspace_id,
+        "store_id": number,
+        "klaviyo_account_id": f"ACC{number}",
+        "account_name": f"Acme {number}",
+        "state": "active",
+        "state_at": now,
+        "created_at": now,
+        "last_delivered_at": now,
+        "list_id": "L1",
+        "list_name": "Newsletter",
+        "list_opt_in": "double_opt_in",
+    }
+
+
+def _grant(number: int) -> dict[str, Any]:
+    now = clock.now()
+    sealed = {"access_token": "sealed", "refresh_token": "sealed", "scopes": ALL_SCOPES}
+    return {"connection_id": number, **sealed, "expires_at": now, "refreshed_at": now, "granted_at": now}
+
+
+def _lane(kind: LaneKind, number: int) -> dict[str, Any]:
+    return {"kind": kind, "made": 5_000 + number, "delivered": 4_900, "skipped": 50, "failed": 3}
+
+
+def caller(app: Flask, cookie: str) -> Callable[..., tuple[str, str, float]]:
+    """`call(query, **headers)`: status, body and milliseconds of one GET of the table."""
+
+    def call(query: str = "", **headers: str) -> tuple[str, str, float]:
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "GET",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": PATH,
+            "QUERY_STRING": query,
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "8000",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "127.0.0.1:8000",
+            "HTTP_COOKIE": f"cevoid={cookie}",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(),
+            "wsgi.errors": io.StringIO(),
+            "wsgi.version": (1, 0),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            **headers,
+        }
+        answered = []
+        started = time.perf_counter()
+        answer = app.wsgi_app(environ, lambda status, headers, exc=None: answered.append(status))  # type: ignore[arg-type]
+        body = b"".join(answer)
+        getattr(answer, "close", lambda: None)()
+        return answered[0], body.decode(), (time.perf_counter() - started) * 1000
+
+    return call
+
+
+def measure(call: Callable[..., tuple[str, str, float]]) -> dict[str, dict[str, float]]:
+    """p50 and p99 of the whole page, its region, and an unchanged poll: in turns, so that noise meets them alike."""
+    poll = {"HTTP_HX_REQUEST": "true", "HTTP_HX_TARGET": "table"}
+    page = call()[1]
+    found = re.search(r'data-version="([^"]+)"', page)
+    assert found, page[:500]
+    assert page.count("<tr id=") == 50
+    taken: dict[str, list[float]] = {"page": [], "region": [], "unchanged_poll": []}
+    for _ in range(RUNS):
+        taken["page"].append(call()[2])
+        taken["region"].append(call("since=none", **poll)[2])
+        version = re.search(r'data-version="([^"]+)"', call("since=none", **poll)[1])
+        assert version is not None
+        status, _, milliseconds = call(f"since={version.group(1)}", **poll)
+        assert status.startswith("204"), status
+        taken["unchanged_poll"].append(milliseconds)
+    return {name: _figures(times) for name, times in taken.items()}
+
+
+def _figures(times: list[float]) -> dict[str, float]:
+    times = sorted(times)
+    return {"p50_ms": round(statistics.median(times), 2), "p99_ms": round(times[int(len(times) * 0.99)], 2)}
+
+
+def main() -> None:
+    """Print a table and keep the figures."""
+    found: dict[str, Any] = {"connections": CONNECTIONS, "rows": 50, "runs": RUNS}
+    for backend in ("sqlite", "postgresql"):
+        with tempfile.TemporaryDirectory() as home:
+            app = make_app(backend, Path(home))
+            with app.app_context():
+                cookie = seed(Rows())
+            found[backend] = measure(caller(app, cookie))
+            dispose(app)
+        for name, figures in found[backend].items():
+            print(f"{backend:12} {name:16} p50 {figures['p50_ms']:6.2f} ms   p99 {figures['p99_ms']:6.2f} ms")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "connection_table.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
