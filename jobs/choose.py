@@ -121,9 +121,11 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
 
 
 def _share(run: Run, items: list[Item]) -> float:
-    """Resends and backfills leave half of each budget while live work waits for the same account."""
-    if not items or items[0].priority == PRIORITY_LIVE:
-        return 1.0
+    return 1.0 if not items or items[0].priority == PRIORITY_LIVE else low_share(run)
+
+
+def low_share(run: Run) -> float:
+    """Resends, backfills and counts leave half of each budget while live work waits for the same account."""
     mates = select(Connection.id).where(Connection.klaviyo_account_id == run.connection.klaviyo_account_id)
     live = select(
         exists().where(

@@ -2,7 +2,8 @@
 
 Arguments: what it holds for (`services.backfills.terms`). Result: how many would be `updated`, `created`, and skipped:
 `not_in_klaviyo`, `nothing_shared`, `other_store` (people of another store who are not in this account). Who is
-remembered is not asked about; the others are looked up a hundred a call, with half of the account's budget.
+remembered is not asked about; the others are looked up a hundred a call, with half of the account's budget while live
+work waits for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from jobs import lookup
+from jobs import choose, lookup
 from jobs.tasks import existing
 from jobs.tasks.existing import Known
 from jobs.tasks.run import TaskProblem, TaskRun
@@ -21,7 +22,6 @@ from webapp.services import backfills, people
 from webapp.services.workspace_settings import WorkspaceSettings
 
 BITE = 800
-SHARE = 0.5
 # A count may be a little old: somebody missing an hour ago is counted as missing.
 MISS = timedelta(hours=1)
 
@@ -59,7 +59,7 @@ def _look_up(run: TaskRun, unknown: dict[int, str]) -> set[int]:
         return set()
     if "profiles:read" not in run.klaviyo.grant.scopes:
         raise TaskProblem("Klaviyo does not allow us to read profiles. Reconnect, and allow everything asked.")
-    run.klaviyo.share = SHARE
+    run.klaviyo.share = choose.low_share(run.klaviyo)
     return set(lookup.look_up(run.klaviyo, unknown))
 
 
