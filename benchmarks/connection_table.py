@@ -101,7 +101,8 @@ def _grant(number: int) -> dict[str, Any]:
 
 
 def _lane(kind: LaneKind, number: int) -> dict[str, Any]:
-    return {"kind": kind, "made": 5_000 + number, "delivered": 4_900, "skipped": 50, "failed": 3}
+    """Something waits in every tenth connection."""
+    return {"kind": kind, "made": 5_000 + (number % 10 == 0), "delivered": 4_900, "skipped": 90, "failed": 10}
 
 
 def caller(app: Flask, cookie: str) -> Callable[..., tuple[str, str, float]]:

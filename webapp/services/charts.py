@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, func, select
 
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.extensions import db
+from webapp.database import plain
 from webapp.models import ConnectionStat
 from webapp.models.types import UtcDateTime
 
@@ -31,18 +31,17 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Two SVG paths (all that was tried; the failed part on top), the sums of 24 hours, how many are done an hour."""
+    """Two SVG paths (all that was tried; the failed part on top), the sums of 24 hours."""
 
     path: str
     failed_path: str
     delivered: int
     skipped: int
     failed: int
-    hourly: float
 
 
-def of(connection_ids: Sequence[int]) -> dict[int, Chart]:
-    """Every connection's chart."""
+def of(connection_ids: Sequence[int]) -> dict[int, tuple[Chart, float]]:
+    """Every connection's chart, and how many deliveries it gets done an hour."""
     now = clock.now()
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     memory: dict[int, tuple[datetime, tuple[Sums, ...]]] = current_app.extensions.setdefault("cevoid.charts", {})
@@ -61,7 +60,7 @@ def of(connection_ids: Sequence[int]) -> dict[int, Chart]:
     for each in connection_ids:
         new = recent.get(each, {})
         fresh = (new.get(this_hour - HOUR, NOTHING), new.get(this_hour, NOTHING))
-        charts[each] = Chart(*_drawn(memory[each][1] + fresh), _hourly(fresh, past))
+        charts[each] = _drawn(memory[each][1] + fresh), _hourly(fresh, past)
     return charts
 
 
@@ -86,9 +85,9 @@ _STATEMENT = (
 def _read(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
     found: dict[int, dict[datetime, Sums]] = {}
     where = {"ids": connection_ids, "since": since, "until": until}
-    for connection_id, hour, delivered, skipped, failed in db.session.execute(_STATEMENT, where):
+    for row in plain(_STATEMENT, where):
         # A resend takes an old outcome back in the hour it happens, which may leave less than nothing there.
-        found.setdefault(connection_id, {})[hour] = (max(0, delivered), max(0, skipped), max(0, failed))
+        found.setdefault(row[0], {})[row[1]] = (max(0, row[2]), max(0, row[3]), max(0, row[4]))
     return found
 
 
@@ -102,7 +101,7 @@ def _hourly(fresh: Sequence[Sums], past: float) -> float:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _drawn(hours: tuple[Sums, ...]) -> tuple[str, str, int, int, int]:
+def _drawn(hours: tuple[Sums, ...]) -> Chart:
     peak = max(delivered + failed for delivered, _, failed in hours)
     bars, tops = [], []
     for place, (delivered, _, failed) in enumerate(hours):
@@ -113,8 +112,8 @@ def _drawn(hours: tuple[Sums, ...]) -> tuple[str, str, int, int, int]:
         bars.append(_bar(place, height, height))
         if failed:
             tops.append(_bar(place, height, min(height, max(2, round(height * failed / total)))))
-    delivered, skipped, failed = (sum(hour[index] for hour in hours) for index in range(3))
-    return "".join(bars), "".join(tops), delivered, skipped, failed
+    sums = [sum(hour[index] for hour in hours) for index in range(3)]
+    return Chart("".join(bars), "".join(tops), *sums)
 
 
 @lru_cache(maxsize=HOURS * (HEIGHT + 1) * (HEIGHT + 1))

@@ -11,6 +11,7 @@ from webapp.database import affected, writing
 from webapp.extensions import db
 from webapp.models import Alert, Connection, ConnectionState
 from webapp.services import connections
+from webapp.services.connection_search import Counts
 
 SHOWN = 3
 
@@ -27,12 +28,20 @@ class Banners:
     mended: list[tuple[Alert, Connection]]
 
 
-def of(workspace_id: int) -> Banners:
-    """The banners of a workspace."""
+def of(workspace_id: int, counts: Counts) -> Banners:
+    """The banners of a workspace; nothing is read where the counts say that there are none."""
+    needed = _needed(workspace_id) if counts.reconnect else []
+    return Banners(needed, counts.reconnect - len(needed), _mended(workspace_id) if counts.told else [])
+
+
+def _needed(workspace_id: int) -> list[Connection]:
     waiting = select(Connection).where(
         Connection.workspace_id == workspace_id, Connection.state == ConnectionState.NEEDS_REAUTHORIZATION
     )
-    needed = list(db.session.scalars(waiting.order_by(Connection.state_at, Connection.id)))
+    return list(db.session.scalars(waiting.order_by(Connection.state_at, Connection.id).limit(SHOWN)))
+
+
+def _mended(workspace_id: int) -> list[tuple[Alert, Connection]]:
     told = (
         select(Alert, Connection)
         .join(Connection, Connection.id == Alert.connection_id)
@@ -46,8 +55,7 @@ def of(workspace_id: int) -> Banners:
         .order_by(Alert.id.desc())
         .limit(SHOWN)
     )
-    mended = [(alert, connection) for alert, connection in db.session.execute(told)]
-    return Banners(needed[:SHOWN], max(0, len(needed) - SHOWN), mended)
+    return [(alert, connection) for alert, connection in db.session.execute(told)]
 
 
 def dismiss(workspace_id: int, alert_id: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, case, func, or_, select
 
-from webapp.extensions import db
+from webapp.database import plain
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
 from webapp.models import Alert, Connection, ConnectionState, Lane, Store
 
@@ -94,18 +94,23 @@ def page(workspace_id: int, filters: Filters) -> list[int]:
     """The connections of the page, in order."""
     statement = _page(filters.status, filters.sort, down=filters.down, searched=bool(filters.search))
     where = {"limit": PAGE, "offset": (filters.page - 1) * PAGE, **_parameters(workspace_id, filters)}
-    return list(db.session.scalars(statement, where))
+    return list(plain(statement, where).scalars())
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many connections of a workspace are live, deliver, need somebody, are paused, are disconnected."""
+    """How many connections of a workspace are live, deliver, need somebody, are paused, are disconnected.
+
+    `reconnect`: how many wait for a new grant; `told`: how many alerts are closed and not dismissed.
+    """
 
     live: int
     delivering: int
     need_you: int
     paused: int
     disconnected: int
+    reconnect: int
+    told: int
 
     def of(self, status: str) -> int | None:
         """How many have a status of the filter; None where that is not counted here."""
@@ -119,17 +124,21 @@ class Counts:
         return known.get(status)
 
 
+_COUNTED = (
+    *(_STATUS[status] for status in (LIVE, DELIVERING, NEEDS_YOU, PAUSED, DISCONNECTED)),
+    Connection.state == ConnectionState.NEEDS_REAUTHORIZATION,
+)
 _COUNTS = select(
-    *(
-        func.coalesce(func.sum(case((_STATUS[status], 1), else_=0)), 0)
-        for status in (LIVE, DELIVERING, NEEDS_YOU, PAUSED, DISCONNECTED)
-    )
+    *(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in _COUNTED),
+    select(func.count(Alert.id))
+    .where(Alert.workspace_id == bindparam("workspace_id"), Alert.closed_at.is_not(None), Alert.dismissed_at.is_(None))
+    .scalar_subquery(),
 ).where(Connection.workspace_id == bindparam("workspace_id"))
 
 
 def counts(workspace_id: int) -> Counts:
     """All of them in one statement."""
-    return Counts(*(int(count) for count in db.session.execute(_COUNTS, {"workspace_id": workspace_id}).one()))
+    return Counts(*(int(count) for count in plain(_COUNTS, {"workspace_id": workspace_id}).one()))
 
 
 def total(workspace_id: int, filters: Filters, counted: Counts) -> int:
@@ -138,4 +147,4 @@ def total(workspace_id: int, filters: Filters, counted: Counts) -> int:
     if known is not None and not filters.search:
         return known
     statement = _total(filters.status, searched=bool(filters.search))
-    return int(db.session.scalar(statement, _parameters(workspace_id, filters)) or 0)
+    return int(plain(statement, _parameters(workspace_id, filters)).scalar() or 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import update
@@ -20,7 +19,6 @@ from webapp.models import Connection, Delivery, LaneKind, Store
 from webapp.services import audit, connections, lanes, lists, workspaces
 from webapp.services.connections import Refusal, Stale
 
-UNDO_OFFERED = timedelta(minutes=10)
 TAKEN = "This store has another Klaviyo account already. Choose another store."
 
 
@@ -66,12 +64,6 @@ def undo(workspace_id: int, connection_id: int, actor_id: int, version: int) -> 
             _put(session, connection, back, actor_id, "connection.undone")
     except (IntegrityError, Invalid):
         raise Refusal("The store it had belongs to another Klaviyo account now, so this cannot be undone.") from None
-
-
-def undo_until(connection: Connection) -> datetime | None:
-    """Until when the row offers to undo the last save; None where there is nothing to undo."""
-    stored = connection.previous_settings
-    return datetime.fromisoformat(stored["at"]) + UNDO_OFFERED if stored and connection.is_live else None
 
 
 def _editable(session: Session, workspace_id: int, connection_id: int, version: int) -> Connection:

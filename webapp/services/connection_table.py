@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from flask import current_app
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
 from webapp.extensions import db
 from webapp.forms.connection_filters import Filters
 from webapp.klaviyo import scopes
-from webapp.models import Connection, ConnectionStat, ConnectionState, Grant, Lane, LaneKind, Store, Task
-from webapp.services import charts, connection_search, connection_settings, settling, tasks
+from webapp.models import ConnectionStat, ConnectionState
+from webapp.services import charts, connection_facts, connection_search
 from webapp.services.charts import Chart
+from webapp.services.connection_facts import Facts, LaneFacts, Settling
 from webapp.services.connection_search import PAGE, Counts
 
 BEHAVIORS = {
@@ -38,35 +38,35 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFacts:
-    """What the table needs to know of a lane."""
-
-    kind: LaneKind
-    waiting: int
-    held_until: datetime | None
-    held_reason: str | None
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One connection as the table shows it. `empty_in`: when nothing waits any more, in words; or ""."""
+    """One connection as the table shows it: plain values, so that two equal rows look the same.
 
-    connection: Connection
-    store: str | None
+    `empty_in`: when nothing waits any more, in words; or "".
+    """
+
+    connection: Facts
     health: Health
-    lacking: dict[str, tuple[str, ...]]
     chart: Chart
     waiting: int
     empty_in: str
     undo_until: datetime | None
-    settling: Task | None
+    settling: Settling | None
+
+    @property
+    def store(self) -> str | None:
+        """The store's name."""
+        return self.connection.store
+
+    @property
+    def lacking(self) -> dict[str, tuple[str, ...]]:
+        """Feature key -> the scopes it lacks."""
+        return self.connection.lacking
 
     @property
     def features(self) -> str:
         """How much works, in words."""
-        count = len(scopes.FEATURES)
-        return "all features on" if not self.lacking else f"{count - len(self.lacking)} of {count} features on"
+        count, lacking = len(scopes.FEATURES), len(self.lacking)
+        return f"{count - lacking} of {count} features on" if lacking else "all features on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +82,6 @@ class Table:
     def pages(self) -> int:
         """How many pages there are, at least one."""
         return max(1, -(-self.total // PAGE))
-
-
-_ROWS = (
-    select(Connection, Store.name, Grant.scopes)
-    .outerjoin(Store, Store.id == Connection.store_id)
-    .outerjoin(Grant, Grant.connection_id == Connection.id)
-    .where(Connection.id.in_(bindparam("ids", expanding=True)))
-)
-_LANES = select(
-    Lane.connection_id,
-    Lane.kind,
-    Lane.made - Lane.delivered - Lane.skipped - Lane.failed,
-    Lane.held_until,
-    Lane.held_reason,
-    Lane.failures,
-).where(Lane.connection_id.in_(bindparam("ids", expanding=True)), Lane.kind != LaneKind.TASKS)
-_UNSETTLED = select(Task).where(
-    Task.connection_id.in_(bindparam("ids", expanding=True)),
-    Task.state.in_(tasks.UNFINISHED),
-    Task.kind == settling.KIND,
-)
 
 
 def table(workspace_id: int, filters: Filters, ids: Sequence[int]) -> Table:
@@ -125,57 +104,25 @@ def of(ids: Sequence[int]) -> dict[int, Row]:
     """The rows of some connections, of whatever workspace, by id."""
     if not ids:
         return {}
-    where = {"ids": ids}
-    found = db.session.execute(_ROWS, where).all()
-    lanes: dict[int, list[LaneFacts]] = {}
-    for lane in db.session.execute(_LANES, where):
-        lanes.setdefault(lane[0], []).append(LaneFacts(*lane[1:]))
-    unsettled = {task.connection_id: task for task in db.session.scalars(_UNSETTLED, where)}
-    drawn = charts.of(ids)
-    return {
-        connection.id: _row(
-            connection,
-            store,
-            granted,
-            lanes.get(connection.id, []),
-            drawn[connection.id],
-            unsettled.get(connection.id),
+    lanes, drawn, now = connection_facts.lanes(ids), charts.of(ids), clock.now()
+    unsettled = connection_facts.unsettled(ids)
+    rows = {}
+    for connection_id, facts in connection_facts.of(ids).items():
+        mine, (chart, hourly) = lanes.get(connection_id, ()), drawn[connection_id]
+        waiting, undo_until = sum(lane.waiting for lane in mine), facts.undo_until
+        rows[connection_id] = Row(
+            connection=facts,
+            health=_health(facts, mine),
+            chart=chart,
+            waiting=waiting,
+            empty_in=_empty_in(facts, waiting, hourly),
+            undo_until=undo_until if undo_until is not None and undo_until > now else None,
+            settling=unsettled.get(connection_id),
         )
-        for connection, store, granted in found
-    }
+    return rows
 
 
-def _row(
-    connection: Connection,
-    store: str | None,
-    granted: str | None,
-    lanes: list[LaneFacts],
-    chart: Chart,
-    unsettled: Task | None,
-) -> Row:
-    lacking = _lacking(granted) if granted is not None else {}
-    waiting = sum(lane.waiting for lane in lanes)
-    undo_until = connection_settings.undo_until(connection)
-    return Row(
-        connection=connection,
-        store=store,
-        health=_health(connection, lanes, lacking),
-        lacking=lacking,
-        chart=chart,
-        waiting=waiting,
-        empty_in=_empty_in(connection, waiting, chart.hourly),
-        undo_until=undo_until if undo_until is not None and undo_until > clock.now() else None,
-        settling=unsettled,
-    )
-
-
-@lru_cache(maxsize=1000)
-def _lacking(granted: str) -> dict[str, tuple[str, ...]]:
-    """Feature key -> its missing scopes, by the grant's text. Not to be changed: it is remembered."""
-    return scopes.missing(frozenset(granted.split()))
-
-
-def _empty_in(connection: Connection, waiting: int, hourly: float) -> str:
+def _empty_in(connection: Facts, waiting: int, hourly: float) -> str:
     if not waiting or hourly < 1 or connection.state is not ConnectionState.ACTIVE or connection.is_paused:
         return ""
     minutes = waiting / hourly * 60
@@ -204,8 +151,8 @@ def _delivered(workspace_id: int) -> int:
     return known
 
 
-def _health(connection: Connection, lanes: list[LaneFacts], lacking: dict[str, tuple[str, ...]]) -> Health:
-    now = clock.now()
+def _health(connection: Facts, lanes: Sequence[LaneFacts]) -> Health:
+    now, lacking = clock.now(), connection.lacking
     if connection.state is ConnectionState.DISCONNECTED:
         return Health("Disconnected", "quiet", "ring", "its history stays")
     if connection.state is ConnectionState.NEEDS_REAUTHORIZATION:

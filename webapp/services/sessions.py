@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
@@ -12,6 +12,7 @@ from webapp.crypto import digest, new_secret
 from webapp.database import affected, writing
 from webapp.extensions import db
 from webapp.models import Session, User
+from webapp.models.types import UtcDateTime
 
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
@@ -40,21 +41,24 @@ def begin(user: User, browser: str) -> str:
     return token
 
 
+# Asked by every request of everybody: made once.
+_LIVING = (
+    select(Session, User)
+    .join(User, User.id == Session.user_id)
+    .where(
+        Session.token_hash == bindparam("hash"),
+        Session.ended_at.is_(None),
+        Session.expires_at > bindparam("now", type_=UtcDateTime()),
+        Session.active_at > bindparam("since", type_=UtcDateTime()),
+        User.disabled_at.is_(None),
+    )
+)
+
+
 def find(token: str) -> tuple[Session, User] | None:
     """The living session of a cookie's token, and its user."""
     now = clock.now()
-    statement = (
-        select(Session, User)
-        .join(User, User.id == Session.user_id)
-        .where(
-            Session.token_hash == digest(token),
-            Session.ended_at.is_(None),
-            Session.expires_at > now,
-            Session.active_at > now - IDLE,
-            User.disabled_at.is_(None),
-        )
-    )
-    row = db.session.execute(statement).one_or_none()
+    row = db.session.execute(_LIVING, {"hash": digest(token), "now": now, "since": now - IDLE}).one_or_none()
     return (row[0], row[1]) if row else None
 
 

@@ -17,7 +17,7 @@ from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
 from webapp.http.pages import is_shown, region
 from webapp.klaviyo.scopes import FEATURES, MATRIX
-from webapp.models import Role
+from webapp.models import Connection, Role
 from webapp.services import (
     connection_banners,
     connection_search,
@@ -30,6 +30,7 @@ from webapp.services import (
     table_version,
 )
 from webapp.services.connections import Refusal, Stale
+from webapp.views import connection_rows
 from webapp.views.connection_form import Form, Typed, typed
 from webapp.views.shapes import SHAPES
 
@@ -64,10 +65,9 @@ def index() -> ResponseReturnValue:
         table=table,
         filters=filters,
         statuses=connection_filters.STATUSES,
-        banners=connection_banners.of(g.workspace.id),
+        banners=connection_banners.of(g.workspace.id, table.counts),
         matrix=MATRIX,
-        focus=False,
-        problem=None,
+        row_html=connection_rows.html,
         now_ms=int(clock.now().timestamp() * 1000),
         base=table_url(),
     )
@@ -97,12 +97,12 @@ def show(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def edit(connection_id: int) -> ResponseReturnValue:
     """The row with its controls; without JavaScript the connection's page has them."""
-    row = own_row(connection_id)
+    connection, row = own(connection_id), own_row(connection_id)
     if not htmx:
         return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
-    if not row.connection.is_live:
+    if not connection.is_live:
         abort(404)
-    return render_template("connections/_row_edit.html", form=Form.of(row.connection), row=row, base=table_url())
+    return render_template("connections/_row_edit.html", form=Form.of(connection), row=row, base=table_url())
 
 
 @blueprint.get("/connections/<int:connection_id>/row")
@@ -118,6 +118,14 @@ def _row(connection_id: int, problem: str | None = None, status: int = 200) -> R
     return page, status
 
 
+def own(connection_id: int) -> Connection:
+    """A connection of this workspace; 404 for anybody else's."""
+    found = connections.get(g.workspace.id, connection_id)
+    if found is None:
+        abort(404)
+    return found
+
+
 def own_row(connection_id: int) -> connection_table.Row:
     """A row of this workspace; 404 for anybody else's."""
     found = connection_table.only(g.workspace.id, connection_id)
@@ -128,13 +136,14 @@ def own_row(connection_id: int) -> connection_table.Row:
 
 def page(row: connection_table.Row, form: Form | None = None, status: int = 200) -> ResponseReturnValue:
     """The connection's page, with what was typed where something was."""
-    may_edit = row.connection.is_live and g.role is Role.OWNER
+    if form is None and not htmx and row.connection.is_live and g.role is Role.OWNER:
+        form = Form.of(own(row.connection.id))
     return region(
         "connections/show.html",
         "notices",
         status,
         row=row,
-        form=form or (Form.of(row.connection) if may_edit and not htmx else None),
+        form=form,
         features=FEATURES,
         replaced=settling.replaced(row.connection.id),
         settling=settling.unsettled(row.connection.id),
@@ -147,7 +156,7 @@ def page(row: connection_table.Row, form: Form | None = None, status: int = 200)
 def save(connection_id: int) -> ResponseReturnValue:
     """Save changes: 422 for what cannot be, 409 with both values where somebody else saved first."""
     chosen = typed(request.form)
-    own_row(connection_id)
+    own(connection_id)
     try:
         connection_settings.save(g.workspace.id, connection_id, g.user.id, forms.edit(request.form))
     except Invalid as invalid:
@@ -167,7 +176,7 @@ def _again(connection_id: int, status: int, chosen: Typed, **more: Any) -> Respo
     if not shown.connection.is_live:
         # There is no form any more to show what was typed in; the row says what happened.
         return _row(connection_id, status=status) if htmx else page(shown, status=status)
-    form = Form.of(shown.connection, chosen, **more)
+    form = Form.of(own(connection_id), chosen, **more)
     if htmx:
         return render_template("connections/_row_edit.html", form=form, row=shown, base=table_url()), status
     return page(shown, form, status)
@@ -179,7 +188,7 @@ def undo(connection_id: int) -> ResponseReturnValue:
     """Undo the last save; itself a save."""
     version = request.form.get("version", "")
     problem, status = None, 200
-    own_row(connection_id)
+    own(connection_id)
     try:
         connection_settings.undo(
             g.workspace.id, connection_id, g.user.id, int(version) if forms.NUMBER.match(version) else 0

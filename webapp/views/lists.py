@@ -10,7 +10,7 @@ from webapp.http.access import workspace_access
 from webapp.models import Role
 from webapp.services import lists
 from webapp.views.connection_form import Form, typed
-from webapp.views.connections import BASE, own_row, table_url
+from webapp.views.connections import BASE, own, table_url
 
 blueprint = Blueprint("lists", __name__, url_prefix=f"{BASE}/connections/<int:connection_id>/lists")
 
@@ -19,7 +19,7 @@ blueprint = Blueprint("lists", __name__, url_prefix=f"{BASE}/connections/<int:co
 @workspace_access(Role.OWNER)
 def show(connection_id: int) -> ResponseReturnValue:
     """The picker with what is chosen in it; nothing new (204) while a worker is still asking."""
-    connection = own_row(connection_id).connection
+    connection = own(connection_id)
     if not htmx:
         return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
     form = Form.of(connection, typed(request.args))
@@ -32,7 +32,7 @@ def show(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def ask(connection_id: int) -> ResponseReturnValue:
     """Let a worker fetch the lists now."""
-    connection = own_row(connection_id).connection
+    connection = own(connection_id)
     if connection.is_live and not lists.picker(connection).lacks_scope:
         lists.ask(connection, g.user.id)
     if not htmx:

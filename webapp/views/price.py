@@ -10,7 +10,7 @@ from webapp.http.access import workspace_access
 from webapp.models import Connection, Role
 from webapp.services import price, stores
 from webapp.views.connection_form import Form, Typed, typed
-from webapp.views.connections import BASE, own_row, page, table_url
+from webapp.views.connections import BASE, own, own_row, page, table_url
 
 blueprint = Blueprint("price", __name__, url_prefix=f"{BASE}/connections/<int:connection_id>/price")
 
@@ -19,10 +19,10 @@ blueprint = Blueprint("price", __name__, url_prefix=f"{BASE}/connections/<int:co
 @workspace_access(Role.OWNER)
 def show(connection_id: int) -> ResponseReturnValue:
     """How far the count is."""
-    row = own_row(connection_id)
+    connection = own(connection_id)
     if not htmx:
         return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
-    form = Form.of(row.connection, typed(request.args))
+    form = Form.of(connection, typed(request.args))
     return render_template("connections/_price.html", form=form, base=table_url())
 
 
@@ -30,13 +30,13 @@ def show(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def ask(connection_id: int) -> ResponseReturnValue:
     """Let a worker count for what is chosen now; without JavaScript the page comes back as it was filled in."""
-    row, chosen = own_row(connection_id), typed(request.form)
-    form = Form.of(row.connection, chosen)
-    if form.adds_people and form.price is None and _may_count(row.connection, chosen):
-        price.ask(row.connection, chosen.store_id, g.user.id)
-        form = Form.of(row.connection, chosen)
+    connection, chosen = own(connection_id), typed(request.form)
+    form = Form.of(connection, chosen)
+    if form.adds_people and form.price is None and _may_count(connection, chosen):
+        price.ask(connection, chosen.store_id, g.user.id)
+        form = Form.of(connection, chosen)
     if not htmx:
-        return page(row, form)
+        return page(own_row(connection_id), form)
     return render_template("connections/_price.html", form=form, base=table_url())
 
 
