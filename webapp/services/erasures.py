@@ -1,17 +1,20 @@
-"""Erasing a person: the address, the fields, the consents and every payload go; ids, times and statuses stay."""
+"""Erasing a person: the address, the fields, the consents and every payload go; ids, times and statuses stay.
+
+The links to Klaviyo's records go too; in Klaviyo itself nothing is removed.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import affected, run_writing
-from webapp.models import Activity, Delivery, Person
+from webapp.models import Activity, Delivery, Person, ProfileLink
 from webapp.services import audit, lanes, profile_now
 
 
@@ -30,7 +33,10 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
     person.fields = person.consents = "{}"
     person.erased_at = now
     blank = {"properties": None, "profile": None, "consent": None, "erased_at": now}
-    activities = affected(session, update(Activity).where(Activity.person_id == person.id).values(**blank))
+    # By their deliveries, which are found by an index; every activity of a person has one.
+    theirs = select(Delivery.activity_id).where(Delivery.person_id == person.id)
+    activities = affected(session, update(Activity).where(Activity.id.in_(theirs)).values(**blank))
+    session.execute(delete(ProfileLink).where(ProfileLink.person_id == person.id))
     stopped = _stop(session, workspace_id, person.id)
     profile_now.forget(session, workspace_id, person.id)
     audit.record(
