@@ -73,6 +73,13 @@ class Detail:
         """Whether sending it again is possible at all."""
         return resend_rules.refusal(self.delivery, self.connection) is None
 
+    @property
+    def resent_with_it(self) -> list[int]:
+        """What goes along when it is sent again: itself, and what ended undelivered beside it in the same account."""
+        mine = [each for each in self.siblings if each.connection_id == self.delivery.connection_id]
+        beside = [each.id for each in mine if resend_rules.refusal(each, self.connection) is None]
+        return [self.delivery.id, *beside]
+
 
 def of(workspace_id: int, delivery_id: int) -> Detail | None:
     """A delivery of this workspace; None for anybody else's."""

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
+from webapp.catalogue.causes import RESENDABLE
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import after_commit, db_now, insert_or_ignore
@@ -33,6 +34,7 @@ def again(session: Session, workspace_id: int, ids: Iterable[int]) -> tuple[int,
         .outerjoin(Person, Person.id == Delivery.person_id)
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
         .where(Delivery.workspace_id == workspace_id, Delivery.id.in_(list(ids)))
+        .with_for_update(of=Delivery)
     )
     left: Counter[Left] = Counter()
     targets: dict[int, list[Delivery]] = defaultdict(list)
@@ -45,15 +47,31 @@ def again(session: Session, workspace_id: int, ids: Iterable[int]) -> tuple[int,
             targets[target].append(delivery)
         elif why is not None:
             left[why] += 1
-    resent = sum(_to(session, workspace_id, target, targets[target]) for target in sorted(targets))
+    resent = 0
+    for target in sorted(targets):
+        _to(session, workspace_id, target, [*targets[target], *_fields_beside(session, target, targets[target])])
+        resent += len(targets[target])
     return resent, left
 
 
-def _to(session: Session, workspace_id: int, target: int, deliveries: list[Delivery]) -> int:
+def _fields_beside(session: Session, target: int, deliveries: list[Delivery]) -> list[Delivery]:
+    """Profile data that ended undelivered beside an event goes along: a person is created by it, not by the event."""
+    events = {delivery.activity_id for delivery in deliveries if delivery.kind is Kind.EVENT}
+    asked = {delivery.id for delivery in deliveries}
+    statement = select(Delivery).where(
+        Delivery.activity_id.in_(events),
+        Delivery.connection_id == target,
+        Delivery.kind == Kind.FIELDS,
+        Delivery.status.in_(STATUSES),
+        Delivery.reason.in_(RESENDABLE),
+    )
+    return [delivery for delivery in session.scalars(statement) if delivery.id not in asked]
+
+
+def _to(session: Session, workspace_id: int, target: int, deliveries: list[Delivery]) -> None:
     """Those of one connection. What it takes over from no connection is new to its lanes."""
     taken_back: dict[tuple[int, Kind], lanes.Counts] = defaultdict(lanes.Counts)
     owed: Counter[tuple[int, Kind]] = Counter()
-    resent = 0
     for kind in sorted({delivery.kind for delivery in deliveries}):
         for status in STATUSES:
             for is_new in (False, True):
@@ -63,15 +81,13 @@ def _to(session: Session, workspace_id: int, target: int, deliveries: list[Deliv
                 counts.failed -= changed if status is Status.FAILED else 0
                 counts.skipped -= changed if status is Status.SKIPPED else 0
                 owed[target, kind] += changed if is_new else 0
-                resent += changed
-    owed[target, Kind.FIELDS] += _beside(session, target, [d for d in deliveries if d.kind is Kind.EVENT])
+    owed[target, Kind.FIELDS] += _made_beside(session, target, [d for d in deliveries if d.kind is Kind.EVENT])
     for (connection_id, kind), counts in sorted(taken_back.items(), key=lambda item: item[0]):
         lanes.count(session, workspace_id, connection_id, kind, counts)
         if connection_id == target:
             lanes.nudge(session, target, lanes.LANE_OF[kind])
             after_commit(session, partial(lanes.wake_lane, target, lanes.LANE_OF[kind]))
     lanes.owe(session, {key: number for key, number in owed.items() if number})
-    return resent
 
 
 def _wait(session: Session, target: int, ids: list[int], status: Status) -> int:
@@ -93,7 +109,7 @@ def _wait(session: Session, target: int, ids: list[int], status: Status) -> int:
     return len(session.execute(statement.values(**values).execution_options(synchronize_session=False)).all())
 
 
-def _beside(session: Session, target: int, events: list[Delivery]) -> int:
+def _made_beside(session: Session, target: int, events: list[Delivery]) -> int:
     """An event that goes out has a delivery of the person's fields beside it: made now where acceptance made none."""
     now = clock.now()
     rows = [

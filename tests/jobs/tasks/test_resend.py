@@ -16,7 +16,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
 from webapp.forms.delivery_filters import Filters
-from webapp.models import Connection, ConnectionStat, Delivery, Lane, LaneKind, Person, TaskState, Workspace
+from webapp.models import Activity, Connection, ConnectionStat, Delivery, Lane, LaneKind, Person, TaskState, Workspace
 from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services import resends, sharing
 from webapp.services.resend_rules import Left
@@ -153,6 +153,19 @@ def test_consents_and_events_that_are_off_are_left_out_and_said(place: Place) ->
     with reading() as session:
         beside = select(Delivery).where(Delivery.activity_id == off.id, Delivery.kind == Kind.FIELDS)
         assert session.scalars(beside).one().status is Status.WAITING
+    counters_agree(place.connection)
+
+
+def test_profile_data_that_ended_beside_an_event_goes_along(place: Place) -> None:
+    event = place.ended(Status.SKIPPED, Reason.NOT_IN_KLAVIYO)
+    with reading() as session:
+        activity = session.get_one(Activity, event.activity_id)
+    values = {"status": Status.SKIPPED, "kind": Kind.FIELDS}
+    beside = place.rows.delivery(activity, place.connection, reason=Reason.NOT_IN_KLAVIYO, **values)
+    found = place.start(ids=(event.id,))
+    work(place.connection)
+    assert [read(row).status for row in (event, beside)] == [Status.WAITING, Status.WAITING]
+    assert place.again(found).resent == 1
     counters_agree(place.connection)
 
 
