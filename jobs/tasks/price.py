@@ -19,6 +19,7 @@ from webapp.models import Person, ProfileLink
 
 BITE = 800
 SHARE = 0.5
+LACKS = "Klaviyo does not let us see who is there: profiles:read is missing. Reconnect to grant it."
 # A preview may be a little old: somebody missing an hour ago is counted as missing.
 MISS = timedelta(hours=1)
 
@@ -35,6 +36,8 @@ def step(run: TaskRun) -> bool:
     unknown = {person_id: email for person_id, email in people.items() if person_id not in known}
     found: set[int] = set()
     if unknown:
+        if "profiles:read" not in run.klaviyo.grant.scopes:
+            raise TaskProblem(LACKS)
         run.klaviyo.share = SHARE
         found = set(lookup.look_up(run.klaviyo, unknown))
     missing += sum(1 for person_id in people if not (known.get(person_id) or person_id in found))

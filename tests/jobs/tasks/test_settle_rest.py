@@ -1,0 +1,176 @@
+"""What waited for an account that went: settled in bites, before the new account can get anything of it."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from jobs.tasks import settle_rest
+from tests.jobs.tasks.conftest import work
+from tests.rows import Rows
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import reading, run_writing, writing
+from webapp.klaviyo.oauth import OAuthApp
+from webapp.models import Connection, Delivery, Grant, Lane, LaneKind, ProfileLink, Task, TaskState
+from webapp.services import connections, settling
+from webapp.services.connections import Refusal
+
+
+class Place:
+    """A connection for which some deliveries wait. `revoked`: the refresh tokens that were revoked."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.workspace = rows.workspace()
+        self.owner = rows.user(self.workspace)
+        self.connection: Connection = rows.connection(self.workspace, klaviyo_account_id="OLD", account_name="Old")
+        self.person = rows.person(self.workspace)
+        self.revoked: list[str] = []
+
+    def wait(self, count: int, kind: Kind = Kind.EVENT) -> list[int]:
+        return [
+            self.rows.delivery(self.rows.activity(self.workspace, self.person), self.connection, kind=kind).id
+            for _ in range(count)
+        ]
+
+    def replace(self, account: str = "NEW") -> None:
+        def run(session: Session) -> None:
+            row = connections.own(session, self.workspace.id, self.connection.id)
+            connections.replace(session, row, account, account.title(), self.owner.id)
+
+        run_writing(run)
+
+    def read(self) -> Connection:
+        with reading() as session:
+            return session.get_one(Connection, self.connection.id)
+
+    def lanes(self) -> list[Lane]:
+        with reading() as session:
+            mine = select(Lane).where(Lane.connection_id == self.connection.id, Lane.kind != LaneKind.TASKS)
+            return list(session.scalars(mine))
+
+    def reasons(self) -> dict[tuple[Status, Reason], int]:
+        with reading() as session:
+            rows = session.execute(
+                select(Delivery.status, Delivery.reason, func.count()).group_by(Delivery.status, Delivery.reason)
+            )
+            return {(row[0], row[1]): row[2] for row in rows}
+
+
+@pytest.fixture
+def place(any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Place:
+    made = Place(rows)
+
+    def revoke(_app: OAuthApp, token: str) -> bool:
+        made.revoked.append(token)
+        return True
+
+    monkeypatch.setattr(OAuthApp, "revoke", revoke)
+    return made
+
+
+def test_a_replaced_account_keeps_nothing_and_the_new_one_gets_nothing_of_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle_rest, "BITE", 3)
+    place.wait(7)
+    place.wait(2, Kind.FIELDS)
+    place.rows.link(place.connection, place.person)
+    with writing() as session:
+        row = session.get_one(Connection, place.connection.id)
+        row.list_id, row.list_name, row.list_opt_in, row.profiles_created = "L", "List", "single_opt_in", 5
+    fences = {lane.kind: lane.fence for lane in place.lanes()}
+    place.replace()
+    connection = place.read()
+    assert (connection.klaviyo_account_id, connection.account_name) == ("NEW", "New")
+    assert (connection.list_id, connection.list_name, connection.profiles_created) == (None, None, 0)
+    # Stopped at once, and not to be started by anybody before the rest is settled.
+    assert all(lane.stopped and lane.fence > fences[lane.kind] for lane in place.lanes())
+    connections.pause(place.workspace.id, connection.id, place.owner.id, on=True)
+    connections.pause(place.workspace.id, connection.id, place.owner.id, on=False)
+    assert all(lane.stopped for lane in place.lanes())
+    late = place.wait(1)
+    progress = settling.unsettled(connection.id)
+    assert progress is not None
+    work(connection)
+    assert place.reasons() == {
+        (Status.SKIPPED, Reason.ACCOUNT_REPLACED): 9,
+        (Status.WAITING, Reason.BACKLOG): 1,
+    }
+    with reading() as session:
+        assert session.get_one(Delivery, late[0]).status is Status.WAITING
+        assert session.scalars(select(ProfileLink)).all() == []
+        task = session.scalars(select(Task)).one()
+        assert (task.state, task.done, task.total) == (TaskState.DONE, 9, 9)
+        assert "revoke" not in task.arguments
+    assert not any(lane.stopped for lane in place.lanes())
+    assert {lane.kind: lane.waiting for lane in place.lanes()}[LaneKind.EVENTS] == 1
+    assert settling.unsettled(connection.id) is None
+    replaced = settling.replaced(connection.id)
+    assert replaced is not None
+    assert replaced.done == 9
+    assert place.revoked == [f"refresh-{connection.id}"]
+
+
+def test_a_paused_connection_stays_paused_through_it(place: Place) -> None:
+    place.wait(1)
+    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=True)
+    place.replace()
+    work(place.connection)
+    assert all(lane.stopped for lane in place.lanes())
+    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
+    assert not any(lane.stopped for lane in place.lanes())
+
+
+def test_an_account_that_somebody_else_has_live_is_not_revoked(place: Place) -> None:
+    place.rows.connection(place.rows.workspace(), klaviyo_account_id="OLD")
+    place.replace()
+    work(place.connection)
+    assert place.revoked == []
+
+
+def test_disconnecting_settles_revokes_and_forgets_the_tokens(place: Place) -> None:
+    place.wait(4)
+    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    work(place.connection)
+    assert place.reasons() == {(Status.SKIPPED, Reason.DISCONNECTED): 4}
+    assert place.revoked == [f"refresh-{place.connection.id}"]
+    with reading() as session:
+        assert session.scalars(select(Grant)).all() == []
+    assert all(lane.stopped for lane in place.lanes())
+
+
+def test_disconnecting_one_of_two_revokes_nothing(place: Place) -> None:
+    place.rows.connection(place.rows.workspace(), klaviyo_account_id="OLD")
+    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    work(place.connection)
+    assert place.revoked == []
+    with reading() as session:
+        assert len(session.scalars(select(Grant)).all()) == 1
+
+
+def test_a_settling_that_broke_holds_the_lanes_until_it_is_taken_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.wait(3)
+    place.replace()
+    with writing() as session:
+        task = session.scalars(select(Task)).one()
+        task.state, task.error = TaskState.FAILED, "Something broke on our side."
+    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
+    assert all(lane.stopped for lane in place.lanes())
+    settling.go_on(place.workspace.id, place.connection.id)
+    work(place.connection)
+    assert place.reasons() == {(Status.SKIPPED, Reason.ACCOUNT_REPLACED): 3}
+    assert not any(lane.stopped for lane in place.lanes())
+    with pytest.raises(LookupError):
+        settling.go_on(place.workspace.id, place.connection.id)
+
+
+def test_a_disconnected_connection_cannot_be_replaced(place: Place) -> None:
+    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    with pytest.raises(Refusal):
+        place.replace()

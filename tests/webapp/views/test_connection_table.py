@@ -1,0 +1,224 @@
+"""The connection table: filters in the address, polls that cost nothing, who may see what, banners. Both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, select
+
+from tests.rows import Rows
+from tests.webapp.views.connection_shop import BASE, Shop, shown, version_of
+from tests.webapp.views.pages import HTMX, text_of
+from webapp import clock
+from webapp.catalogue.reasons import Status
+from webapp.catalogue.words import Kind
+from webapp.database import reading, writing
+from webapp.extensions import db
+from webapp.models import (
+    Alert,
+    Connection,
+    ConnectionStat,
+    ConnectionState,
+    Delivery,
+    Lane,
+)
+from webapp.services import connections
+
+
+@pytest.fixture
+def shop(any_app: Flask, rows: Rows) -> Shop:
+    return Shop(any_app, rows)
+
+
+def test_a_row_says_what_it_is_set_to_and_what_came_of_it(shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace)
+    shop.rows.delivery(activity, shop.first)
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    key = {"connection_id": shop.first.id, "kind": Kind.EVENT, "workspace_id": shop.workspace.id}
+    shop.rows.save(ConnectionStat(**key, hour=hour, delivered=1200, skipped=12, failed=3))
+    shop.rows.save(ConnectionStat(**key, hour=hour - timedelta(hours=23), delivered=34, skipped=0, failed=0))
+    shop.rows.save(ConnectionStat(**key, hour=hour - timedelta(hours=24), delivered=9999, skipped=0, failed=0))
+    shop.change(shop.first, list_name="Newsletter", list_opt_in="double_opt_in", profiles_created=1284)
+    page = shop.owner.get(BASE)
+    text = text_of(page)
+    assert "2 of 2 delivering · 1,234 delivered in 24 hours" in text
+    row = text_of(shop.owner.get(shop.url(shop.first, "/row"), headers=HTMX))
+    for words in ("acme.se", "Acme SE", "ACCTSE", "Delivering", "Only update existing", "1,284 created by us"):
+        assert words in row
+    assert "Newsletter double opt-in" in row
+    assert "1,234 delivered · 12 skipped · 3 failed" in row
+    assert "empty in less than a minute" in row
+    assert "all features on" in row
+    assert page.text.count('<path class="failed"') == 1
+
+
+def test_filter_search_and_sort_stand_in_the_address(shop: Shop) -> None:
+    third = shop.rows.connection(shop.workspace, shop.de, klaviyo_account_id="ACCTDE", account_name="zeta DE")
+    gone = shop.rows.connection(shop.workspace, None, state=ConnectionState.DISCONNECTED, account_name="Old one")
+    a, b, c = shop.first.id, shop.second.id, third.id
+    connections.lose_grant(b, "gone")
+    connections.pause(shop.workspace.id, c, shop.owner_user.id, on=True)
+    shop.rows.delivery(shop.rows.activity(shop.workspace), third)
+
+    def ids(query: str) -> list[int]:
+        return shown(shop.owner.get(BASE + query).text)
+
+    assert ids("") == [a, b, c]
+    assert ids("?status=disconnected") == [gone.id]
+    assert ids("?status=needs_you") == [b]
+    assert ids("?status=delivering") == [a]
+    assert ids("?status=paused") == [c]
+    assert ids("?status=waiting") == [c]
+    assert ids("?search=ZETA") == [c]
+    assert ids("?search=acme.no") == [b]
+    assert ids("?search=ACCTS") == [a]
+    assert ids("?search=%25") == []
+    assert ids("?search=_") == []
+    assert ids("?sort=status") == [b, c, a]
+    assert ids("?sort=-account") == [c, a, b]
+    assert ids("?sort=store") == [c, b, a]
+    assert ids("?sort=-waiting")[0] == c
+    assert "No connection fits" in text_of(shop.owner.get(f"{BASE}?search=nothing"))
+    # What makes no sense is as if it were not there.
+    assert ids("?status=nonsense&sort=DROP&page=-1&page=x") == [a, b, c]
+    assert ids("?page=99999999999999") == [a, b, c]
+    assert shop.owner.get(f"{BASE}?page=7").status_code == 303
+
+
+def test_fifty_a_page(shop: Shop) -> None:
+    for number in range(60):
+        store = shop.rows.store(shop.workspace, f"s{number}")
+        shop.rows.connection(shop.workspace, store, klaviyo_account_id=f"A{number}")
+    first = shop.owner.get(f"{BASE}?sort=-added")
+    assert len(shown(first.text)) == 50
+    assert "Page 1 of 2 · 62 connections" in text_of(first)
+    second = shop.owner.get(f"{BASE}?sort=-added&page=2")
+    assert len(shown(second.text)) == 12
+    assert sorted(shown(first.text) + shown(second.text), reverse=True) == shown(first.text) + shown(second.text)
+    assert "62 of 62 delivering" in text_of(first)
+
+
+def test_an_unchanged_poll_is_a_204_of_few_statements_and_renders_nothing(shop: Shop) -> None:
+    version = version_of(shop.owner.get(BASE).text)
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    engine = db.engines["read"]
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        answer = shop.owner.get(f"{BASE}?since={version}", headers=HTMX)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert len([text for text in statements if text.startswith("SELECT")]) <= 4
+    changed = shop.owner.get(f"{BASE}?since=none", headers=HTMX)
+    assert changed.status_code == 200
+    assert changed.headers["X-Version"] == version
+    assert changed.text.lstrip().startswith('<div id="table"')
+
+
+def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    delivery = shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first)
+
+    def settle() -> None:
+        with writing() as session:
+            session.get_one(Delivery, delivery.id).status = Status.DELIVERED
+            lane = session.scalars(select(Lane).where(Lane.connection_id == shop.first.id)).first()
+            assert lane is not None
+            lane.delivered += 1
+
+    def mend() -> None:
+        with writing() as session:
+            connections.make_move(
+                session,
+                session.get_one(Connection, shop.second.id),
+                connections.Move.RECONNECT,
+                actor_id=shop.owner_user.id,
+            )
+
+    changes: dict[str, Callable[[], object]] = {
+        "a delivery comes": lambda: shop.rows.delivery(shop.rows.activity(shop.workspace), shop.second),
+        "one is delivered": settle,
+        "a row is edited": lambda: shop.owner.post(
+            shop.url(shop.first), data=shop.form(shop.first, sync_behavior="create_profile")
+        ),
+        "somebody pauses": lambda: shop.owner.post(shop.url(shop.first, "/pause")),
+        "the app is removed": lambda: connections.lose_grant(shop.second.id, "gone"),
+        "it works again": mend,
+        "somebody is created": lambda: shop.change(shop.first, profiles_created=1),
+        "the list goes": lambda: shop.change(shop.first, list_missing_at=hour),
+        "a lane is held": lambda: _hold(shop.first),
+        "a connection ends": lambda: shop.owner.post(shop.url(shop.second, "/disconnect")),
+    }
+    version = version_of(shop.owner.get(BASE).text)
+    for what, change in changes.items():
+        change()
+        answer = shop.owner.get(f"{BASE}?since={version}", headers=HTMX)
+        assert answer.status_code == 200, what
+        assert answer.headers["X-Version"] != version, what
+        version = answer.headers["X-Version"]
+
+
+def _hold(connection: Connection) -> None:
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.connection_id == connection.id)).first()
+        assert lane is not None
+        lane.held_until = clock.now() + timedelta(minutes=1)
+
+
+def test_strangers_find_nothing_and_support_agents_look(shop: Shop) -> None:
+    reads = ["", "/row", "/edit", "/lists", "/price", "/disconnect", "/replace"]
+    for what in reads:
+        assert shop.stranger.get(shop.url(shop.first, what), headers=HTMX).status_code == 404, what
+    assert shop.support.get(shop.url(shop.first)).status_code == 200
+    assert "Save changes" not in shop.support.get(shop.url(shop.first)).text
+    assert "edit-" not in shop.support.get(BASE).text
+    before = shop.form(shop.first)
+    for what in ("", "/undo", "/lists", "/price", "/disconnect", "/replace", "/reconnect"):
+        assert shop.support.post(shop.url(shop.first, what), data=before).status_code == 403, what
+        assert shop.stranger.post(shop.url(shop.first, what), data=before).status_code == 404, what
+    assert shop.form(shop.first) == before
+    assert shop.support.post(shop.url(shop.first, "/pause")).status_code == 303
+    assert shop.read(shop.first).is_paused
+    # A connection of another workspace under one's own address.
+    foreign = shop.rows.connection(shop.rows.workspace())
+    for what in ("", "/undo", "/lists", "/price", "/pause", "/disconnect", "/replace", "/reconnect", "/settle"):
+        assert shop.owner.post(shop.url(foreign, what), data=before).status_code == 404, what
+
+
+def test_lost_access_is_told_once_and_told_again_when_it_works(shop: Shop) -> None:
+    connections.lose_grant(shop.first.id, "Klaviyo no longer accepts our access")
+    connections.lose_grant(shop.first.id, "Klaviyo no longer accepts our access")
+    with reading() as session:
+        alert = session.scalars(select(Alert)).one()
+    page = shop.owner.get(BASE)
+    assert "Acme SE no longer lets us in." in text_of(page)
+    assert page.text.count("Reconnect Acme SE</button>") == 1
+    assert "An owner of this workspace can reconnect it." in text_of(shop.support.get(BASE))
+    with writing() as session:
+        row = session.get_one(Connection, shop.first.id)
+        connections.make_move(session, row, connections.Move.RECONNECT, actor_id=shop.owner_user.id)
+    assert "Acme SE works again" in text_of(shop.owner.get(BASE))
+    dismiss = f"{BASE}/banners/{alert.id}/dismiss"
+    assert shop.support.post(dismiss).status_code == 403
+    assert shop.stranger.post(dismiss).status_code == 404
+    assert shop.owner.post(f"{BASE}/banners/999/dismiss").status_code == 404
+    assert shop.owner.post(dismiss).status_code == 303
+    assert "works again" not in text_of(shop.owner.get(BASE))
+
+
+def test_many_that_need_somebody_are_summed_up(shop: Shop) -> None:
+    for number in range(5):
+        store = shop.rows.store(shop.workspace, f"s{number}")
+        made = shop.rows.connection(shop.workspace, store, klaviyo_account_id=f"A{number}")
+        connections.lose_grant(made.id, "gone")
+    page = shop.owner.get(BASE)
+    assert page.text.count("no longer lets us in") == 3
+    assert "2 more need to be reconnected." in text_of(page)
