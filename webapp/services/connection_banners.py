@@ -10,7 +10,7 @@ from webapp import clock
 from webapp.database import affected, writing
 from webapp.extensions import db
 from webapp.models import Alert, Connection, ConnectionState
-from webapp.services import connections
+from webapp.services import alerts, connections
 from webapp.services.connection_search import Counts
 
 SHOWN = 3
@@ -20,18 +20,21 @@ SHOWN = 3
 class Banners:
     """`needed`: connections that wait for their owner, the longest wait first, up to SHOWN; `more`: how many others do.
 
-    `mended`: those that did and work again, with the alert that said so.
+    `mended`: those that did and work again, with the alert that said so. `open`: other incidents that go on, with
+    their sentence.
     """
 
     needed: list[Connection]
     more: int
     mended: list[tuple[Alert, Connection]]
+    open: list[tuple[Alert, Connection, str]]
 
 
 def of(workspace_id: int, counts: Counts) -> Banners:
     """The banners of a workspace; nothing is read where the counts say that there are none."""
     needed = _needed(workspace_id) if counts.reconnect else []
-    return Banners(needed, counts.reconnect - len(needed), _mended(workspace_id) if counts.told else [])
+    mended = _mended(workspace_id) if counts.told else []
+    return Banners(needed, counts.reconnect - len(needed), mended, _open(workspace_id) if counts.incidents else [])
 
 
 def _needed(workspace_id: int) -> list[Connection]:
@@ -56,6 +59,23 @@ def _mended(workspace_id: int) -> list[tuple[Alert, Connection]]:
         .limit(SHOWN)
     )
     return [(alert, connection) for alert, connection in db.session.execute(told)]
+
+
+def _open(workspace_id: int) -> list[tuple[Alert, Connection, str]]:
+    statement = (
+        select(Alert, Connection)
+        .join(Connection, Connection.id == Alert.connection_id)
+        .where(
+            Alert.workspace_id == workspace_id,
+            Alert.cause != connections.ACCESS_LOST,
+            Alert.closed_at.is_(None),
+            Connection.state != ConnectionState.DISCONNECTED,
+        )
+        .order_by(Alert.id.desc())
+        .limit(SHOWN)
+    )
+    rows = db.session.execute(statement)
+    return [(alert, found, alerts.sentence(alert, found, is_closing=False)) for alert, found in rows]
 
 
 def dismiss(workspace_id: int, alert_id: int) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, Text, bindparam, cast, select
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import plain
 from webapp.klaviyo import scopes
-from webapp.models import Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task
+from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task
 from webapp.services import settling, tasks
 
 UNDO_OFFERED = timedelta(minutes=10)
@@ -118,6 +118,19 @@ _LANES = select(
 _SETTLING = select(Task.connection_id, Task.done, Task.total).where(
     Task.connection_id.in_(_ids), Task.state.in_(tasks.UNFINISHED), Task.kind == settling.KIND
 )
+
+
+_ALARMS = select(Alert.connection_id, Alert.cause, Alert.detail).where(
+    Alert.connection_id.in_(_ids), Alert.closed_at.is_(None)
+)
+
+
+def alarms(ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Connection id -> cause -> detail of the incidents that go on."""
+    found: dict[int, dict[str, str]] = {}
+    for connection_id, cause, detail in plain(_ALARMS, {"ids": ids}):
+        found.setdefault(connection_id, {})[cause] = detail
+    return found
 
 
 def of(ids: Sequence[int]) -> dict[int, Facts]:

@@ -101,7 +101,8 @@ def page(workspace_id: int, filters: Filters) -> list[int]:
 class Counts:
     """How many connections of a workspace are live, deliver, need somebody, are paused, are disconnected.
 
-    `reconnect`: how many wait for a new grant; `told`: how many alerts are closed and not dismissed.
+    `reconnect`: how many wait for a new grant; `told`: how many alerts are closed and not dismissed; `incidents`: how
+    many go on.
     """
 
     live: int
@@ -111,6 +112,7 @@ class Counts:
     disconnected: int
     reconnect: int
     told: int
+    incidents: int
 
     def of(self, status: str) -> int | None:
         """How many have a status of the filter; None where that is not counted here."""
@@ -132,6 +134,9 @@ _COUNTS = select(
     *(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in _COUNTED),
     select(func.count(Alert.id))
     .where(Alert.workspace_id == bindparam("workspace_id"), Alert.closed_at.is_not(None), Alert.dismissed_at.is_(None))
+    .scalar_subquery(),
+    select(func.count(Alert.id))
+    .where(Alert.workspace_id == bindparam("workspace_id"), Alert.closed_at.is_(None))
     .scalar_subquery(),
 ).where(Connection.workspace_id == bindparam("workspace_id"))
 

@@ -15,26 +15,17 @@ from webapp.extensions import db
 from webapp.forms.connection_filters import Filters
 from webapp.klaviyo import scopes
 from webapp.models import ConnectionStat, ConnectionState
-from webapp.services import charts, connection_facts, connection_search
+from webapp.services import charts, connection_facts, connection_search, health
 from webapp.services.charts import Chart
-from webapp.services.connection_facts import Facts, LaneFacts, Settling
+from webapp.services.connection_facts import Facts, Settling
 from webapp.services.connection_search import PAGE, Counts
+from webapp.services.health import Health
 
 BEHAVIORS = {
     SyncBehavior.UPDATE_EXISTING: "Only update existing",
     SyncBehavior.CREATE_PROFILE: "Create profile",
 }
 SUMMED_FOR = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """A status word with its tone (good, warn, bad, quiet), its shape and the line that says why."""
-
-    word: str
-    tone: str
-    shape: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +96,14 @@ def of(ids: Sequence[int]) -> dict[int, Row]:
     if not ids:
         return {}
     lanes, drawn, now = connection_facts.lanes(ids), charts.of(ids), clock.now()
-    unsettled = connection_facts.unsettled(ids)
+    unsettled, alarmed = connection_facts.unsettled(ids), connection_facts.alarms(ids)
     rows = {}
     for connection_id, facts in connection_facts.of(ids).items():
         mine, (chart, hourly) = lanes.get(connection_id, ()), drawn[connection_id]
         waiting, undo_until = sum(lane.waiting for lane in mine), facts.undo_until
         rows[connection_id] = Row(
             connection=facts,
-            health=_health(facts, mine),
+            health=health.of(facts, mine, alarmed.get(connection_id, {}), now),
             chart=chart,
             waiting=waiting,
             empty_in=_empty_in(facts, waiting, hourly),
@@ -149,22 +140,3 @@ def _delivered(workspace_id: int) -> int:
     known = int(db.session.scalar(statement) or 0)
     memory[workspace_id] = (now, known)
     return known
-
-
-def _health(connection: Facts, lanes: Sequence[LaneFacts]) -> Health:
-    now, lacking = clock.now(), connection.lacking
-    if connection.state is ConnectionState.DISCONNECTED:
-        return Health("Disconnected", "quiet", "ring", "its history stays")
-    if connection.state is ConnectionState.NEEDS_REAUTHORIZATION:
-        return Health("Reconnect needed", "bad", "triangle", connection.state_cause or "Klaviyo refuses our access")
-    if connection.is_paused:
-        return Health("Paused", "quiet", "bars", "by a person" if connection.paused_by else "by the program")
-    held = [lane for lane in lanes if lane.held_until and lane.held_until > now and lane.waiting]
-    if any(lane.failures for lane in held):
-        return Health("Retrying", "warn", "turn", "Klaviyo did not take it; tried again by itself")
-    if held:
-        return Health("Slowed by Klaviyo", "warn", "square", "its limit is used up for the moment")
-    if lacking:
-        titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
-        return Health("Delivering in part", "warn", "half", f"off: {', '.join(titles)}")
-    return Health("Delivering", "good", "disc", "")

@@ -8,13 +8,14 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
+from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason
 from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import Alert, Batch, Connection, ConnectionState, ScopeProof
-from webapp.services import audit, grants, lanes, settling, workspaces
+from webapp.models import Batch, Connection, ConnectionState, ScopeProof
+from webapp.services import alerts, audit, grants, lanes, settling, workspaces
 
-ACCESS_LOST = "needs_reauthorization"
+ACCESS_LOST = Incident.NEEDS_REAUTHORIZATION
 
 
 class Move(StrEnum):
@@ -127,10 +128,7 @@ def go_on(session: Session, connection: Connection) -> None:
 
 
 def _close_alert(session: Session, connection: Connection) -> None:
-    statement = update(Alert).where(
-        Alert.connection_id == connection.id, Alert.cause == ACCESS_LOST, Alert.closed_at.is_(None)
-    )
-    session.execute(statement.values(closed_at=clock.now()))
+    alerts.close_alert(session, connection.id, ACCESS_LOST)
 
 
 def lose_grant(connection_id: int, cause: str) -> None:
@@ -140,15 +138,7 @@ def lose_grant(connection_id: int, cause: str) -> None:
         if connection.state is not ConnectionState.ACTIVE:
             return
         make_move(session, connection, Move.LOSE_GRANT, actor_id=None, cause=cause)
-        session.add(
-            Alert(
-                workspace_id=connection.workspace_id,
-                connection_id=connection.id,
-                cause=ACCESS_LOST,
-                detail=cause,
-                opened_at=clock.now(),
-            )
-        )
+        alerts.open_alert(session, connection, ACCESS_LOST, cause)
 
 
 def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bool) -> None:
@@ -159,6 +149,7 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
             raise Refusal("This connection has been disconnected. Add a new one.")
         connection.paused_at = clock.now() if on else None
         connection.paused_by = actor_id if on else None
+        connection.paused_cause = None
         connection.row_version += 1
         if on:
             lanes.stop(session, connection.id)
@@ -171,6 +162,24 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
             action="connection.paused" if on else "connection.resumed",
             subject=("connection", connection.id),
         )
+
+
+def pause_failing(session: Session, connection: Connection) -> None:
+    """Pause a connection for which nothing has got through for two days; what waits keeps waiting."""
+    if not connection.is_live or connection.is_paused:
+        return
+    connection.paused_at, connection.paused_by = clock.now(), None
+    connection.paused_cause = Incident.PAUSED_FAILING
+    connection.row_version += 1
+    lanes.stop(session, connection.id)
+    audit.record(
+        session,
+        workspace_id=connection.workspace_id,
+        actor_id=None,
+        action="connection.paused",
+        subject=("connection", connection.id),
+        after={"cause": Incident.PAUSED_FAILING},
+    )
 
 
 def own(session: Session, workspace_id: int, connection_id: int) -> Connection:
