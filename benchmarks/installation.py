@@ -22,6 +22,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.fields import FIELDS
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading, writing
+from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Connection, Lane, Workspace
 from webapp.services import activities, grants, sharing
 from webapp.settings import load
@@ -55,7 +56,7 @@ class Installation(Stack):
         workspace: Workspace = rows.workspace(slug)
         granted = self.sandbox.grant(account)
         made = rows.connection(workspace, klaviyo_account_id=account, sync_behavior=behavior)
-        tokens = grants.TokenSet(
+        tokens = TokenSet(
             granted["access_token"],
             granted["refresh_token"],
             int(granted["expires_in"]),

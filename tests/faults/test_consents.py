@@ -12,7 +12,7 @@ from sqlalchemy import update
 from tests.faults.storm import World
 from tests.processes import wait_for
 from webapp.database import writing
-from webapp.models import Connection, Lane, LaneKind, ProfileLink
+from webapp.models import Connection, Delivery, Lane, LaneKind, ProfileLink
 
 Make = Callable[..., World]
 SUBSCRIBE = "POST /api/profile-subscription-bulk-create-jobs"
@@ -59,6 +59,18 @@ def read_back_now(world: World) -> None:
         session.execute(due.values(withdrawal_check_at=past))
         lanes = update(Lane).where(Lane.kind == LaneKind.CONSENTS)
         session.execute(lanes.values(next_at=past, news=Lane.news + 1))
+
+
+def the_subscribe_is_long_ago(world: World) -> None:
+    """Pretend that a subscribe of unknown end was sent so long ago that it will not take effect any more."""
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    with writing() as session:
+        links = update(ProfileLink).where(ProfileLink.subscribed_at.is_not(None))
+        session.execute(links.values(subscribed_at=past - timedelta(minutes=15)))
+        waiting = update(Delivery).where(Delivery.status == "waiting")
+        session.execute(waiting.values(due_at=past))
+        lanes = update(Lane).where(Lane.kind == LaneKind.CONSENTS)
+        session.execute(lanes.values(next_at=past, held_until=None, news=Lane.news + 1))
 
 
 def is_subscribed(world: World, email: str) -> bool:
@@ -108,7 +120,12 @@ def test_withdrawn_while_its_subscribe_has_an_unknown_end(make_world: Make, kind
     consent(world, email, "subscribed", now, "c-1")
     wait_for(lambda: world.stack.sandbox.requests(SUBSCRIBE) > before or kind == "hang", "the call")
     consent(world, email, "unsubscribed", now + timedelta(minutes=1), "c-2")
-    wait_for(lambda: status(world, "c-2")[0] in {"delivered", "skipped"}, "the withdrawal's end", 100)
+    looks = ("waiting", "klaviyo_processing")
+    wait_for(lambda: status(world, "c-2")[0] != "waiting" or status(world, "c-2") == looks, "a look at it", 60)
+    if status(world, "c-2") == looks and kind != "slow-jobs":
+        assert not is_subscribed(world, email)
+        the_subscribe_is_long_ago(world)
+    wait_for(lambda: status(world, "c-2")[0] in {"delivered", "skipped"}, "the withdrawal's end", 60)
     for _ in range(2):
         read_back_now(world)
         wait_for(lambda: world.waiting() == 0, "an empty lane", 60)

@@ -117,7 +117,7 @@ def _parse(response: requests.Response, body: bytes, started: float) -> Answer:
         status=response.status_code,
         json=parsed,
         is_json=is_json,
-        request_id=headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id") or headers.get("CID"),
+        request_id=headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id"),
         revision=headers.get("X-Klaviyo-Api-Revision"),
         retires=headers.get("X-Klaviyo-Api-Retirement-Date"),
         retry_after=parse_retry_after(headers.get("Retry-After"), time.time()),
