@@ -30,7 +30,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    tuple_,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -229,19 +229,26 @@ def index_range(
 ) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
     """WHERE and ORDER BY (newest first unless asked otherwise) of an index's rows whose `prefix` has these values.
 
-    `last` is the index's last column, an id with `above < id < below`. PostgreSQL would rather walk the primary key
-    backwards where it believes the prefix to be common, and reads the whole table where it is not common among the
-    newest: compared as rows, only the index gives this order.
+    `last` is the index's last column, an id with `above < id < below`; the first one is an id too. PostgreSQL would
+    rather walk the primary key backwards where it believes the prefix to be common, and reads the whole table where it
+    is not common among the newest. A list of one value is no constant to its planner: ordered by that column first,
+    only this index gives the order, and the estimates stay those of an equality.
     """
-    columns = [column for column, _ in prefix]
+    (first, value), *others = prefix
+    within = (*(column == other for column, other in others), last > above, last < below)
+    order = last.asc() if oldest_first else last.desc()
     if is_sqlite(session):
-        where = and_(*(column == value for column, value in prefix), last > above, last < below)
-        return where, [last.asc() if oldest_first else last.desc()]
-    values = [literal(value, column.type) for column, value in prefix]
-    row = tuple_(*columns, last)
-    low, high = tuple_(*values, literal(above, BigInteger)), tuple_(*values, literal(below, BigInteger))
-    ordered = [*columns, last]
-    return and_(row > low, row < high), [each.asc() if oldest_first else each.desc() for each in ordered]
+        return and_(first == value, *within), [order]
+    return and_(among(session, first, [value]), *within), [first.asc() if oldest_first else first.desc(), order]
+
+
+def plan_anew(session: Session) -> None:
+    """Plan this transaction's statements by their values: a plan kept for any value reads a large table's half.
+
+    PostgreSQL keeps a general plan of what was asked ten times over one connection; SQLite plans once and well.
+    """
+    if not is_sqlite(session):
+        session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def affected(session: Session, statement: Executable) -> int:

@@ -14,7 +14,7 @@ from webapp.klaviyo.endpoints import SUBSCRIBE, UNSUBSCRIBE
 from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Delivery, Lane
 from webapp.models.batch import BatchOutcome
 from webapp.services.activities import LIFE
-from webapp.services.delivery_ranges import SLACK, id_at, scan
+from webapp.services.delivery_ranges import SLACK, Wanted, around, scan
 from webapp.services.lanes import LANE_OF
 
 SHOWN = 50
@@ -53,7 +53,7 @@ def _open_batches(session: Session, delivery: Delivery) -> list[int]:
 
 def _consent_calls(session: Session, delivery: Delivery, settled_at: datetime) -> list[Attempt]:
     """The account's subscription calls just before the consent ended: one of them carried it."""
-    since = id_at(session, settled_at - AROUND, Attempt.id, Attempt.started_at)
+    since, _ = around(session, settled_at - AROUND, Attempt.id, Attempt.started_at)
     statement = select(Attempt).where(
         Attempt.id >= since,
         Attempt.connection_id == delivery.connection_id,
@@ -91,9 +91,9 @@ def _of_batch(session: Session, attempt: Attempt, batch_id: int, limit: int) -> 
         session,
         [((Delivery.connection_id, batch.connection_id),)],
         wanted=min(limit, batch.size),
-        above=id_at(session, attempt.started_at - LIFE - SLACK) - 1,
-        below=id_at(session, attempt.started_at + SLACK),
-        matches=lambda row: row.batch_id == batch_id,
+        above=around(session, attempt.started_at - LIFE - SLACK)[0],
+        below=around(session, attempt.started_at + SLACK)[1],
+        only=Wanted(lambda columns: [columns.batch_id == batch_id], lambda row: row.batch_id == batch_id),
     )
     return {row.id for row in looked.rows}
 

@@ -12,7 +12,7 @@ from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.extensions import db
 from webapp.models import Delivery
 from webapp.services import waiting_reasons
-from webapp.services.delivery_ranges import id_at, outcome, tally
+from webapp.services.delivery_ranges import around, outcome, tally
 
 MOST = 10_000
 WINDOWS = {1: "last hour", 24: "last 24 hours", 168: "last 7 days"}
@@ -34,7 +34,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
     """By status (failed, waiting, skipped), the commonest first. What waits is counted whatever its age."""
     session = db.session()
     holds = waiting_reasons.of_workspace(session, workspace_id)
-    since = id_at(session, clock.now() - timedelta(hours=hours)) - 1
+    since, _ = around(session, clock.now() - timedelta(hours=hours))
     counts: dict[tuple[Status, Reason], tuple[int, int]] = {}
     capped: set[tuple[Status, Reason]] = set()
     for status in LOOKED_AT:

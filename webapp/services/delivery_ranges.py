@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select, union_all
+from sqlalchemy import Row, and_, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import REASONS, Reason, Status
-from webapp.database import index_range
+from webapp.database import index_range, plan_anew
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Connection, Delivery
 from webapp.services.waiting_reasons import GIVEN
@@ -25,6 +25,7 @@ CHUNKS = (500, 2_000, 8_000)
 LAST_ID = 2**62
 # Ids are given in the order of acceptance but for concurrent calls: this much apart at the very most.
 SLACK = timedelta(minutes=10)
+NEAR = timedelta(minutes=1)
 CONNECTIONS = 8
 UNCONNECTED = (Reason.NO_EMAIL, Reason.NO_ROUTE, Reason.NOT_CONNECTED)
 
@@ -83,21 +84,43 @@ def outcome(workspace_id: int, status: Status, reason: Reason) -> Range:
 
 
 def merged(
-    session: Session, found: Sequence[Range], *, above: int, below: int, limit: int, oldest_first: bool = False
+    session: Session,
+    found: Sequence[Range],
+    *,
+    above: int,
+    below: int,
+    limit: int,
+    oldest_first: bool = False,
 ) -> list[AnyRow]:
     """The newest (or oldest) rows of the ranges together, `COLUMNS` of each."""
+    if not found:
+        return []
+    statement = _together(session, found, above=above, below=below, limit=limit, oldest_first=oldest_first)
+    plan_anew(session)
+    return list(session.execute(statement).all())
+
+
+def _together(
+    session: Session, found: Sequence[Range], *, above: int, below: int, limit: int, oldest_first: bool = False
+) -> Any:
     parts = []
     for place, prefix in enumerate(found):
         where, order = index_range(session, prefix, Delivery.id, above=above, below=below, oldest_first=oldest_first)
         part = select(*COLUMNS).where(where).order_by(*order).limit(limit).subquery(f"r{place}")
         parts.append(select(part))
-    if not parts:
-        return []
     if len(parts) == 1:
-        return list(session.execute(parts[0]).all())
+        return parts[0]
     together = union_all(*parts).subquery("together")
     order_by = together.c.id.asc() if oldest_first else together.c.id.desc()
-    return list(session.execute(select(together).order_by(order_by).limit(limit)).all())
+    return select(together).order_by(order_by).limit(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows are meant. `matches` decides; `conditions` says as much of it as SQL can, so that few rows travel."""
+
+    conditions: Callable[[Any], list[Any]]
+    matches: Callable[[AnyRow], bool]
 
 
 def scan(
@@ -107,38 +130,71 @@ def scan(
     wanted: int,
     above: int = 0,
     below: int = LAST_ID,
-    matches: Callable[[AnyRow], bool] | None = None,
+    only: Wanted | None = None,
 ) -> Scan:
-    """Up to `wanted` rows that match, newest first, looking at a bounded number of them."""
+    """Up to `wanted` rows that are meant, newest first, looking at a bounded number of them."""
+    if not found:
+        return Scan([], None, cut=False)
+    if only is None:
+        rows = _unique(merged(session, found, above=above, below=below, limit=wanted + 1))
+        return Scan(rows[:wanted], rows[wanted - 1].id if len(rows) > wanted else None, cut=False)
     kept: list[AnyRow] = []
-    seen: set[int] = set()
-    for chunk in CHUNKS if matches else (wanted + 1,):
-        rows = merged(session, found, above=above, below=below, limit=chunk)
-        for row in rows:
-            below = row.id
-            if row.id in seen or (matches is not None and not matches(row)):
-                continue
-            if len(kept) == wanted:
-                return Scan(kept, kept[-1].id, cut=False)
-            seen.add(row.id)
-            kept.append(row)
-        if len(rows) < chunk:
+    for chunk in CHUNKS:
+        rows, below, looked = _look(session, found, only, above=above, below=below, chunk=chunk)
+        kept = _unique([*kept, *filter(only.matches, rows)])
+        if len(kept) > wanted:
+            return Scan(kept[:wanted], kept[wanted - 1].id, cut=False)
+        if looked < chunk:
             return Scan(kept, None, cut=False)
     return Scan(kept, below, cut=True)
 
 
-def id_at(session: Session, moment: datetime, key: Any = Delivery.id, made_at: Any = Delivery.created_at) -> int:
-    """An id such that rows made before `moment` are below it (but for SLACK): a search, halving, by the key."""
-    low, high = 0, session.scalar(select(func.max(key))) or 0
-    while low < high:
-        middle = (low + high + 1) // 2
-        statement = select(key, made_at).where(key >= middle)
-        row = session.execute(statement.order_by(key).limit(1)).one_or_none()
-        if row is None or row[1] >= moment:
-            high = middle - 1
+def _look(
+    session: Session, found: Sequence[Range], only: Wanted, *, above: int, below: int, chunk: int
+) -> tuple[list[AnyRow], int, int]:
+    """The next `chunk` rows: those that may be meant, the last id that was looked at, how many were."""
+    looked = _together(session, found, above=above, below=below, limit=chunk).cte("looked")
+    last = select(func.min(looked.c.id)).scalar_subquery()
+    number = select(func.count()).select_from(looked).scalar_subquery()
+    statement = select(looked, number.label("looked")).where(or_(and_(*only.conditions(looked.c)), looked.c.id == last))
+    plan_anew(session)
+    rows = list(session.execute(statement.order_by(looked.c.id.desc())).all())
+    return (rows, rows[-1].id, rows[-1].looked) if rows else ([], below, 0)
+
+
+def _unique(rows: list[AnyRow]) -> list[AnyRow]:
+    """Without what stands in two ranges: a delivery may have moved from one to the other while they were read."""
+    return list({row.id: row for row in rows}.values())
+
+
+def around(
+    session: Session, moment: datetime, key: Any = Delivery.id, made_at: Any = Delivery.created_at
+) -> tuple[int, int]:
+    """The last id known to be made before `moment`, and the first known to be made at or after it, within a minute.
+
+    A search by the key, by how far the moment lies between two known ones; by halves where that does not get on.
+    """
+    statement = select(key, made_at)
+    first = session.execute(statement.order_by(key).limit(1)).one_or_none()
+    last = session.execute(statement.order_by(key.desc()).limit(1)).one_or_none()
+    if first is None or last is None or first[1] >= moment:
+        return 0, first[0] if first is not None else 1
+    if last[1] < moment:
+        return last[0], last[0] + 1
+    low: tuple[Any, ...] = first
+    high: tuple[Any, ...] = last
+    halve = False
+    while high[0] - low[0] > 1 and high[1] - low[1] > NEAR:
+        share = 0.5 if halve else (moment - low[1]) / (high[1] - low[1])
+        middle = min(high[0] - 1, max(low[0] + 1, low[0] + int((high[0] - low[0]) * share)))
+        row = session.execute(statement.where(key >= middle).order_by(key).limit(1)).one()
+        before = high[0] - low[0]
+        if row[1] < moment and row[0] < high[0]:
+            low = row
         else:
-            low = max(middle, row[0])
-    return low + 1
+            high = (middle, max(moment, min(row[1], high[1])))
+        halve = (high[0] - low[0]) * 2 > before
+    return low[0], high[0]
 
 
 def tally(session: Session, prefix: Range, *, above: int, most: int) -> list[AnyRow]:
@@ -146,6 +202,7 @@ def tally(session: Session, prefix: Range, *, above: int, most: int) -> list[Any
 
     Rows of (connection_id, kind, count, newest id).
     """
+    plan_anew(session)
     where, order = index_range(session, prefix, Delivery.id, above=above, below=LAST_ID)
     columns = (Delivery.id, Delivery.connection_id, Delivery.kind)
     looked = select(*columns).where(where).order_by(*order).limit(most).subquery()

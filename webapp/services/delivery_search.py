@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Activity, Connection, Delivery, Person
 from webapp.services import delivery_attempts, delivery_ranges, waiting_reasons
-from webapp.services.delivery_ranges import LAST_ID, SLACK, AnyRow, id_at, ranges, scan
+from webapp.services.delivery_ranges import LAST_ID, SLACK, AnyRow, Wanted, around, ranges, scan
 
 PAGE = 50
 
@@ -54,7 +55,7 @@ def page(workspace_id: int, filters: Filters) -> Page:
         wanted=PAGE,
         above=above,
         below=below,
-        matches=matcher(workspace_id, filters, holds) if needs_matching(filters) else None,
+        only=wanted(workspace_id, filters, holds) if needs_matching(filters) else None,
     )
     looked_to = None
     if looked.cut and looked.last_id is not None:
@@ -64,8 +65,8 @@ def page(workspace_id: int, filters: Filters) -> Page:
 
 def bounds(session: Session, filters: Filters) -> tuple[int, int]:
     """The ids between which the filters' time range and cursor lie, both excluded."""
-    above = id_at(session, filters.since - SLACK) - 1 if filters.since else 0
-    below = id_at(session, filters.until + SLACK) if filters.until else LAST_ID
+    above = around(session, filters.since - SLACK)[0] if filters.since else 0
+    below = around(session, filters.until + SLACK)[1] if filters.until else LAST_ID
     return above, min(below, filters.before or LAST_ID)
 
 
@@ -75,6 +76,27 @@ def needs_matching(filters: Filters) -> bool:
     # What waits is shown under the reason of its lane, which is not the one on its row.
     as_held = filters.status in {None, Status.WAITING} and filters.reason in REASONS[Status.WAITING]
     return as_held or any(value is not None for value in named)
+
+
+def wanted(workspace_id: int, filters: Filters, holds: waiting_reasons.Holds) -> Wanted:
+    """Which rows of the ranges are meant; all but the reason of what waits can be said in SQL."""
+    equal = {
+        "workspace_id": workspace_id,
+        "status": filters.status,
+        "event": filters.event,
+        "connection_id": filters.connection_id,
+        "person_id": filters.person_id,
+    }
+
+    def conditions(columns: Any) -> list[Any]:
+        found = [columns[name] == value for name, value in equal.items() if value is not None]
+        if filters.since is not None:
+            found.append(columns.created_at >= filters.since)
+        if filters.until is not None:
+            found.append(columns.created_at < filters.until)
+        return found
+
+    return Wanted(conditions, matcher(workspace_id, filters, holds))
 
 
 def matcher(workspace_id: int, filters: Filters, holds: waiting_reasons.Holds) -> Callable[[AnyRow], bool]:

@@ -15,7 +15,7 @@ from webapp.database import run_writing
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Delivery, Task
 from webapp.services import tasks
-from webapp.services.delivery_ranges import id_at
+from webapp.services.delivery_ranges import around
 
 KIND = "proof"
 ONE_IN = 1_000
@@ -57,8 +57,8 @@ def due_samples(session: Session) -> int:
     Every delivery whose id is a multiple of ONE_IN, five minutes after it was delivered. In a writing transaction.
     """
     now = clock.now()
-    first, last = id_at(session, now - SAMPLED_FROM), id_at(session, now)
-    candidates = list(range(first + -first % ONE_IN, last, ONE_IN))
+    (first, _), (_, last) = around(session, now - SAMPLED_FROM), around(session, now)
+    candidates = list(range(first + 1 + -(first + 1) % ONE_IN, last, ONE_IN))
     wanted: dict[int, list[Delivery]] = defaultdict(list)
     for start in range(0, len(candidates), 5_000):
         statement = (

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from webapp.database import index_range
+from webapp.database import index_range, plan_anew
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Activity, Delivery, Person
 from webapp.services import delivery_attempts
@@ -67,6 +67,7 @@ def alike(session: Session, workspace_id: int, selection: Selection) -> list[Any
         mine = and_(Delivery.workspace_id == workspace_id, Delivery.id.in_(selection.ids))
         return list(session.execute(_grouped(mine)))
     above, below = bounds(session, selection.filters)
+    plan_anew(session)
     found: list[AnyRow] = []
     for prefix in _ended(session, workspace_id, selection.filters):
         where, order = index_range(session, prefix, Delivery.id, above=above, below=min(below, selection.up_to + 1))
