@@ -8,19 +8,22 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Text, bindparam, cast, select
+from sqlalchemy import BindParameter, Text, bindparam, cast, func, select
 
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import plain
 from webapp.klaviyo import scopes
-from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task
+from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task, User
 from webapp.services import settling, tasks
 
 UNDO_OFFERED = timedelta(minutes=10)
 
 
 class Facts(NamedTuple):
-    """A connection's row with its store's name and its grant's scopes; see `Connection`. `saved`: previous settings."""
+    """A connection's row with its store's name, its grant's scopes and who paused it; see `Connection`.
+
+    `saved`: the previous settings as stored.
+    """
 
     id: int
     workspace_id: int
@@ -43,6 +46,7 @@ class Facts(NamedTuple):
     profiles_created: int
     store: str | None
     scopes: str | None
+    paused_name: str | None
 
     @property
     def is_live(self) -> bool:
@@ -94,11 +98,13 @@ _FACTS = (
     select(
         *(
             cast(Connection.previous_settings, Text) if name == "saved" else getattr(Connection, name)
-            for name in Facts._fields[:-2]
+            for name in Facts._fields[:-3]
         ),
         Store.name,
         Grant.scopes,
+        func.coalesce(func.nullif(User.name, ""), User.email),
     )
+    .outerjoin(User, User.id == Connection.paused_by)
     .outerjoin(Store, Store.id == Connection.store_id)
     .outerjoin(Grant, Grant.connection_id == Connection.id)
     .where(Connection.id.in_(_ids))

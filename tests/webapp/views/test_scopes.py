@@ -1,0 +1,79 @@
+"""The scope matrix: the explanation for everybody, the evidence of each connection beside it. Both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from tests.rows import ALL_SCOPES, Rows
+from tests.webapp.views.pages import signed_in, text_of
+from webapp import clock
+from webapp.database import writing
+from webapp.klaviyo import scopes
+from webapp.models import ScopeProof
+from webapp.services import scope_matrix
+from webapp.services.scope_matrix import Evidence
+
+BASE = "/w/mine/settings/integrations/klaviyo"
+
+
+def test_the_explanation_is_public(any_app: Flask) -> None:
+    page = any_app.test_client().get("/integrations/klaviyo/scopes")
+    assert page.status_code == 200
+    text = text_of(page)
+    for row in scopes.MATRIX:
+        assert row.required_for in text
+        assert row.why in text
+    for scope in scopes.ASKED:
+        assert f"<code>{scope}</code>" in page.text
+    assert "GET /api/lists" in text  # which call needs it, on demand
+    assert "metrics:write no call of ours yet" in text
+
+
+def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    granted = ALL_SCOPES.replace(" subscriptions:write", "")
+    made = rows.connection(workspace, account_name="Acme SE", scopes=granted)
+    with writing() as session:
+        scope_matrix.note(session, made.id, ["events:write"], "POST /api/events", proven=True)
+        scope_matrix.note(session, made.id, ["lists:write"], "POST /api/lists", proven=False)
+    (column,) = scope_matrix.columns(workspace.id)
+    cells = [column.cell(row.scopes) for row in scopes.MATRIX]
+    assert {evidence: [known.scope for known in found] for evidence, found in cells[1].items()} == {
+        Evidence.PROVEN: ["events:write"],
+        Evidence.GRANTED: ["metrics:read", "metrics:write", "events:read"],
+    }
+    assert list(cells[3]) == [Evidence.REFUSED, Evidence.GRANTED]
+    assert list(cells[4]) == [Evidence.MISSING]
+    owner, agent = signed_in(any_app, rows.user(workspace)), signed_in(any_app, rows.user(support=True))
+    page = owner.get(f"{BASE}/scopes")
+    text = text_of(page)
+    for words in ("– Missing", "✕ Refused lists:write 0 s ago by POST /api/lists", "● Proven events:write 0 s ago"):
+        assert words in text
+    assert "Reconnect to grant" in text
+    assert f"{BASE}/connections/{made.id}/reconnect" in page.text
+    assert "Reconnect to grant" not in text_of(agent.get(f"{BASE}/scopes"))
+    # Disconnected ones have no column.
+    rows.connection(workspace, rows.store(workspace), account_name="Gone", state="disconnected")
+    assert "Gone" not in text_of(owner.get(f"{BASE}/scopes"))
+
+
+@pytest.mark.parametrize("later", ["proven", "refused"])
+def test_the_later_of_proof_and_refusal_counts(any_app: Flask, rows: Rows, later: str) -> None:
+    made = rows.connection(rows.workspace("mine"))
+    now, before = clock.now(), clock.now() - timedelta(hours=1)
+    times = {"proven_at": now, "refused_at": before} if later == "proven" else {"proven_at": before, "refused_at": now}
+    rows.save(ScopeProof(connection_id=made.id, scope="lists:read", proven_by="a", refused_by="b", **times))
+    (column,) = scope_matrix.columns(made.workspace_id)
+    assert next(iter(column.cell(["lists:read"]))) == Evidence(later)
+
+
+def test_connecting_proves_the_first_scope_and_notes_are_not_written_every_second(any_app: Flask, rows: Rows) -> None:
+    made = rows.connection(rows.workspace("mine"))
+    for by in ("first", "second"):
+        with writing() as session:
+            scope_matrix.note(session, made.id, ["accounts:read"], by, proven=True)
+    (column,) = scope_matrix.columns(made.workspace_id)
+    assert column.proofs["accounts:read"].proven_by == "first"
