@@ -102,14 +102,17 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
 
     def work(session: Session) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
-        budget = hold.until is not None
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
-        values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if budget else "retrying"}
+        values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if hold.limited else "retrying"}
         if run is not None and run.timed_out:
             values["slow"] = True
         session.execute(
             statement.values(
-                **values, lease_until=None, owner=None, woken_at=None, failures=Lane.failures + (0 if budget else 1)
+                **values,
+                lease_until=None,
+                owner=None,
+                woken_at=None,
+                failures=Lane.failures + (0 if hold.limited else 1),
             )
         )
 

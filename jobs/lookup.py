@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from jobs.outcomes import Outcome, outcome
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import among, reading, upsert
@@ -26,6 +27,10 @@ HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)
 # Klaviyo's clock and ours differ by less; a profile born a little before our call that made it is still ours.
 CLOCKS = timedelta(seconds=5)
+
+
+class MayNotLook(Exception):
+    """Klaviyo refuses look-ups for a missing scope: nobody knows who is there."""
 
 
 class Link(NamedTuple):
@@ -51,7 +56,7 @@ _COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
 
 
 def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False) -> dict[int, Link]:
-    """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold."""
+    """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold, MayNotLook."""
     known = {} if fresh else known_links(run, people)
     stale = {person_id: email for person_id, email in people.items() if not _believed(known.get(person_id))}
     if not stale:
@@ -66,6 +71,12 @@ def _believed(link: Link | None) -> bool:
     return clock.now() - link.looked_up_at < (HIT if link.found else MISS)
 
 
+def was_asked_again(run: Run, link: Link | None, attempts: int) -> bool:
+    """Whether an id that Klaviyo says is gone was looked up just now, after an earlier try: asking more is no use."""
+    fresh = link is not None and link.looked_up_at is not None and link.looked_up_at >= run.began
+    return attempts > 0 and fresh
+
+
 def known_links(run: Run, people: Iterable[int]) -> dict[int, Link]:
     """What is remembered."""
     with reading() as session:
@@ -76,7 +87,11 @@ def known_links(run: Run, people: Iterable[int]) -> dict[int, Link]:
 
 
 def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False) -> dict[int, FoundProfile]:
-    """Ask Klaviyo now; the profiles found by person id. What was learned is kept even where it raises Hold."""
+    """Ask Klaviyo now; the profiles found by person id. What was learned is kept even where it raises.
+
+    A group that is refused is asked in halves: one address that Klaviyo does not take is nobody it has.
+    Raises Hold, MayNotLook.
+    """
     by_email = {email: person_id for person_id, email in people.items()}
     groups = payloads.lookup_groups(by_email)
     found: dict[int, FoundProfile] = {}
@@ -86,14 +101,20 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
         now, groups = groups[:taken], groups[taken:]
         calls = [payloads.lookup(group, subscriptions=subscriptions) for group in now]
         answers = run.send_all(calls, [len(group) for group in now])
-        good = [(group, answer) for group, answer in zip(now, answers, strict=True) if answer.ok]
+        pairs = [(group, answer, outcome(answer)) for group, answer in zip(now, answers, strict=True)]
+        good = [(group, answer) for group, answer, came in pairs if came is Outcome.DONE]
+        refused = [group for group, _, came in pairs if came in {Outcome.REFUSED, Outcome.TOO_LARGE}]
         hits = {by_email[p.email]: p for _, a in good for p in parse.profiles(a.json) if p.email in by_email}
         found.update(hits)
         looked_up = [by_email[email] for group, _ in good for email in group]
+        looked_up += [by_email[group[0]] for group in refused if len(group) == 1]
         run.write(partial(_remember, run=run, looked_up=looked_up, hits=hits))
-        if len(good) < len(now):
-            limited = any(answer.status == 429 for answer in answers)
-            raise run.limited(answers) if limited else run.back_off()
+        if any(came is Outcome.SCOPE_MISSING for _, _, came in pairs):
+            raise MayNotLook
+        if len(good) + len(refused) < len(now):
+            raise run.hold_after(answers)
+        halves = [group for group in refused if len(group) > 1]
+        groups = [half for g in halves for half in (g[: len(g) // 2], g[len(g) // 2 :])] + groups
     return found
 
 

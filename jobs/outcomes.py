@@ -3,6 +3,7 @@
 | answer | outcome |
 |---|---|
 | 2xx | done |
+| 2xx with a body that is not JSON | unknown: a proxy spoke; Klaviyo may have been asked all the same |
 | nothing arrived (refused connection, no route, deadline before the first byte) | again |
 | no answer, cut off, too late; 5xx, 524 | unknown: it may have been done all the same |
 | 429 | again after `Retry-After`; the budget is blocked until then |
@@ -51,6 +52,8 @@ def outcome(answer: Answer) -> Outcome:
     if answer.reached is Reached.NOT_SENT:
         return Outcome.AGAIN
     if answer.reached is Reached.UNKNOWN or answer.status is None or answer.status >= 500:
+        return Outcome.UNKNOWN
+    if answer.ok and answer.is_foreign:
         return Outcome.UNKNOWN
     if answer.ok:
         return Outcome.DONE

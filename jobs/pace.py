@@ -79,12 +79,16 @@ def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer)
     budget = session.scalar(statement)
     if budget is None:
         return
-    announced = {str(window): calls for window, calls in answer.limits.items() if window <= 60}
+    announced = {str(window): calls for window, calls in answer.limits.items() if 0 < window <= 60}
+    limits = {**budget.limits, **announced}
     if answer.status == 429:
         budget = _locked(session, account_id, endpoint)
-        budget.blocked_until = session.scalar(select(db_now(float(answer.retry_after or 1))))
-    elif announced and announced != budget.limits:
-        _locked(session, account_id, endpoint).limits = announced
+        until = session.scalar(select(db_now(float(answer.retry_after or 1))))
+        # One of several answers at once: a short wait does not end a long one.
+        if until is not None and (budget.blocked_until is None or budget.blocked_until < until):
+            budget.blocked_until = until
+    elif limits != budget.limits:
+        _locked(session, account_id, endpoint).limits = limits
 
 
 def _locked(session: Session, account_id: str, endpoint: Endpoint) -> Budget:

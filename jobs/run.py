@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
@@ -36,17 +36,24 @@ AT_ONCE = 8
 
 
 class Hold(Exception):
-    """Stop here: nothing may be sent before `until` (database's clock), or for `seconds`."""
+    """Stop here: nothing may be sent before `until` (database's clock), or for `seconds`.
 
-    def __init__(self, *, until: datetime | None = None, seconds: float = 0.0) -> None:
+    `limited`: for Klaviyo's limits, by our own count or by its 429, and not because something failed.
+    """
+
+    def __init__(self, *, until: datetime | None = None, seconds: float = 0.0, limited: bool = False) -> None:
         super().__init__("hold the lane")
         self.until = until
         self.seconds = seconds
+        self.limited = limited
 
 
 @dataclass(slots=True)
 class Run:
-    """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used."""
+    """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
+
+    `began`: since when this drain has the lane; what was looked up since then is fresh.
+    """
 
     held: Claim
     connection: Connection
@@ -56,6 +63,7 @@ class Run:
     share: float = 1.0
     timed_out: bool = False
     quick_again: bool = False
+    began: datetime = field(default_factory=clock.now)
     attempts: list[Attempt] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
     _held_at: float = field(default_factory=time.monotonic)
@@ -95,19 +103,22 @@ class Run:
         try:
             return pace.reserve(session, self.connection.klaviyo_account_id, endpoint, calls, share=self.share)
         except pace.OverBudget as over:
-            raise Hold(until=over.until) from None
+            raise Hold(until=over.until, limited=True) from None
 
     def call(self, call: Call, *, size: int) -> Answer:
-        """Reserve and send one call that changes nothing in Klaviyo. Raises Hold."""
+        """Reserve and send one call that leaves no batch behind. Raises Hold, also after a 429."""
         self.write(lambda session: self.reserve(session, call.endpoint))
-        return self.send(call, size=size)
+        answer = self.send(call, size=size)
+        if answer.status == 429:
+            raise self.hold_after([answer])
+        return answer
 
     def send(self, call: Call, *, size: int, batch: Batch | None = None) -> Answer:
-        """Send what was reserved. A 401 is answered with a refreshed token once. Raises Hold after a 429."""
+        """Send what was reserved. A 401 is answered with a refreshed token once. Raises Hold (no budget)."""
         return self.send_all([call], [size], batch)[0]
 
     def send_all(self, calls: Sequence[Call], sizes: Sequence[int], batch: Batch | None = None) -> list[Answer]:
-        """Send reserved calls, up to AT_ONCE at the same time; their answers in order. Raises Hold after a 429."""
+        """Send reserved calls, up to AT_ONCE at the same time; their answers in order. See `send`."""
         client = context.client(settings().klaviyo_api_url)
         token = self.grant.access_token
         if len(calls) == 1:
@@ -119,16 +130,18 @@ class Run:
             self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
             for index, answer in enumerate(answers):
                 if answer.status == 401:
+                    # A call like any other: it takes budget, and the lease is renewed after the refresh.
+                    self.write(partial(self.reserve, endpoint=calls[index].endpoint))
                     answers[index] = self._ask(client, calls[index], self.grant.access_token)
                     self._keep([calls[index]], [answers[index]], [sizes[index]], batch)
-        if any(answer.status == 429 for answer in answers) and len(answers) == 1:
-            raise self.limited(answers)
         return answers
 
-    def limited(self, answers: Sequence[Answer]) -> Hold:
-        """How long Klaviyo's 429 asks us to wait, with jitter."""
-        longest = max((answer.retry_after or 1 for answer in answers if answer.status == 429), default=1)
-        return Hold(seconds=float(longest) + random.random())  # noqa: S311 - jitter
+    def hold_after(self, answers: Sequence[Answer]) -> Hold:
+        """How long to wait after answers that are to be asked again: what a 429 says with jitter, else a back-off."""
+        asked = [answer.retry_after or 1 for answer in answers if answer.status == 429]
+        if not asked:
+            return self.back_off()
+        return Hold(seconds=float(max(asked)) + random.random(), limited=True)  # noqa: S311 - jitter
 
     def _ask(self, client: KlaviyoClient, call: Call, token: str) -> Answer:
         seconds = SLOW_SECONDS if self.held.slow else FAST_SECONDS

@@ -39,12 +39,13 @@ UNKNOWN_LOOK = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A consent that is to be written, and where to."""
+    """A consent that is to be written, and where to. `link` as it was before."""
 
     item: Item
     profile: FoundProfile | None
     step: Step
     list_id: str | None
+    link: Link | None
 
 
 def step(run: Run) -> bool:
@@ -60,14 +61,19 @@ def step(run: Run) -> bool:
         _settle(run, results)
     if not open_items:
         return True
-    found = lookup.look_up(run, {i.person_id: str(i.email) for i in open_items}, subscriptions=True)
+    try:
+        found = lookup.look_up(run, {i.person_id: str(i.email) for i in open_items}, subscriptions=True)
+    except lookup.MayNotLook:
+        _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
+        return True
     links = lookup.links_of(run, {i.person_id: str(i.email) for i in open_items})
     decided = [(item, _decision(run, item, found, links)) for item in open_items]
     decided = _with_membership(run, decided, found, links)
     results, writes = {}, []
     for item, decision in decided:
         if decision.step in {Step.SUBSCRIBE, Step.UNSUBSCRIBE}:
-            writes.append(Write(item, found.get(item.person_id), decision.step, decision.list_id))
+            person = item.person_id
+            writes.append(Write(item, found.get(person), decision.step, decision.list_id, links.get(person)))
         else:
             results[item.id] = _result(item, decision)
     if results:
@@ -179,19 +185,15 @@ def _send(run: Run, writes: list[Write]) -> None:
 
 
 def _send_group(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> None:
-    if what is Step.SUBSCRIBE:
-        run.write(lambda session: _note_sent(session, run, writes, list_id))
-    profiles = [ProfileWrite(w.profile.id if w.profile else None, w.item.email) for w in writes]
-    make = payloads.subscribe if what is Step.SUBSCRIBE else payloads.unsubscribe
-    # One call an item after a refusal of the whole, so that one bad record never fails its neighbours.
-    answer = run.call(make(profiles, list_id), size=len(writes))
+    answer = _call(run, what, list_id, writes)
     came = outcome(answer)
     if came in {Outcome.REFUSED, Outcome.CONFLICT, Outcome.TOO_LARGE} and len(writes) > 1:
+        # One call an item after a refusal of the whole, so that one bad record never fails its neighbours.
         for write in writes:
             _send_group(run, what, list_id, [write])
         return
     if came is Outcome.AGAIN:
-        raise run.back_off()
+        raise run.hold_after([answer])
     result = _outcome(answer)
     if answer.status == 404 and list_id is not None:
         result = settle.failed(Reason.REJECTED, "The chosen list no longer exists in Klaviyo.")
@@ -203,6 +205,30 @@ def _send_group(run: Run, what: Step, list_id: str | None, writes: list[Write]) 
         readback.note(session, run, withdrawn, list_id)
 
     run.write(work, failures=0 if answer.ok else run.lane.failures)
+    if came is Outcome.UNKNOWN:
+        raise run.back_off()
+
+
+def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Answer:
+    """One call. A subscribe is noted with its budget, before it; taken back where Klaviyo certainly did not take it."""
+    profiles = [ProfileWrite(w.profile.id if w.profile else None, w.item.email) for w in writes]
+    is_subscribe = what is Step.SUBSCRIBE
+    call = (payloads.subscribe if is_subscribe else payloads.unsubscribe)(profiles, list_id)
+
+    def work(session: Session) -> None:
+        run.reserve(session, call.endpoint)
+        if is_subscribe:
+            _note_sent(session, run, [(w.item.person_id, clock.now(), list_id) for w in writes])
+
+    run.write(work)
+    answer = run.send(call, size=len(writes))
+    if is_subscribe and outcome(answer) not in {Outcome.DONE, Outcome.UNKNOWN}:
+        before = [
+            (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))
+            for w in writes
+        ]
+        run.write(lambda session: _note_sent(session, run, before))
+    return answer
 
 
 def _outcome(answer: Answer) -> Result:
@@ -216,16 +242,16 @@ def _outcome(answer: Answer) -> Result:
     return settle.failed(Reason.REJECTED, answer.sentence)
 
 
-def _note_sent(session: Session, run: Run, writes: list[Write], list_id: str | None) -> None:
-    """Before the call: from here on the subscribe may have arrived, and a withdrawal knows which list to leave."""
+def _note_sent(session: Session, run: Run, sent: list[tuple[int, datetime | None, str | None]]) -> None:
+    """(person id, when, list) of subscribes that may have arrived, so that a withdrawal knows which list to leave."""
     rows = [
         {
             "connection_id": run.held.connection_id,
-            "person_id": write.item.person_id,
-            "subscribed_at": clock.now(),
+            "person_id": person_id,
+            "subscribed_at": at,
             "subscribed_list_id": list_id,
         }
-        for write in sorted(writes, key=lambda write: write.item.person_id)
+        for person_id, at, list_id in sorted(sent, key=lambda row: row[0])
     ]
     changed = ["subscribed_at", "subscribed_list_id"]
     key = ["connection_id", "person_id"]

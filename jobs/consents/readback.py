@@ -70,7 +70,10 @@ def check_next(run: Run) -> bool:
     if not due:
         return False
     meant = [row for row in due if row.still_meant]
-    found = lookup.look_up(run, {row.person_id: row.email for row in meant}, subscriptions=True)
+    try:
+        found = lookup.look_up(run, {row.person_id: row.email for row in meant}, subscriptions=True)
+    except lookup.MayNotLook:
+        raise run.back_off() from None
     on_lists = _memberships(run, meant)
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
     open_ids = {row.person_id for row in open_ones}

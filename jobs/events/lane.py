@@ -49,7 +49,11 @@ def step(run: Run) -> bool:
     if "events:write" not in run.grant.scopes or not (creates or looked_up):
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
-    links = _links(run, items) if looked_up else {}
+    try:
+        links = _links(run, items) if looked_up else {}
+    except lookup.MayNotLook:
+        _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
+        return True
     planned = plan.plan(items, links, creates=creates, looked_up=looked_up, now=clock.now())
     if planned.settled:
         _settle(run, planned.settled)
@@ -93,10 +97,10 @@ def _go_on(run: Run) -> bool:
         batch = batches.first_open(session, run)
     assert batch is not None
     items = [item for item in choose.by_id(run, Kind.EVENT, batches.members(batch)) if item.email is not None]
+    items, links = _still_there(run, items)
     if not items:
         run.write(lambda session: batches.close(session, run, batch, BatchOutcome.ACCEPTED))
         return True
-    links = _links(run, items) if "profiles:read" in run.grant.scopes else {}
     singly = batch.endpoint == endpoints.EVENT.name
     chosen = items[:1] if singly else items
     endpoint = endpoints.EVENT if singly else endpoints.EVENTS
@@ -109,6 +113,21 @@ def _go_on(run: Run) -> bool:
     run.write(work)
     _call(run, chosen, links, batch, rest=items[1:] if singly else [])
     return True
+
+
+def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Link]]:
+    """Whoever was deleted in Klaviyo since the first sending would be created by a second one: they are out."""
+    creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
+    try:
+        links = _links(run, items) if "profiles:read" in run.grant.scopes else {}
+        reason = Reason.NOT_IN_KLAVIYO if links else Reason.SCOPE_MISSING
+    except lookup.MayNotLook:
+        links, reason = {}, Reason.SCOPE_MISSING
+    out = [item for item in items if plan.may_not_be_sent(item, links.get(item.person_id), creates=creates)]
+    if out:
+        _settle(run, {item.id: settle.skipped(reason) for item in out})
+    gone = {item.id for item in out}
+    return [item for item in items if item.id not in gone], links
 
 
 def _unsettle(session: Session, run: Run, items: Sequence[Item]) -> None:
@@ -129,13 +148,13 @@ def _call(run: Run, items: list[Item], links: dict[int, Link], batch: Batch, *, 
             _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
-            raise run.back_off()
+            raise run.hold_after([answer])
         case Outcome.UNKNOWN:
             _unknown(run, batch, items, rest)
         case Outcome.SCOPE_MISSING:
             _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
         case _ if len(items) == 1:
-            _record(run, batch, {items[0].id: _refusal(run, items[0], answer)}, rest)
+            _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
         case _:
             _refused_whole(run, batch, items, links, answer)
 
@@ -185,7 +204,7 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
         _one_by_one(run, batch)
         return
     if named:
-        results = {items[index].id: _named(run, items[index], error) for index, error in named.items()}
+        results = {items[index].id: _named(run, items[index], links, error) for index, error in named.items()}
         left = [item for index, item in enumerate(items) if index not in named]
         _record(run, batch, results, left)
         return
@@ -207,24 +226,24 @@ def _one_by_one(run: Run, batch: Batch) -> None:
     run.write(work)
 
 
-def _named(run: Run, item: Item, error: ApiError) -> Result:
+def _named(run: Run, item: Item, links: dict[int, Link], error: ApiError) -> Result:
     if error.pointer.endswith("/profile/data/id"):
-        return _gone(run, item, error.detail)
+        return _gone(run, item, links, error.detail)
     return settle.failed(Reason.REJECTED, error.detail)
 
 
-def _refusal(run: Run, item: Item, answer: Answer) -> Result:
+def _refusal(run: Run, item: Item, links: dict[int, Link], answer: Answer) -> Result:
     """What a refusal of one event means."""
     gone = any(error.pointer.endswith("/profile/data/id") for error in answer.errors)
     if gone or outcome(answer) is Outcome.GONE:
-        return _gone(run, item, answer.sentence)
+        return _gone(run, item, links, answer.sentence)
     too_large = outcome(answer) is Outcome.TOO_LARGE
     return settle.failed(Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED, answer.sentence)
 
 
-def _gone(run: Run, item: Item, sentence: str) -> Result:
+def _gone(run: Run, item: Item, links: dict[int, Link], sentence: str) -> Result:
     """A remembered id that is gone is looked up again, once."""
-    if item.attempts > 0:
+    if lookup.was_asked_again(run, links.get(item.person_id), item.attempts):
         return settle.skipped(Reason.NOT_IN_KLAVIYO)
     run.write(lambda session: lookup.forget(session, run, [item.person_id]))
     return settle.waiting(Reason.RETRYING, clock.now(), sentence)

@@ -56,15 +56,19 @@ def _without_call(item: Item, link: Link | None, *, creates: bool, looked_up: bo
         return settle.skipped(Reason.ERASED)
     if item.expires_at <= now:
         return settle.failed(Reason.EXPIRED)
+    if may_not_be_sent(item, link, creates=creates):
+        return settle.skipped(Reason.NOT_IN_KLAVIYO)
     if link is not None and link.found:
         return None
-    # A test event never creates anybody.
-    if not creates or item.origin is Origin.TEST:
-        return settle.skipped(Reason.NOT_IN_KLAVIYO)
     # The fields lane creates them, and knows then that they are ours; after a minute the event goes by address.
     if looked_up and now - item.created_at < CREATION_WAIT:
         return settle.waiting(Reason.BACKLOG, now + CREATION_LOOK)
     return None
+
+
+def may_not_be_sent(item: Item, link: Link | None, *, creates: bool) -> bool:
+    """Whether sending it would create somebody who is not to be created. A test event never creates anybody."""
+    return not (link is not None and link.found) and (not creates or item.origin is Origin.TEST)
 
 
 def fitting(items: Sequence[Item]) -> list[Item]:

@@ -43,7 +43,7 @@ def send(run: Run, groups: list[Group]) -> None:
             run.lane.failures = 0
         case Outcome.AGAIN:
             run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
-            raise run.back_off()
+            raise run.hold_after([answer])
         case Outcome.UNKNOWN:
             run.write(lambda session: _lost(session, run, batch))
             raise run.back_off()
@@ -96,7 +96,9 @@ def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) 
         run.write(lambda session: _refused(session, run, batch, results))
         return
     if len(groups) == 1:
-        results = _all(groups, settle.failed(Reason.REJECTED, answer.sentence))
+        too_large = outcome(answer) is Outcome.TOO_LARGE
+        reason = Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED
+        results = _all(groups, settle.failed(reason, answer.sentence))
         run.write(lambda session: _refused(session, run, batch, results))
         return
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
@@ -164,8 +166,12 @@ def _find_ours(run: Run, batch: Batch) -> None:
             )
         )
         missing = {row.id: str(row.email) for row in session.execute(statement)}
-    if missing:
+    if not missing:
+        return
+    try:
         lookup.look_up(run, missing)
+    except lookup.MayNotLook:
+        return  # whose they are stays open until somebody may look again; what was written is written
 
 
 def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lost: bool) -> None:

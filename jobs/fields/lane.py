@@ -48,7 +48,10 @@ def step(run: Run) -> bool:
         _settle(run, ended)
     open_items = [item for item in items if item.id not in ended]
     if open_items:
-        _groups(run, open_items, many=many)
+        try:
+            _groups(run, open_items, many=many)
+        except lookup.MayNotLook:
+            _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
     return True
 
 

@@ -47,7 +47,7 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
             _record(run, groups, settle.DELIVERED, added=True)
         case Outcome.AGAIN | Outcome.UNKNOWN:
             # Adding again changes nothing: they stay owed, and wait.
-            raise run.back_off()
+            raise run.hold_after([answer])
         case Outcome.SCOPE_MISSING:
             _record(run, groups, Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING), added=False)
         case Outcome.GONE if any("list" in error.detail.lower() for error in answer.errors) or len(groups) == 1:

@@ -157,7 +157,7 @@ def fitting(groups: Sequence[Group]) -> list[Group]:
     size = 0
     found: list[Group] = []
     for group in groups[: payloads.IMPORT_PROFILES]:
-        size += PROFILE_BYTES + (len(orjson.dumps(group.write.properties)) if group.write else 0)
+        size += PROFILE_BYTES + (len(orjson.dumps(group.write.attributes())) if group.write else 0)
         if found and size > payloads.BODY_BYTES:
             break
         found.append(group)

@@ -12,7 +12,7 @@ from jobs import batches, lookup, settle
 from jobs.fields import converge, list_step
 from jobs.fields.plan import Group, Step
 from jobs.outcomes import Outcome, outcome
-from jobs.run import AT_ONCE, Hold, Run
+from jobs.run import AT_ONCE, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
@@ -24,6 +24,7 @@ from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, ProfileLink
 
+CONFLICTS = 3  # two profiles that each name the other end here
 Written = tuple[Group, Answer]
 
 
@@ -61,14 +62,9 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
         list_step.add(run, listed)
     again = [answer for answer in answers if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]
     if again:
-        raise _hold(run, again)
+        raise run.hold_after(again)
     run.lane.failures = 0
     return len(groups)
-
-
-def _hold(run: Run, answers: list[Answer]) -> Hold:
-    limited = any(answer.status == 429 for answer in answers)
-    return run.limited(answers) if limited else run.back_off()
 
 
 def _call(endpoint: Endpoint, group: Group) -> Call:
@@ -154,9 +150,10 @@ def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result 
             return settle.skipped(Reason.SCOPE_MISSING)
         case Outcome.GONE:
             lookup.forget(session, run, [group.person_id])
-            tried = any(item.attempts for item in group.items)
-            again = settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
-            return settle.skipped(Reason.NOT_IN_KLAVIYO) if tried else again
+            attempts = max((item.attempts for item in group.items), default=0)
+            if lookup.was_asked_again(run, group.link, attempts):
+                return settle.skipped(Reason.NOT_IN_KLAVIYO)
+            return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
         case Outcome.CONFLICT:
             return _conflict(session, run, group, answer)
         case Outcome.TOO_LARGE:
@@ -165,10 +162,11 @@ def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result 
 
 
 def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Result:
-    """Somebody else has this address: Klaviyo names them, and the next look writes there, once."""
+    """Somebody else has this address: Klaviyo names them, and the next look writes there."""
     named = (error.meta.get("duplicate_profile_id") for error in answer.errors)
     duplicate = next((str(found) for found in named if found), "")
-    if not duplicate or any(item.attempts for item in group.items):
+    written_there = group.link is not None and group.link.klaviyo_id == duplicate
+    if not duplicate or written_there or any(item.attempts >= CONFLICTS for item in group.items):
         return settle.failed(Reason.REJECTED, answer.sentence)
     row = {
         "connection_id": run.held.connection_id,

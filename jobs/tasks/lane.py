@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from jobs import lookup
 from jobs.claim import Claim, FenceLost, connection_of
 from jobs.run import Hold
 from jobs.tasks.kinds import KINDS, LONG
@@ -63,12 +64,14 @@ def _bite(held: Claim, task: Task, ends_at: float) -> None:
             raise
     except Hold as hold:
         until = hold.until or clock.now() + timedelta(seconds=hold.seconds)
-        _put_off(task, until, counts=hold.until is None)
+        _put_off(task, until, counts=hold.until is None and not hold.limited)
     except grants.GrantUnavailable as problem:
         _put_off(task, clock.now() + timedelta(seconds=problem.retry_seconds), counts=True)
     except grants.GrantEnded:
         _failed(task, "Klaviyo no longer accepts our access. Reconnect first.")
         connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+    except lookup.MayNotLook:
+        _failed(task, "Klaviyo does not allow it: profiles:read is missing. Reconnect to grant it.")
     except TaskProblem as problem:
         _failed(task, str(problem))
     except Exception:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 from webapp.klaviyo.masking import scrub
 
 ERROR_TEXT = 4096
+LONGEST_WAIT = 7 * 86_400  # as long as anything waits; longer ones break a database's clock
+ANNOUNCED = re.compile(r"(?<![0-9])([0-9]{1,9});w=([0-9]{1,9})(?![0-9])")
 POINTED_ITEM = re.compile(r"/data/(\d+)(?:/|$)")
 
 
@@ -40,13 +44,17 @@ class ApiError:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One call's result. `json` is the parsed body of a JSON answer; `why` names a transport failure."""
+    """One call's result. `json` is the parsed body of a JSON answer; `why` names a transport failure.
+
+    `is_foreign`: there is a body and it is not JSON, so that something else than Klaviyo spoke.
+    """
 
     reached: Reached
     duration_ms: int
     status: int | None = None
     json: Any = None
     is_json: bool = False
+    is_foreign: bool = False
     request_id: str | None = None
     revision: str | None = None
     retires: str | None = None
@@ -70,19 +78,23 @@ class Answer:
 
 def parse_limits(header: str | None) -> dict[int, int]:
     """`75, 75;w=1, 750;w=60` as `{1: 75, 60: 750}` (window in seconds to calls); nothing known gives `{}`."""
-    return {int(window): int(calls) for calls, window in re.findall(r"(\d+);w=(\d+)", header or "")}
+    return {int(window): int(calls) for calls, window in ANNOUNCED.findall(header or "")}
 
 
 def parse_retry_after(header: str | None, now: float) -> int | None:
-    """Seconds to wait, from seconds or an HTTP date. `now` is epoch seconds. None where there is no sense in it."""
-    if not header:
-        return None
-    if header.strip().isdigit():
-        return int(header.strip())
+    """Seconds to wait, from seconds or an HTTP date, at most LONGEST_WAIT. `now` is epoch seconds.
+
+    None where there is no sense in it.
+    """
+    text = (header or "").strip()
+    if re.fullmatch(r"[0-9]{1,12}", text):
+        return min(int(text), LONGEST_WAIT)
     try:
-        return max(0, int(parsedate_to_datetime(header).timestamp() - now))
-    except ValueError:
+        moment = parsedate_to_datetime(text)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
         return None
+    return min(max(0, math.ceil(seconds)), LONGEST_WAIT)
 
 
 def parse_errors(body: Any) -> tuple[ApiError, ...]:

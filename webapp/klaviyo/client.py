@@ -9,19 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import orjson
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from webapp.klaviyo.answers import Answer, Reached, parse_errors, parse_limits, parse_retry_after
 from webapp.klaviyo.endpoints import REVISION, Endpoint
-from webapp.klaviyo.watchdog import Watch, WatchedAdapter
+from webapp.klaviyo.watchdog import TooLate, Watch, WatchedAdapter
 
 CONNECT_SECONDS = 3.05
 MEDIA_TYPE = "application/vnd.api+json"
 ANSWER_BYTES = 10 * 1024 * 1024
+TOO_LATE = "The deadline passed before the call was sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,13 @@ class Call:
 
 
 def new_session(pool: int = 10) -> requests.Session:
-    """A session for one process: no environment proxies, no redirects followed by `KlaviyoClient`, connections kept."""
+    """A session for one process: no environment proxies, no redirects followed by `KlaviyoClient`, connections kept.
+
+    No cookies: they would travel from one account's answer into another's call.
+    """
     session = requests.Session()
     session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.mount("http://", WatchedAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
     session.mount("https://", WatchedAdapter(pool_connections=2, pool_maxsize=pool, max_retries=0))
     session.headers.update({"User-Agent": "cevoid-klaviyo/0.1", "Accept": MEDIA_TYPE, "revision": REVISION})
@@ -65,8 +71,8 @@ class KlaviyoClient:
         prepared = self._session.prepare_request(request)
         started = time.monotonic()
         if seconds <= 0 or (deadline is not None and started >= deadline):
-            return Answer(Reached.NOT_SENT, 0, why="The deadline passed before the call was sent.")
-        with Watch(seconds) as watch:
+            return Answer(Reached.NOT_SENT, 0, why=TOO_LATE)
+        with Watch(seconds, deadline) as watch:
             try:
                 response = self._session.send(
                     prepared,
@@ -74,6 +80,8 @@ class KlaviyoClient:
                     allow_redirects=False,
                     stream=True,
                 )
+            except TooLate:
+                return Answer(Reached.NOT_SENT, _since(started), why=TOO_LATE)
             except requests.exceptions.ConnectTimeout:
                 return Answer(Reached.NOT_SENT, _since(started), why="Klaviyo could not be reached in time.")
             except requests.exceptions.RequestException as problem:
@@ -86,7 +94,7 @@ def _reached(problem: requests.exceptions.RequestException) -> Reached:
     """A refused or unresolved connection carried nothing; anything later may have arrived."""
     inner = problem.args[0] if problem.args else None
     reason = getattr(inner, "reason", inner)
-    return Reached.NOT_SENT if "NewConnectionError" in type(reason).__name__ else Reached.UNKNOWN
+    return Reached.NOT_SENT if isinstance(reason, NewConnectionError) else Reached.UNKNOWN
 
 
 def _read(response: requests.Response, watch: Watch, started: float) -> Answer:
@@ -98,6 +106,9 @@ def _read(response: requests.Response, watch: Watch, started: float) -> Answer:
     if watch.passed:
         response.close()
         return Answer(Reached.UNKNOWN, _since(started), why="Klaviyo did not answer in time.")
+    if len(body) >= ANSWER_BYTES:
+        response.close()
+        return Answer(Reached.UNKNOWN, _since(started), why="The answer is longer than any of Klaviyo's.")
     response.raw.release_conn()
     return _parse(response, body, started)
 
@@ -117,6 +128,7 @@ def _parse(response: requests.Response, body: bytes, started: float) -> Answer:
         status=response.status_code,
         json=parsed,
         is_json=is_json,
+        is_foreign=bool(body) and not is_json,
         request_id=headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id"),
         revision=headers.get("X-Klaviyo-Api-Revision"),
         retires=headers.get("X-Klaviyo-Api-Retirement-Date"),

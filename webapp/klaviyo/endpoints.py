@@ -1,10 +1,14 @@
-"""Every Klaviyo endpoint we call: what it needs, what it allows. Source: Klaviyo's OpenAPI document, 2026-07-15."""
+"""Every Klaviyo endpoint we call: what it needs, what it allows. Source: Klaviyo's OpenAPI document.
+
+The limits and scopes are the same in 2026-07-15 and 2026-10-15; what moved between the two is where an event's profile
+carries its `meta` (see `payloads`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-REVISION = "2026-07-15"
+REVISION = "2026-10-15"
 
 
 @dataclass(frozen=True, slots=True)

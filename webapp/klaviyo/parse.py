@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from webapp.klaviyo.masking import scrub
 
+T = TypeVar("T")
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -38,12 +41,33 @@ class FoundList:
     opt_in: str
 
 
+def _reading(read: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Whatever a reading stumbles over is an UnexpectedAnswer."""
+
+    @wraps(read)
+    def reading(body: Any) -> T:
+        try:
+            return read(body)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+            raise UnexpectedAnswer(f"the answer does not look as documented ({type(problem).__name__})") from None
+
+    return reading
+
+
 def _data(body: Any) -> Any:
     if not isinstance(body, dict) or "data" not in body:
         raise UnexpectedAnswer("the answer has no data")
     return body["data"]
 
 
+def _rows(body: Any) -> list[Any]:
+    rows = _data(body)
+    if not isinstance(rows, list):
+        raise UnexpectedAnswer("the answer has no list of data")
+    return rows
+
+
+@_reading
 def account(body: Any) -> tuple[str, str]:
     """(account id, organization name) of GET /api/accounts."""
     data = _data(body)
@@ -53,11 +77,13 @@ def account(body: Any) -> tuple[str, str]:
     return str(data[0]["id"]), str(contact.get("organization_name") or data[0]["id"])
 
 
+@_reading
 def profiles(body: Any) -> list[FoundProfile]:
     """The profiles of a look-up, addresses lower-cased."""
-    return [_profile(entry) for entry in _data(body)]
+    return [_profile(entry) for entry in _rows(body)]
 
 
+@_reading
 def profile_id(body: Any) -> str:
     """The id of one profile (PATCH, profile-import)."""
     return str(_data(body)["id"])
@@ -84,7 +110,10 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +131,7 @@ class ImportJob:
         return self.status in {"complete", "cancelled"}
 
 
+@_reading
 def import_job(body: Any) -> ImportJob:
     """An import job, as accepted or as asked about."""
     data = _data(body)
@@ -116,10 +146,11 @@ def pointed_profile(pointer: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
+@_reading
 def import_errors(body: Any) -> tuple[list[tuple[int, str]], str | None]:
     """A page of what failed, as (place in the body, Klaviyo's sentence), and the cursor of the next page."""
     found = []
-    for entry in _data(body):
+    for entry in _rows(body):
         attributes = entry.get("attributes") or {}
         place = pointed_profile(str((attributes.get("source") or {}).get("pointer") or ""))
         if place is not None:
@@ -127,6 +158,7 @@ def import_errors(body: Any) -> tuple[list[tuple[int, str]], str | None]:
     return found, _cursor(body)
 
 
+@_reading
 def lists(body: Any) -> tuple[list[FoundList], str | None]:
     """A page of lists and the cursor of the next one."""
     found = [
@@ -135,7 +167,7 @@ def lists(body: Any) -> tuple[list[FoundList], str | None]:
             name=str((entry.get("attributes") or {}).get("name") or ""),
             opt_in=str((entry.get("attributes") or {}).get("opt_in_process") or ""),
         )
-        for entry in _data(body)
+        for entry in _rows(body)
     ]
     return found, _cursor(body)
 

@@ -1,6 +1,7 @@
 """The calls themselves: Klaviyo's exact JSON:API bodies from small values. Pure.
 
-Quirk: an event's profile carries `meta` inside `attributes` in the single call and beside them in the bulk one.
+An event's profile carries `meta` beside its `attributes`, in the single call and in the bulk one. Quirk: up to revision
+2026-07-15 the single call had it inside them.
 """
 
 from __future__ import annotations
@@ -70,13 +71,7 @@ class EventWrite(NamedTuple):
 
 def event(write: EventWrite) -> Call:
     """POST /api/events: one event, idempotent by (profile, metric, unique_id)."""
-    attributes, meta = write.profile.set_and_unset()
-    if meta:
-        attributes["meta"] = meta
-    body = {
-        "type": "event",
-        "attributes": {**_event(write), "profile": {"data": _profile(write, attributes)}},
-    }
+    body = {"type": "event", "attributes": {**_event(write), "profile": {"data": _profile(write)}}}
     return _post(endpoints.EVENT, body)
 
 
@@ -84,12 +79,8 @@ def events(writes: Sequence[EventWrite]) -> Call:
     """POST /api/event-bulk-create-jobs: up to 1,000 events, one entry each, in their order."""
     entries = []
     for write in writes:
-        attributes, meta = write.profile.set_and_unset()
-        profile = _profile(write, attributes)
-        if meta:
-            profile["meta"] = meta
         entry = {
-            "profile": {"data": profile},
+            "profile": {"data": _profile(write)},
             "events": {"data": [{"type": "event", "attributes": _event(write)}]},
         }
         entries.append({"type": "event-bulk-create", "attributes": entry})
@@ -109,10 +100,13 @@ def _event(write: EventWrite) -> dict[str, Any]:
     return found
 
 
-def _profile(write: EventWrite, attributes: dict[str, Any]) -> dict[str, Any]:
+def _profile(write: EventWrite) -> dict[str, Any]:
+    attributes, meta = write.profile.set_and_unset()
     profile: dict[str, Any] = {"type": "profile", "attributes": attributes}
     if write.profile.id:
         profile["id"] = write.profile.id
+    if meta:
+        profile["meta"] = meta
     return profile
 
 

@@ -1,13 +1,15 @@
 """A deadline for a whole call. requests' timeouts are per read: an answer that drips, headers or body, passes them.
 
 Connections of a watched session tell the watch of their thread which socket they use; the watch shuts it when the time
-is over (RQ owns SIGALRM). Whatever comes after that is worth nothing.
+is over (RQ owns SIGALRM). Whatever comes after that is worth nothing. Just before the first byte they ask it whether it
+is too late to send at all: finding and opening a connection takes time too.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,12 +20,20 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 _thread = threading.local()
 
 
-class Watch:
-    """`with Watch(seconds) as watch`: `watch.passed` says afterwards whether the time was over."""
+class TooLate(Exception):
+    """The time was over before the first byte: nothing was sent."""
 
-    def __init__(self, seconds: float) -> None:
+
+class Watch:
+    """`with Watch(seconds) as watch`: `watch.passed` says afterwards whether the time was over.
+
+    `deadline`: the moment (monotonic seconds) from which on nothing may be sent any more.
+    """
+
+    def __init__(self, seconds: float, deadline: float | None = None) -> None:
         self.passed = False
-        self.connection: HTTPConnection | None = None
+        self.deadline = deadline
+        self._socket: socket.socket | None = None
         self._timer = threading.Timer(max(seconds, 0.0), self._shut)
         self._timer.daemon = True
 
@@ -36,29 +46,44 @@ class Watch:
         self._timer.cancel()
         _thread.watch = None
 
+    def sends_on(self, connection: HTTPConnection) -> None:
+        """Told before the first byte, with the connection opened or still to be. Raises TooLate."""
+        # The socket itself: a connection that is to be closed after its answer forgets it while that still drips.
+        found: Any = connection.sock
+        self._socket = found if isinstance(found, socket.socket) else None
+        if self.passed or (self.deadline is not None and time.monotonic() >= self.deadline):
+            raise TooLate
+
     def _shut(self) -> None:
         self.passed = True
-        found: Any = self.connection.sock if self.connection is not None else None
-        if isinstance(found, socket.socket):
+        if self._socket is not None:
             try:
-                found.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return  # closed already: nothing left to shut
 
 
 def _tell(connection: HTTPConnection) -> None:
-    watch = getattr(_thread, "watch", None)
+    watch: Watch | None = getattr(_thread, "watch", None)
     if watch is not None:
-        watch.connection = connection
+        watch.sends_on(connection)
 
 
 class _Http(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _tell(self)
+
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _tell(self)
         super().putrequest(*args, **kwargs)
 
 
 class _Https(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _tell(self)
+
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _tell(self)
         super().putrequest(*args, **kwargs)

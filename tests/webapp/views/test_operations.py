@@ -73,7 +73,7 @@ def test_a_revision_is_written_down_only_when_it_is_news(any_app: Flask, shop: S
     db.session.rollback()
     found = db.session.get_one(Connection, shop.connection.id)
     revision = api_clock.revision_of(found)
-    assert (revision.served, revision.announced, revision.retires.isoformat()) == ("2026-07-15", None, "2028-07-15")
+    assert (revision.served, revision.announced, revision.retires.isoformat()) == ("2026-07-15", None, "2028-10-15")
     assert api_clock.Revision("2026-07-15", None, revision.retires, "2027-01-01").days_left < revision.days_left
 
 
