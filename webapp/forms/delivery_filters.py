@@ -17,7 +17,8 @@ REQUEST_ID = 120
 class Filters:
     """What is asked for; None: anything. `since` and `until` are about when the activity was accepted.
 
-    `before` is the last id of the page above, `follow` keeps the first page current.
+    `before` is the last id of the page above, `follow` keeps the first page current. In an address `since` is called
+    `from`: there `since` is the version a poll has.
     """
 
     status: Status | None = None
@@ -60,8 +61,8 @@ def _query(asked: Filters) -> dict[str, str]:
         "connection": asked.connection_id,
         "person": asked.person_id,
         "request": asked.request_id,
-        "since": _shown(asked.since),
-        "until": _shown(asked.until),
+        "from": _shown(asked.since),
+        "to": _shown(asked.until),
         "before": asked.before,
         "follow": "1" if asked.follow else None,
     }
@@ -107,8 +108,8 @@ def parse(words: Mapping[str, str]) -> tuple[Filters, list[str]]:
         connection_id=number("connection"),
         person_id=number("person"),
         request_id=words.get("request", "").strip()[:REQUEST_ID] or None,
-        since=moment("since"),
-        until=moment("until"),
+        since=moment("from"),
+        until=moment("to"),
         before=number("before"),
         follow=words.get("follow") == "1",
     )

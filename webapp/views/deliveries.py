@@ -144,8 +144,9 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
 
 def _received(activity: Activity, seen: Callable[[Any], Any]) -> dict[str, str]:
     """What the platform posted, part by part, as text."""
-    parts = {"Properties": activity.properties, "Profile": activity.profile, "Consent": activity.consent}
-    return {name: _pretty(seen(orjson.loads(text))) for name, text in parts.items() if text and text != "{}"}
+    parts = {"Consent": activity.consent, "Properties": activity.properties, "Profile": activity.profile}
+    posted = {name: orjson.loads(text) for name, text in parts.items() if text}
+    return {name: _pretty(seen(part)) for name, part in posted.items() if any(part.values())}
 
 
 def _pretty(value: Any) -> str:

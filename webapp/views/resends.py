@@ -73,7 +73,7 @@ def in_words(query: dict[str, str]) -> list[tuple[str, str]]:
         "connection": lambda value: accounts.get(int(value), value),
         "person": lambda value: f"number {value}",
     }
-    names = {"connection": "Klaviyo account", "request": "Klaviyo request id", "since": "From", "until": "To"}
+    names = {"connection": "Klaviyo account", "request": "Klaviyo request id", "from": "From (UTC)", "to": "To (UTC)"}
     return [
         (names.get(name, name.capitalize()), shown[name](value) if name in shown else value)
         for name, value in query.items()

@@ -61,14 +61,14 @@ def test_every_filter_finds_its_own_and_nothing_else(any_app: Flask, shop: Shop)
         f"connection={shop.connection.id}&status=failed": [failed],
         f"person={somebody.id}": [unrouted, elsewhere],
         f"person={somebody.id}&status=skipped": [unrouted],
-        f"until={yesterday}": [old],
-        f"since={yesterday}&status=delivered": [elsewhere, fields],
+        f"to={yesterday}": [old],
+        f"from={yesterday}&status=delivered": [elsewhere, fields],
     }.items():
         assert shown(client.get(f"{LIST}?{query}").text) == [row.id for row in wanted], query
 
 
 def test_a_word_that_is_not_understood_is_said(any_app: Flask, shop: Shop) -> None:
-    answer = signed_in(any_app, shop.owner).get(f"{LIST}?status=lost&since=soon&person=ada")
+    answer = signed_in(any_app, shop.owner).get(f"{LIST}?status=lost&from=soon&person=ada")
     assert answer.status_code == 422
     for sentence in ("There is no status “lost”.", "“soon” is no time", "“ada” is no number"):
         assert sentence in answer.text
@@ -96,7 +96,10 @@ def test_only_the_first_page_followed_is_live(any_app: Flask, shop: Shop) -> Non
     assert "data-live" not in client.get(f"{LIST}?follow=1&before=99").text
     poll = client.get(f"{LIST}?follow=1", headers={"HX-Request": "true", "HX-Target": "list"})
     assert poll.text.startswith('<div id="list"')
-    assert poll.headers["X-Version"]
+    same = {"HX-Request": "true", "HX-Target": "list"}
+    assert client.get(f"{LIST}?follow=1&since={poll.headers['X-Version']}", headers=same).status_code == 204
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    assert client.get(f"{LIST}?follow=1&since={poll.headers['X-Version']}", headers=same).status_code == 200
 
 
 def test_what_waits_shows_why_its_lane_does(any_app: Flask, shop: Shop) -> None:
@@ -226,7 +229,7 @@ def test_addresses_are_masked_for_support_until_revealed(any_app: Flask, shop: S
 
 def test_filters_go_into_an_address_and_back() -> None:
     query = {"status": "failed", "reason": "rejected", "event": "tier_earned", "connection": "3", "request": "r-1"}
-    query |= {"person": "4", "since": "2026-11-23T10:00", "until": "2026-11-24T10:00", "before": "9", "follow": "1"}
+    query |= {"person": "4", "from": "2026-11-23T10:00", "to": "2026-11-24T10:00", "before": "9", "follow": "1"}
     filters, problems = parse(query)
     assert problems == []
     assert filters.query() == query

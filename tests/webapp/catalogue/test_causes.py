@@ -1,0 +1,54 @@
+"""The catalogue of causes: whole, in words, and the only reasons a delivery can be given."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy.exc import StatementError
+
+from tests.rows import Rows
+from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY, RESENDABLE, WHO, Who
+from webapp.catalogue.reasons import REASONS, Reason, Status
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_reason_has_words_and_a_status() -> None:
+    assert set(CAUSES) == set(Reason)
+    assert frozenset().union(*REASONS.values()) == set(Reason)
+    assert set(WHO) == set(Who)
+    for reason, cause in CAUSES.items():
+        for text in (cause.title, cause.what, cause.remedy):
+            assert "_" not in text, reason
+        assert cause.what.endswith("."), reason
+        assert not cause.button or cause.remedy, f"{reason} has a button and no sentence that says why to press it"
+        assert not cause.remedy or cause.who is not Who.NOBODY, f"{reason} has a remedy and nobody for it"
+
+
+def test_every_cause_that_code_can_give_is_in_the_catalogue() -> None:
+    """Reasons are written as `Reason.X` only: the names used in the program are those of the enum, each in words."""
+    used: set[str] = set()
+    for folder in ("webapp", "jobs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            used |= set(re.findall(r"\bReason\.([A-Z_]+)\b", path.read_text()))
+    assert used <= set(Reason.__members__)
+    assert {Reason[name] for name in used} <= set(CAUSES)
+
+
+def test_only_what_has_ended_undelivered_is_resendable() -> None:
+    ended = REASONS[Status.FAILED] | REASONS[Status.SKIPPED]
+    assert ended >= RESENDABLE
+    assert REASONS[Status.FAILED] <= RESENDABLE
+    assert not RESENDABLE & {Reason.ERASED, Reason.SUPERSEDED, Reason.NEWER_OPT_OUT, Reason.NO_EMAIL}
+    assert set(BUTTONS) > OWNERS_ONLY
+
+
+@pytest.mark.parametrize("word", ["lost", "", "Rejected"])
+def test_a_delivery_cannot_be_written_with_another_reason(any_app: Flask, rows: Rows, word: str) -> None:
+    workspace = rows.workspace()
+    activity = rows.activity(workspace)
+    with pytest.raises((StatementError, ValueError)):
+        rows.delivery(activity, None, status=Status.FAILED, reason=word)
