@@ -41,9 +41,12 @@ check: .venv/.dev ## lint, format, types, import rules
 	@$(BIN)/lint-imports --no-cache
 
 bench: .venv/.dev ## the benchmarks: a table, and benchmarks/results/*.json
-	@$(BIN)/python -m benchmarks.latency
+	@for name in latency throughput fairness connection_table pages sandbox_rate; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), from SEED, on BACKEND (sqlite)
+	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)
 
 lock: .venv/.dev ## compile the lock files anew
 	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $$name.in -o $$name.txt; done
 
-.PHONY: help run test test-long check bench lock
+.PHONY: help run test test-long check bench soak lock

@@ -43,6 +43,7 @@ class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at o
     fields_version: int
     consents_text: str
     starts_flows: bool
+    only_existing: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -75,6 +76,7 @@ _COLUMNS = (
     _PEOPLE.c.fields_version,
     _PEOPLE.c.consents,
     _ACTIVITIES.c.starts_flows,
+    _DELIVERIES.c.only_existing,
 )
 
 

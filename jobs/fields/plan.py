@@ -145,11 +145,16 @@ def _group(
             return Group(person_id, items, link, Step.LIST)
         reason = Reason.UNCHANGED if everything else _nothing(newest.fields, settings)
         return Group(person_id, items, link, Step.SETTLE, settle.skipped(reason))
-    creates = behavior is SyncBehavior.CREATE_PROFILE and any(item.origin is not Origin.TEST for item in items)
+    creates = behavior is SyncBehavior.CREATE_PROFILE and any(_may_create(item) for item in items)
     if not creates:
         return Group(person_id, items, link, Step.SETTLE, settle.skipped(Reason.NOT_IN_KLAVIYO))
     write = ProfileWrite(None, newest.email, everything, newest.first_name, newest.last_name)
     return Group(person_id, items, link, Step.CREATE, write=write, version=newest.fields_version)
+
+
+def _may_create(item: Item) -> bool:
+    """A test event never creates anybody, nor does a change that went to the routed connection too."""
+    return item.origin is not Origin.TEST and not item.only_existing
 
 
 def fitting(groups: Sequence[Group]) -> list[Group]:

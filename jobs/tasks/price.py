@@ -52,7 +52,9 @@ def step(run: TaskRun) -> bool:
 def _mine(run: TaskRun) -> ColumnElement[bool]:
     """People with an address whom the connection takes."""
     store_id = run.task.arguments["store_id"]
-    ours = and_(Person.workspace_id == run.connection.workspace_id, Person.email.is_not(None))
+    ours = and_(
+        Person.workspace_id == run.connection.workspace_id, Person.email.is_not(None), Person.tested_only.is_(False)
+    )
     return ours if store_id is None else and_(ours, Person.home_store_id == store_id)
 
 

@@ -21,6 +21,7 @@ class Delivery(Base):
     """A delivery. `connection_id` is None where no connection takes the activity (then it is settled at once).
 
     `due_at` (database's clock) is when a waiting one may be sent; `expires_at` when waiting ends as `failed: expired`;
+    `only_existing`: of another connection than the routed one, so that it never creates anybody, whatever the behavior;
     `batch_id` the last batch it was in; `detail` Klaviyo's own sentence, masked. Indexes beyond these cost ingest.
     """
 
@@ -57,5 +58,6 @@ class Delivery(Base):
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     batch_id: Mapped[int | None] = mapped_column(Id)
+    only_existing: Mapped[bool] = mapped_column(default=False, server_default="0")
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     detail: Mapped[str | None] = mapped_column(Text)

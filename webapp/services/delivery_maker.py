@@ -61,7 +61,7 @@ class DeliveryMaker:
         if kind is Kind.FIELDS or is_on or _fields_of(draft):
             self._add(draft, activity_id, person, target, Kind.FIELDS, None)
         for other in sorted(links.get(person.id, set()) - {target}) if changed else ():
-            self._add(draft, activity_id, person, other, Kind.FIELDS, None)
+            self._add(draft, activity_id, person, other, Kind.FIELDS, None, only_existing=True)
 
     def _merge(self, draft: Draft, activity_id: int, person: Known) -> tuple[bool, bool]:
         """Merge a draft into its person: (whether its consent is an older one, whether a shared value changed)."""
@@ -91,6 +91,8 @@ class DeliveryMaker:
         connection_id: int | None,
         kind: Kind,
         skipped: Reason | None,
+        *,
+        only_existing: bool = False,
     ) -> None:
         key = (connection_id or lanes.NO_CONNECTION, kind)
         self._made[key] += 1
@@ -109,6 +111,7 @@ class DeliveryMaker:
                 "created_at": self._now,
                 "expires_at": self._now + LIFE,
                 "settled_at": self._now if skipped else None,
+                "only_existing": only_existing,
             }
         )
 
