@@ -1,6 +1,6 @@
 """How long one event of a small account takes while others are limited, hang, or have a mountain waiting. `make bench`.
 
-Two accounts have a backlog of 60,000 events each; in the second case a third one never answers. A small account
+Two accounts have a backlog of 30,000 events each; in the second case a third one never answers. A small account
 posts one event at a time.
 """
 
@@ -17,7 +17,7 @@ from webapp.database import reading
 from webapp.models import Connection, Delivery
 from webapp.services import activities, sharing
 
-WHALES, EVENTS, PEOPLE, SMALL = 2, 60_000, 2_000, 40
+WHALES, EVENTS, PEOPLE, SMALL = 2, 30_000, 2_000, 30
 
 
 def prepare(there: Installation) -> tuple[list[Connection], Connection, list[Connection]]:
