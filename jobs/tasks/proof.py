@@ -26,6 +26,8 @@ from webapp.services.activities import unique_id
 PATIENCE = timedelta(minutes=5)
 LOOK_AGAIN = timedelta(seconds=15)
 AROUND = timedelta(seconds=2)
+# A profile and its list step are recorded this near each other.
+LISTED_WITH = timedelta(minutes=5)
 
 
 def step(run: TaskRun) -> bool:
@@ -60,7 +62,7 @@ def _is_there(run: TaskRun, delivery: Delivery, activity: Activity, person: Pers
         return False
     if delivery.kind is Kind.CONSENT:
         return _consent_is_there(run, activity, email, held)
-    return _fields_are_there(run, person, held)
+    return _fields_are_there(run, person, held) and _is_listed(run, delivery, email, held)
 
 
 def _profile(run: TaskRun, email: str) -> HeldProfile | None:
@@ -93,6 +95,16 @@ def _fields_are_there(run: TaskRun, person: Person, held: HeldProfile) -> bool:
         settings = workspace_settings.load(session, run.task.workspace_id)
     shared = people.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
     return all(same(value, held.properties.get(name)) for name, value in shared.items())
+
+
+def _is_listed(run: TaskRun, delivery: Delivery, email: str, held: HeldProfile) -> bool:
+    """On the list, where it was this delivery that put the person there."""
+    with reading() as session:
+        link = session.get(ProfileLink, (run.connection.id, delivery.person_id))
+    added_at = link.list_added_at if link is not None else None
+    if added_at is None or delivery.settled_at is None or abs(added_at - delivery.settled_at) > LISTED_WITH:
+        return True
+    return _is_on_list(run, email, held) is not False
 
 
 def _consent_is_there(run: TaskRun, activity: Activity, email: str, held: HeldProfile) -> bool:

@@ -24,8 +24,9 @@ def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
         .where(Delivery.activity_id == activity.id)
         .order_by(Delivery.id)
-    )
-    holds = waiting_reasons.of_workspace(db.session(), workspace_id)
+    ).all()
+    owners = {connection.id for _, connection in rows if connection is not None}
+    holds = waiting_reasons.of_workspace(db.session(), workspace_id, owners)
     return {
         "id": activity.external_id,
         "accepted_at": clock.iso(activity.accepted_at),

@@ -5,10 +5,11 @@ Pausing a connection with a million waiting deliveries changes one row; so the r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -32,31 +33,30 @@ class Held:
 Holds = dict[tuple[int, Kind], Held]
 
 
-def of_workspace(session: Session, workspace_id: int) -> Holds:
-    """(connection id, kind) -> why it is held, for those that are."""
-    connections = {
-        connection.id: connection
-        for connection in session.scalars(select(Connection).where(Connection.workspace_id == workspace_id))
-    }
-    lanes = list(session.scalars(select(Lane).where(Lane.connection_id.in_(list(connections)))))
+def of_workspace(session: Session, workspace_id: int, connection_ids: Iterable[int] | None = None) -> Holds:
+    """(connection id, kind) -> why it is held, for those that are: of all connections, or of some."""
+    mine: list[ColumnElement[bool]] = [Connection.workspace_id == workspace_id]
+    if connection_ids is not None:
+        mine.append(Connection.id.in_(list(connection_ids)))
+    stopped = select(Connection.id, Connection.state).where(
+        *mine, or_(Connection.state == ConnectionState.NEEDS_REAUTHORIZATION, Connection.paused_at.is_not(None))
+    )
     found: Holds = {}
-    for kind, lane_kind in LANE_OF.items():
-        for lane in lanes:
-            held = _held(connections[lane.connection_id], lane) if lane.kind is lane_kind else None
-            if held is not None:
-                found[lane.connection_id, kind] = held
+    for connection in session.execute(stopped):
+        is_lost = connection.state is ConnectionState.NEEDS_REAUTHORIZATION
+        reason = Reason.NEEDS_REAUTHORIZATION if is_lost else Reason.PAUSED
+        found |= dict.fromkeys(((connection.id, kind) for kind in LANE_OF), Held(reason, None))
+    held = (
+        select(Lane.connection_id, Lane.kind, Lane.held_until, Lane.held_reason)
+        .join(Connection, Connection.id == Lane.connection_id)
+        .where(*mine, Lane.held_until > clock.now())
+    )
+    kind_of = {lane: kind for kind, lane in LANE_OF.items()}
+    for lane in session.execute(held):
+        if lane.kind in kind_of:
+            reason = Reason.RATE_LIMITED if lane.held_reason == Reason.RATE_LIMITED else Reason.RETRYING
+            found.setdefault((lane.connection_id, kind_of[lane.kind]), Held(reason, lane.held_until))
     return found
-
-
-def _held(connection: Connection, lane: Lane) -> Held | None:
-    if connection.state is ConnectionState.NEEDS_REAUTHORIZATION:
-        return Held(Reason.NEEDS_REAUTHORIZATION, None)
-    if connection.is_paused:
-        return Held(Reason.PAUSED, None)
-    if lane.held_until is not None and lane.held_until > clock.now():
-        reason = Reason.RATE_LIMITED if lane.held_reason == Reason.RATE_LIMITED else Reason.RETRYING
-        return Held(reason, lane.held_until)
-    return None
 
 
 def reason_of(status: Status, reason: Reason, connection_id: int | None, kind: Kind, holds: Holds) -> Reason:

@@ -199,3 +199,25 @@ def test_what_klaviyo_has_now_is_read_and_kept_shortly(place: Place) -> None:
     profile_now.ask(place.workspace.id, stranger.id, [place.connection.id], 1)
     work(place.connection)
     assert newest_task().result == {"found": False}
+
+
+def test_who_was_put_on_a_list_is_confirmed_only_on_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(proof, "LISTED_WITH", timedelta(hours=1))
+    activity, _ = place.delivered()
+    place.send(activity)
+    _, fields = place.delivered(Kind.FIELDS)
+    lists = place.sandbox.lists("ACCTSE")
+    with writing() as session:
+        session.get_one(Connection, place.connection.id).list_id = lists["Creators"]["id"]
+    place.rows.link(place.connection, place.person, list_added_at=clock.now())
+    proofs.ask(fields, 1)
+    work(place.connection)
+    assert newest_task().result == {"confirmed": 0, "missing": [fields.id]}
+    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
+    added = payloads.add_to_list(lists["Creators"]["id"], [profile])
+    assert client.call(added, place.tokens["access_token"], seconds=5).ok
+    proofs.ask(fields, 1)
+    work(place.connection)
+    assert confirmed(fields)
