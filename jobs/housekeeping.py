@@ -1,15 +1,23 @@
-"""Once a minute: what waited for too long ends, old grants are looked at, incidents are told, old rows go."""
+"""Once a minute: what waited for too long ends, old grants are looked at, incidents are told, old rows go.
+
+Every ten minutes a sample of what was delivered is read back from Klaviyo.
+"""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import expiry, watch
+from jobs import expiry, pruning, watch
 from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
-from webapp.services import grants, lanes
+from webapp.services import grants, lanes, proofs
+
+SAMPLES_EVERY = timedelta(minutes=10)
+_sampled_at: datetime | None = None
 
 
 def run() -> None:
@@ -17,6 +25,16 @@ def run() -> None:
     expiry.run()
     _look_at_old_grants()
     watch.run()
+    pruning.run()
+    _ask_for_samples()
+
+
+def _ask_for_samples() -> None:
+    global _sampled_at  # noqa: PLW0603 - when this process asked last; another one's asking does no harm
+    now = clock.now()
+    if _sampled_at is None or now - _sampled_at >= SAMPLES_EVERY:
+        _sampled_at = now
+        run_writing(proofs.due_samples)
 
 
 def _look_at_old_grants() -> None:

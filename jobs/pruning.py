@@ -1,0 +1,60 @@
+"""Rows older than ninety days go, in bites: activities with their deliveries, then the calls they were in.
+
+Ids grow with time, so the oldest rows are found by the primary key and no table is ever scanned. A caller's id is
+remembered as long as its activity.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Table, delete, select
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.database import among, reading, run_writing
+from webapp.models import Activity, Attempt, AttemptDelivery, AuditEntry, Batch, Delivery
+
+KEPT = timedelta(days=90)
+AUDIT_KEPT = timedelta(days=730)
+BITE = 1000
+_TABLES = Activity.metadata.tables
+
+
+def run() -> None:
+    """A bite of each; the next round goes on."""
+    _prune_activities()
+    _prune(_TABLES[Attempt.__tablename__], "started_at", KEPT)
+    _prune(_TABLES[Batch.__tablename__], "started_at", KEPT)
+    _prune(_TABLES[AuditEntry.__tablename__], "at", AUDIT_KEPT)
+
+
+def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
+    """Ids of the oldest rows that are over."""
+    wanted = select(table.c.id, table.c[column]).order_by(table.c.id).limit(BITE)
+    until = clock.now() - kept
+    with reading() as session:
+        return [row[0] for row in session.execute(wanted) if row[1] < until]
+
+
+def _prune_activities() -> None:
+    ids = _oldest(_TABLES[Activity.__tablename__], "accepted_at", KEPT)
+    if ids:
+        run_writing(lambda session: _delete_activities(session, ids))
+
+
+def _delete_activities(session: Session, ids: list[int]) -> None:
+    deliveries, links = _TABLES[Delivery.__tablename__], _TABLES[AttemptDelivery.__tablename__]
+    activities = _TABLES[Activity.__tablename__]
+    connection = session.connection()
+    of_them = select(deliveries.c.id).where(among(session, deliveries.c.activity_id, ids))
+    found = [row[0] for row in connection.execute(of_them)]
+    connection.execute(delete(links).where(among(session, links.c.delivery_id, found)))
+    connection.execute(delete(deliveries).where(among(session, deliveries.c.id, found)))
+    connection.execute(delete(activities).where(among(session, activities.c.id, ids)))
+
+
+def _prune(table: Table, column: str, kept: timedelta) -> None:
+    ids = _oldest(table, column, kept)
+    if ids:
+        run_writing(lambda session: session.connection().execute(delete(table).where(among(session, table.c.id, ids))))

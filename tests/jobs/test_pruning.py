@@ -1,0 +1,49 @@
+"""What is older than ninety days goes with all that hangs on it; what is younger stays, on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from jobs import housekeeping, pruning
+from tests.apps import dispose, make_app
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.database import reading
+from webapp.extensions import Base
+from webapp.models import Activity, Attempt, AttemptDelivery, Delivery
+
+
+def count(model: type[Base]) -> int:
+    with reading() as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_old_rows_go_and_young_ones_stay(backend: str, tmp_path: Path) -> None:
+    app = make_app(backend, tmp_path)
+    with app.app_context():
+        rows = Rows()
+        workspace = rows.workspace()
+        connection, person = rows.connection(workspace), rows.person(workspace)
+        old = clock.now() - timedelta(days=91)
+        for at in (old, clock.now() - timedelta(days=89)):
+            activity = rows.activity(workspace, person, accepted_at=at)
+            delivery = rows.delivery(activity, connection, status=Status.FAILED, reason=Reason.REJECTED)
+            attempt = rows.save(
+                Attempt(
+                    connection_id=connection.id, endpoint="POST /api/events", size=1, started_at=at, outcome="refused"
+                )
+            )
+            rows.save(AttemptDelivery(attempt_id=attempt.id, delivery_id=delivery.id))
+        pruning.run()
+        assert [count(model) for model in (Activity, Delivery, Attempt, AttemptDelivery)] == [1, 1, 1, 1]
+        with reading() as session:
+            assert session.scalars(select(Activity.accepted_at)).one() > old
+        housekeeping.run()
+        assert count(Activity) == 1
+    dispose(app)
