@@ -40,7 +40,8 @@ def _stopped(connection: Facts, now: datetime) -> Health | None:
         why = connection.state_cause or "Klaviyo refuses our access"
         return Health("Reconnect needed", "bad", "triangle", f"{why}, {since(connection.state_at, now)}")
     if connection.is_paused:
-        who = f"by {connection.paused_name or 'a person'}" if connection.paused_by else "by us: Klaviyo refused everything for two days"
+        person = f"by {connection.paused_name or 'a person'}"
+        who = person if connection.paused_by else "by us: Klaviyo refused everything for two days"
         return Health("Paused", "quiet", "bars", who)
     return None
 
