@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -12,7 +12,7 @@ from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason
 from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import Batch, Connection, ConnectionState, ScopeProof
+from webapp.models import Alert, Batch, Connection, ConnectionState, ScopeProof
 from webapp.services import alerts, audit, grants, lanes, settling, workspaces
 
 ACCESS_LOST = Incident.NEEDS_REAUTHORIZATION
@@ -224,3 +224,10 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     session.execute(jobs.values(job_due_at=None, members=None, finished_at=clock.now()))
     accounts = ({"account": old_account}, {"account": account_id})
     make_move(session, connection, Move.REPLACE, actor_id=actor_id, details=accounts)
+    # What was wrong with the old account is over, which is no news to whoever just replaced it.
+    now = clock.now()
+    told = update(Alert).where(Alert.connection_id == connection.id, Alert.dismissed_at.is_(None))
+    over = {
+        name: func.coalesce(getattr(Alert, name), now) for name in ("closed_at", "open_mailed_at", "close_mailed_at")
+    }
+    session.execute(told.values(**over, dismissed_at=now))

@@ -14,7 +14,18 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing, writing
 from webapp.klaviyo.oauth import OAuthApp
-from webapp.models import Connection, Delivery, Grant, Lane, LaneKind, ProfileLink, Task, TaskState
+from webapp.models import (
+    Alert,
+    Connection,
+    ConnectionState,
+    Delivery,
+    Grant,
+    Lane,
+    LaneKind,
+    ProfileLink,
+    Task,
+    TaskState,
+)
 from webapp.services import connections, settling
 from webapp.services.connections import Refusal
 
@@ -113,6 +124,17 @@ def test_a_replaced_account_keeps_nothing_and_the_new_one_gets_nothing_of_it(
     assert replaced is not None
     assert replaced.done == 9
     assert place.revoked == [f"refresh-{connection.id}"]
+
+
+def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -> None:
+    connections.lose_grant(place.connection.id, "gone")
+    place.replace()
+    work(place.connection)
+    assert place.read().state is ConnectionState.ACTIVE
+    assert not any(lane.stopped for lane in place.lanes())
+    with reading() as session:
+        alert = session.scalars(select(Alert)).one()
+        assert None not in {alert.closed_at, alert.dismissed_at, alert.open_mailed_at, alert.close_mailed_at}
 
 
 def test_a_paused_connection_stays_paused_through_it(place: Place) -> None:

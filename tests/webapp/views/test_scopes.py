@@ -50,7 +50,7 @@ def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_ap
     owner, agent = signed_in(any_app, rows.user(workspace)), signed_in(any_app, rows.user(support=True))
     page = owner.get(f"{BASE}/scopes")
     text = text_of(page)
-    for words in ("– Missing", "✕ Refused lists:write 0 s ago by POST /api/lists", "● Proven events:write 0 s ago"):
+    for words in ("– Missing", "✕ Refused lists:write, 0 s ago by POST /api/lists", "● Proven events:write, 0 s ago"):
         assert words in text
     assert "Reconnect to grant" in text
     assert f"{BASE}/connections/{made.id}/reconnect" in page.text
