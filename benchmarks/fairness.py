@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.installation import Installation, address, installed
 from benchmarks.report import save, table
-from tests.processes import Child, python
+from tests.processes import Child, python, wait_for
 from webapp.database import reading
 from webapp.models import Connection, Delivery
 from webapp.services import activities, sharing
@@ -67,7 +67,7 @@ def measure(backend: str, workers: int, *, dead: bool) -> dict[str, float]:
         children += [Child("worker-slow", python("-m", "jobs.worker", "slow"), there.env, there.home), there.sweeper]
         for child in children:
             child.start()
-        time.sleep(5)
+        wait_for(there.has_begun, "the first delivery", 60)
         taken = sorted(one(there, small, number) for number in range(SMALL))
         left = there.waiting()
         for child in children:

@@ -93,7 +93,7 @@ class Installation(Stack):
         self.sweeper.start()
         for child in children:
             child.start()
-        wait_for(self._began, "the first delivery", 60)
+        wait_for(self.has_begun, "the first delivery", 60)
         began, left = time.perf_counter(), self.waiting()
         before = [_cpu(child) for child in children]
         wait_for(lambda: self.waiting() == 0, "an empty backlog", seconds)
@@ -104,7 +104,8 @@ class Installation(Stack):
         self.counted = left
         return took, spent
 
-    def _began(self) -> bool:
+    def has_begun(self) -> bool:
+        """Whether anything was delivered."""
         with reading() as session:
             return bool(session.scalar(select(func.sum(Lane.delivered))))
 
