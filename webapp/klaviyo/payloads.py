@@ -180,7 +180,7 @@ def lookup_groups(emails: Iterable[str]) -> list[list[str]]:
     groups: list[list[str]] = []
     size = LOOKUP_URL_BYTES
     for email in emails:
-        cost = len(quote(email)) + 9  # quotes and comma are percent-encoded too
+        cost = len(quote(orjson.dumps(email), safe="")) + 3  # the comma is percent-encoded too
         if not groups or size + cost > LOOKUP_URL_BYTES or len(groups[-1]) == LOOKUP_ADDRESSES:
             groups.append([])
             size = 0
