@@ -131,7 +131,8 @@ def _prepare(env: dict[str, str], *, is_demo: bool) -> None:
 
 
 def _watchers(env: dict[str, str], logs: Path, valkey: str | None, *, is_demo: bool) -> list[dict[str, Any]]:
-    web = f"{PYTHON} -m gunicorn wsgi:app --worker-class gthread --workers 2 --threads 4 --bind 127.0.0.1:{env['PORT']}"
+    serve = "gunicorn wsgi:app --no-control-socket --worker-class gthread --workers 2 --threads 4"
+    web = f"{PYTHON} -m {serve} --bind 127.0.0.1:{env['PORT']}"
     limits = env.get("SANDBOX_LIMITS") or "documented"
     install = f"http://127.0.0.1:{env['PORT']}/integrations/klaviyo/install"
     sandbox = (

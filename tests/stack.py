@@ -89,6 +89,7 @@ class Stack:
             "-m",
             "gunicorn",
             "wsgi:app",
+            "--no-control-socket",
             "--workers",
             "2",
             "--threads",
