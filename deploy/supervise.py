@@ -117,17 +117,16 @@ def _end_left_over(pid_file: Path) -> None:
 
 
 def _prepare(env: dict[str, str], *, is_demo: bool) -> None:
-    commands = [["db", "upgrade"], *([["demo", "seed"]] if is_demo else [])]
-    for words in commands:
-        done = subprocess.run(  # noqa: S603 - our own command
-            [PYTHON, "-m", "flask", "--app", "wsgi", *words],
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.exit((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+    words = ["demo", "seed", "--migrate"] if is_demo else ["db", "upgrade"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [PYTHON, "-m", "flask", "--app", "wsgi", *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
 
 
 def _watchers(env: dict[str, str], logs: Path, valkey: str | None, *, is_demo: bool) -> list[dict[str, Any]]:

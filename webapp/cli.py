@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
 
 import click
-import redis
-import requests
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
-from sqlalchemy import select, text
+from flask_migrate import upgrade
+from sqlalchemy import select
 
 from webapp import clock, demo
 from webapp.crypto import new_secret
 from webapp.database import writing
+from webapp.doctor import examine
 from webapp.extensions import db, settings
 from webapp.models import Membership, Role, User, Workspace
 from webapp.services import ingest_keys, stores, token_keys, users
@@ -28,6 +27,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(rotate_keys)
 
 
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
 workspace = AppGroup("workspace", help="Workspaces.")
 store = AppGroup("store", help="Stores of a workspace.")
 user = AppGroup("user", help="People who sign in.")
@@ -46,7 +46,11 @@ def _workspace(slug: str) -> Workspace:
 @click.argument("slug")
 @click.option("--name", default=None)
 def create_workspace(slug: str, name: str | None) -> None:
-    """Make a workspace."""
+    """Make a workspace. Its slug stands in its pages' addresses."""
+    if not SLUG.fullmatch(slug):
+        raise click.ClickException("A slug is 1 to 60 small letters, digits and hyphens, such as acme-shop.")
+    if db.session.scalar(select(Workspace.id).where(Workspace.slug == slug)) is not None:
+        raise click.ClickException(f"There is a workspace {slug} already.")
     with writing() as session:
         session.add(Workspace(slug=slug, name=name or slug.title(), version=1, created_at=clock.now()))
     click.echo(f"Workspace {slug} is there.")
@@ -74,6 +78,8 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
     if not support and slug is None:
         raise click.ClickException("An owner needs --workspace.")
     found = _workspace(slug) if slug else None
+    if users.by_email(email.strip().lower()) is not None:
+        raise click.ClickException(f"{email} can sign in already: add them in the workspace's settings.")
     with writing() as session:
         made = User(
             email=email.strip().lower(),
@@ -107,11 +113,14 @@ def revoke_key(key_id: int, slug: str) -> None:
 
 
 @demo_group.command("seed")
-def seed_demo() -> None:
+@click.option("--migrate", "migrates", is_flag=True, help="Migrate the database first: one start instead of two.")
+def seed_demo(*, migrates: bool) -> None:
     """Make the demo workspaces; refused unless everything is on this machine and Klaviyo is the sandbox."""
     values = settings()
     if not values.uses_sandbox or not values.all_on_loopback:
         raise click.ClickException("The demo is for one machine with the Klaviyo sandbox only.")
+    if migrates:
+        upgrade()
     demo.seed()
     click.echo("The demo workspaces are there.")
 
@@ -119,23 +128,13 @@ def seed_demo() -> None:
 @click.command("doctor")
 @with_appcontext
 def doctor() -> None:
-    """Check the settings' targets, a line each; exits 1 where one is bad."""
-    values, bad = settings(), False
-    checks: dict[str, Callable[[], Any]] = {
-        "database": lambda: db.session.execute(text("SELECT 1")).scalar_one(),
-        "schema": lambda: db.session.scalar(select(Workspace.id).limit(1)),
-        "redis": lambda: redis.Redis.from_url(values.redis_url, socket_connect_timeout=2).ping(),
-        "klaviyo": lambda: requests.get(f"{values.klaviyo_api_url}/api/accounts", timeout=5, allow_redirects=False),
-    }
-    for name, check in checks.items():
-        try:
-            check()
-        except Exception as problem:
-            click.echo(f"{name}: BAD ({type(problem).__name__})")
-            bad = True
-        else:
-            click.echo(f"{name}: ok")
-    if bad:
+    """Check every setting, the database, Redis, the workers and Klaviyo, a line each; exits 1 where one is bad."""
+    findings = list(examine(settings()))
+    for finding in findings:
+        click.echo(
+            f"{finding.name}: BAD: {finding.problem}" if finding.problem else f"{finding.name}: ok, {finding.said}"
+        )
+    if any(finding.problem for finding in findings):
         raise SystemExit(1)
 
 

@@ -1,0 +1,74 @@
+"""A first installation without the demo, by commands: each says plainly what it did or why not."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from webapp.extensions import db
+from webapp.models import IngestKey, Membership, Store, User, Workspace
+from webapp.services import ingest_keys
+
+
+def run(app: Flask, *words: str) -> tuple[int, str]:
+    found = app.test_cli_runner().invoke(args=list(words))
+    return found.exit_code, found.output.strip()
+
+
+def test_an_installation_by_commands(app: Flask) -> None:
+    assert run(app, "workspace", "create", "acme", "--name", "Acme") == (0, "Workspace acme is there.")
+    assert run(app, "store", "add", "se", "--workspace", "acme", "--name", "Acme Sweden")[0] == 0
+    code, said = run(app, "user", "add", "owner@example.com", "--workspace", "acme", "--role", "owner")
+    assert (code, "Password: " in said) == (0, True)
+    assert run(app, "user", "add", "help@example.com", "--role", "support")[0] == 0
+    code, key = run(app, "ingest-key", "create", "--workspace", "acme")
+    workspace = db.session.scalars(select(Workspace)).one()
+    assert (code, ingest_keys.workspace_of(key)) == (0, workspace.id)
+    assert db.session.scalars(select(Store.external_id)).all() == ["se"]
+    assert db.session.scalars(select(Membership.workspace_id)).all() == [workspace.id]
+    assert db.session.scalars(select(User.is_support).order_by(User.id)).all() == [False, True]
+    key_id = db.session.scalars(select(IngestKey.id)).one()
+    assert run(app, "ingest-key", "revoke", str(key_id), "--workspace", "acme") == (0, f"Key {key_id} is revoked.")
+    db.session.rollback()
+    assert ingest_keys.workspace_of(key) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("workspace", "create", "Acme Shop"), "A slug is 1 to 60 small letters"),
+        (("workspace", "create", "mine"), "There is a workspace mine already."),
+        (("store", "add", "se", "--workspace", "nowhere"), "There is no workspace nowhere."),
+        (("user", "add", "owner@example.com"), "An owner needs --workspace."),
+        (("user", "add", "taken@example.com", "--workspace", "mine"), "taken@example.com can sign in already"),
+        (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no living key 7."),
+        (("demo", "seed"), "The demo is for one machine with the Klaviyo sandbox only."),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    run(app, "workspace", "create", "mine")
+    run(app, "user", "add", "taken@example.com", "--workspace", "mine", "--password", "a long password")
+    from dataclasses import replace
+
+    values = app.extensions["cevoid.settings"]
+    app.extensions["cevoid.settings"] = replace(values, klaviyo_api_url="https://klaviyo.example.com")
+    code, said = run(app, *words)
+    assert code == 1
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_the_doctor_says_a_line_about_everything(app: Flask) -> None:
+    code, said = run(app, "doctor")
+    lines = dict(line.split(": ", 1) for line in said.splitlines())
+    assert code == 1  # Redis and Klaviyo are nowhere in these tests
+    assert lines["database"] == "ok, answers"
+    assert lines["schema"] == "ok, is there"
+    assert lines["redis"].startswith("BAD: ConnectionError.")
+    assert lines["workers"].startswith("BAD: unknown while Redis is away")
+    assert lines["klaviyo"].startswith("BAD: ConnectionError.")
+    assert lines["TOKEN_KEYS"] == "ok, 1 PRESENT"
+    assert "a test's secret key" not in said
