@@ -20,6 +20,7 @@ from webapp.services.charts import Chart
 from webapp.services.connection_facts import Facts, Settling
 from webapp.services.connection_search import PAGE, Counts
 from webapp.services.health import Health
+from webapp.services.table_version import Look
 
 BEHAVIORS = {
     SyncBehavior.UPDATE_EXISTING: "Only update existing",
@@ -75,9 +76,9 @@ class Table:
         return max(1, -(-self.total // PAGE))
 
 
-def table(workspace_id: int, filters: Filters, ids: Sequence[int]) -> Table:
+def table(workspace_id: int, filters: Filters, ids: Sequence[int], look: Look) -> Table:
     """The page of `ids`, in a handful of statements however many connections there are."""
-    found = of(ids)
+    found = of(ids, alerts=look.alerts, unsettled=look.unsettled)
     shown = [found[each] for each in ids if each in found]
     counts = connection_search.counts(workspace_id)
     everything = filters.is_plain and counts.live <= PAGE
@@ -91,12 +92,13 @@ def only(workspace_id: int, connection_id: int) -> Row | None:
     return row if row is not None and row.connection.workspace_id == workspace_id else None
 
 
-def of(ids: Sequence[int]) -> dict[int, Row]:
-    """The rows of some connections, of whatever workspace, by id."""
+def of(ids: Sequence[int], *, alerts: bool = True, unsettled: bool = True) -> dict[int, Row]:
+    """The rows of some connections, of whatever workspace, by id. Alerts and unsettled rests are asked for as said."""
     if not ids:
         return {}
     lanes, drawn, now = connection_facts.lanes(ids), charts.of(ids), clock.now()
-    unsettled, alarmed = connection_facts.unsettled(ids), connection_facts.alarms(ids)
+    rests = connection_facts.unsettled(ids) if unsettled else {}
+    alarmed = connection_facts.alarms(ids) if alerts else {}
     rows = {}
     for connection_id, facts in connection_facts.of(ids).items():
         mine, (chart, hourly) = lanes.get(connection_id, ()), drawn[connection_id]
@@ -108,7 +110,7 @@ def of(ids: Sequence[int]) -> dict[int, Row]:
             waiting=waiting,
             empty_in=_empty_in(facts, waiting, hourly),
             undo_until=undo_until if undo_until is not None and undo_until > now else None,
-            settling=unsettled.get(connection_id),
+            settling=rests.get(connection_id),
         )
     return rows
 

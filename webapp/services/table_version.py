@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ScalarSelect, Select, bindparam, func, or_, select
 
@@ -59,8 +59,19 @@ def _unsettled() -> ScalarSelect[Any]:
 _SUMS = _made()
 
 
-def of(workspace: Workspace, filters: Filters, role: Role, ids: Sequence[int]) -> str:
-    """A short text that changes whenever the page of these connections would look different, and once a minute besides.
+class Look(NamedTuple):
+    """`version`: a short text that changes whenever the page would look different, and once a minute besides.
+
+    `alerts`, `unsettled`: whether there is any of either in the workspace, so that nobody asks in vain.
+    """
+
+    version: str
+    alerts: bool
+    unsettled: bool
+
+
+def look(workspace: Workspace, filters: Filters, role: Role, ids: Sequence[int]) -> Look:
+    """Sum up a page of connections.
 
     Counters are weighted by their row's id: two changes that cancel each other out in a plain sum do not here.
     """
@@ -69,4 +80,4 @@ def of(workspace: Workspace, filters: Filters, role: Role, ids: Sequence[int]) -
     facts = tuple(plain(_SUMS, where).one())
     minute = int(now.timestamp() // 60)
     known = (facts, tuple(ids), workspace.version, filters, role, minute)
-    return sha256(repr(known).encode()).hexdigest()[:16]
+    return Look(sha256(repr(known).encode()).hexdigest()[:16], bool(facts[-2]), bool(facts[-1]))

@@ -22,6 +22,11 @@ def html(row: Row, base: str) -> Markup:
     return _same(row, base, ago(row.connection.last_delivered_at), is_owner=is_owner)
 
 
+def forget() -> None:
+    """Write every row anew from now on."""
+    _same.cache_clear()
+
+
 @lru_cache(maxsize=REMEMBERED)
 def _same(row: Row, base: str, _last: str, *, is_owner: bool) -> Markup:
     """A row is plain values: equal ones look the same, once how long ago the last delivery was is said alike."""

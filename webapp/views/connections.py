@@ -52,16 +52,16 @@ def index() -> ResponseReturnValue:
     """The table; its region for the poller, or nothing where the poller shows it already."""
     filters = connection_filters.filters(request.args)
     ids = connection_search.page(g.workspace.id, filters)
-    version = table_version.of(g.workspace, filters, g.role, ids)
-    if is_shown(version):
+    look = table_version.look(g.workspace, filters, g.role, ids)
+    if is_shown(look.version):
         return Response(status=204)
-    table = connection_table.table(g.workspace.id, filters, ids)
+    table = connection_table.table(g.workspace.id, filters, ids, look)
     if not table.rows and filters.page > 1:
         return redirect(table_url() + filters.query(), 303)
     return region(
         "connections/index.html",
         "table",
-        version=version,
+        version=look.version,
         table=table,
         filters=filters,
         statuses=connection_filters.STATUSES,
