@@ -1,6 +1,6 @@
 """Once a minute: what waited for too long ends, old grants are looked at, incidents are told, old rows go.
 
-Every ten minutes a sample of what was delivered is read back from Klaviyo.
+Every ten minutes a sample of what was delivered is read back from Klaviyo, and what it said of people is forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jobs import expiry, pruning, watch
 from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
-from webapp.services import grants, lanes, proofs
+from webapp.services import grants, lanes, profile_now, proofs
 
 SAMPLES_EVERY = timedelta(minutes=10)
 _sampled_at: datetime | None = None
@@ -35,6 +35,7 @@ def _ask_for_samples() -> None:
     if _sampled_at is None or now - _sampled_at >= SAMPLES_EVERY:
         _sampled_at = now
         run_writing(proofs.due_samples)
+        run_writing(profile_now.forget_old)
 
 
 def _look_at_old_grants() -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sqlalchemy.orm import Session
-
 from jobs.tasks.run import TaskProblem, TaskRun
 from webapp.database import reading
 from webapp.klaviyo import payloads, readback
 from webapp.klaviyo.parse import profiles
 from webapp.klaviyo.readback import HeldProfile
 from webapp.models import Person
-from webapp.services import profile_now, workspace_settings
+from webapp.services import workspace_settings
 
 
 def step(run: TaskRun) -> bool:
@@ -32,7 +30,7 @@ def step(run: TaskRun) -> bool:
         result |= {**asdict(held), "email": None, "suppressed": list(held.suppressed)}
         result["properties"] = {name: value for name, value in held.properties.items() if name in ours}
         result["on_list"] = _on_list(run, person.email, held)
-    run.write(lambda session: _keep(session, run, result))
+    run.write(lambda session: run.save(session, result=result))
     return False
 
 
@@ -46,8 +44,3 @@ def _on_list(run: TaskRun, email: str, held: HeldProfile) -> bool | None:
     if not answer.ok:
         raise run.klaviyo.back_off()
     return held.id in {profile.id for profile in profiles(answer.json)}
-
-
-def _keep(session: Session, run: TaskRun, result: dict[str, object]) -> None:
-    profile_now.forget(session, run.task.workspace_id)
-    run.save(session, result=result)

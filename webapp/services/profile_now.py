@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import run_writing
+from webapp.database import affected, run_writing
 from webapp.extensions import db
 from webapp.klaviyo.readback import same
 from webapp.models import Connection, Task, TaskState
@@ -112,10 +112,17 @@ def compare(known: Known, result: Mapping[str, Any]) -> list[Line]:
     return lines
 
 
-def forget(session: Session, workspace_id: int, person_id: int | None = None) -> None:
-    """Blank the answers about a person; without one, those older than they are kept."""
+def forget(session: Session, workspace_id: int, person_id: int) -> None:
+    """Delete the answers about a person, and whatever is still being asked about them."""
     statement = select(Task).where(Task.workspace_id == workspace_id, Task.kind == KIND)
     for task in session.scalars(statement):
-        is_old = person_id is None and task.created_at < clock.now() - KEPT
-        if task.result and (is_old or task.arguments["person"] == person_id):
-            task.result = {}
+        if task.arguments["person"] == person_id:
+            session.delete(task)
+
+
+def forget_old(session: Session) -> int:
+    """Delete every answer older than they are kept; how many. In a writing transaction."""
+    statement = delete(Task).where(
+        Task.kind == KIND, Task.created_at < clock.now() - KEPT, Task.state.not_in(UNFINISHED)
+    )
+    return affected(session, statement)
