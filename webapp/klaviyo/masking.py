@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-ADDRESS = re.compile(r"[^\s\"'<>@:/(),]+@[^\s\"'<>@:/(),]+")
-LONG_SECRET = re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_.-]{20,}|(?i:bearer)\s+\S+")
+# Each begins where a run of its characters begins: tried at every one of them, a long text would take hours.
+ADDRESS = re.compile(r"(?<![^\s\"'<>@:/(),])[^\s\"'<>@:/(),]+@[^\s\"'<>@:/(),]+")
+LONG_SECRET = re.compile(
+    r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_.-]{20,}|(?i:bearer)\s+\S+",
+)
 
 
 def scrub(text: str) -> str:

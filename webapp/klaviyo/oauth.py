@@ -6,7 +6,8 @@ Only `invalid_grant` and `invalid_grant_type` end a grant; everything else may p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -45,7 +46,7 @@ class OAuthApp:
     """Our app at Klaviyo. `api_url` has the token and revoke endpoints."""
 
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     authorize_url: str
     api_url: str
     redirect_uri: str
@@ -115,8 +116,8 @@ def _tokens(ask: Any, fallback_refresh: str | None = None) -> TokenSet:
     except AuthlibBaseError as problem:
         kind = str(problem.error or "unknown")
         raise OAuthProblem(kind, ended=kind in ENDED) from None
-    except (requests.RequestException, ValueError):
-        # ValueError: an answer that is not JSON, such as a 403 page of Klaviyo's edge.
+    except (requests.RequestException, ValueError, TypeError, AttributeError):
+        # An answer that is not JSON, such as a 403 page of Klaviyo's edge, or JSON that is no object.
         raise OAuthProblem("unreachable", ended=False) from None
     access = answer.get("access_token") if isinstance(answer, dict) else None
     refresh = (answer.get("refresh_token") or fallback_refresh) if access else None
@@ -126,6 +127,12 @@ def _tokens(ask: Any, fallback_refresh: str | None = None) -> TokenSet:
     return TokenSet(
         access_token=str(access),
         refresh_token=str(refresh),
-        expires_in=int(answer.get("expires_in") or 3600),
+        expires_in=_seconds(answer.get("expires_in")),
         scopes=frozenset(str(answer.get("scope") or "").split()),
     )
+
+
+def _seconds(expires_in: Any) -> int:
+    """Klaviyo's hour where it does not say."""
+    text = str(expires_in)
+    return int(text) if re.fullmatch("[0-9]{1,8}", text) and int(text) else 3600
