@@ -59,8 +59,8 @@ def _drain(held: Claim) -> None:
     except grants.GrantUnavailable as problem:
         _hold(held, Hold(seconds=problem.retry_seconds))
         return
-    except grants.GrantEnded:
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+    except grants.GrantEnded as ended:
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
         return
     with reading() as session:
         connection = connection_of(session, held)
@@ -72,9 +72,9 @@ def _drain(held: Claim) -> None:
         _hold(held, hold, run)
     except grants.GrantUnavailable as problem:
         _hold(held, Hold(seconds=problem.retry_seconds), run)
-    except grants.GrantEnded:
+    except grants.GrantEnded as ended:
         run.flush()
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
     except (FenceLost, DBAPIError):
         raise
     except Exception:

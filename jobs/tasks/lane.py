@@ -67,9 +67,9 @@ def _bite(held: Claim, task: Task, ends_at: float) -> None:
         _put_off(task, until, counts=hold.until is None and not hold.limited)
     except grants.GrantUnavailable as problem:
         _put_off(task, clock.now() + timedelta(seconds=problem.retry_seconds), counts=True)
-    except grants.GrantEnded:
+    except grants.GrantEnded as ended:
         _failed(task, "Klaviyo no longer accepts our access. Reconnect first.")
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access")
+        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
     except lookup.MayNotLook:
         _failed(task, "Klaviyo does not allow it: profiles:read is missing. Reconnect to grant it.")
     except TaskProblem as problem:

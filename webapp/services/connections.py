@@ -131,11 +131,16 @@ def _close_alert(session: Session, connection: Connection) -> None:
     alerts.close_alert(session, connection.id, ACCESS_LOST)
 
 
-def lose_grant(connection_id: int, cause: str) -> None:
-    """Klaviyo no longer accepts our access: lanes stop, what waits keeps waiting, the owner is told once."""
+def lose_grant(connection_id: int, cause: str, version: int | None = None) -> None:
+    """Klaviyo no longer accepts our access: lanes stop, what waits keeps waiting, the owner is told once.
+
+    `version`: the grant that was refused; where there is a newer one by now, somebody has reconnected meanwhile.
+    """
     with writing() as session:
-        connection = session.get_one(Connection, connection_id)
-        if connection.state is not ConnectionState.ACTIVE:
+        connection = session.get_one(Connection, connection_id, with_for_update=True)
+        grant = grants.of(session, connection_id)
+        is_newer = version is not None and grant is not None and grant.version != version
+        if connection.state is not ConnectionState.ACTIVE or is_newer:
             return
         make_move(session, connection, Move.LOSE_GRANT, actor_id=None, cause=cause)
         alerts.open_alert(session, connection, ACCESS_LOST, cause)

@@ -37,7 +37,11 @@ class GrantUnavailable(Exception):
 
 
 class GrantEnded(Exception):
-    """Klaviyo no longer accepts this grant."""
+    """Klaviyo no longer accepts this grant. `version`: which one, None where there is none at all."""
+
+    def __init__(self, version: int | None = None) -> None:
+        super().__init__("the grant has ended")
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -164,7 +168,7 @@ def _refresh(grant: Grant, owner: str) -> UsableGrant:
         # Believed only after re-reading: somebody else may have stored a newer pair meanwhile.
         if _read(grant.connection_id).version != grant.version:
             raise GrantUnavailable(1) from None
-        raise GrantEnded from None
+        raise GrantEnded(grant.version) from None
     values = _sealed(grant.connection_id, tokens)
     if not tokens.scopes:
         values["scopes"] = grant.scopes

@@ -17,8 +17,8 @@ from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.database import reading, run_writing, writing
 from webapp.klaviyo.oauth import TokenSet
-from webapp.models import Connection, Grant
-from webapp.services import grants
+from webapp.models import Connection, ConnectionState, Grant
+from webapp.services import connections, grants
 
 TOKENS = "POST /oauth/token"
 
@@ -199,6 +199,25 @@ def test_an_old_refresh_that_ends_does_not_end_the_grant_that_came_meanwhile(
         grants.usable(made.id)
     monkeypatch.undo()
     assert lives(refreshing, grants.usable(made.id).access_token)
+
+
+def test_a_refusal_that_is_told_late_does_not_end_what_was_connected_anew(
+    rows: Rows, refreshing: SandboxProcess
+) -> None:
+    made = connected(rows, refreshing)
+    change(made, expires_at=clock.now())
+    refreshing.uninstall("ACCTSE")
+    with pytest.raises(grants.GrantEnded) as ended:
+        grants.usable(made.id)
+    granted = refreshing.grant("ACCTSE")
+    tokens = TokenSet(granted["access_token"], granted["refresh_token"], 3600, frozenset(granted["scope"].split()))
+    run_writing(lambda session: grants.store(session, made.id, tokens))
+    connections.lose_grant(made.id, "Klaviyo no longer accepts our access", ended.value.version)
+    with reading() as session:
+        assert session.get_one(Connection, made.id).state is ConnectionState.ACTIVE
+    connections.lose_grant(made.id, "Klaviyo no longer accepts our access", read(made).version)
+    with reading() as session:
+        assert session.get_one(Connection, made.id).state is ConnectionState.NEEDS_REAUTHORIZATION
 
 
 @pytest.mark.parametrize("reading_of", ["keeps", "replaces"])
