@@ -51,6 +51,8 @@ def _flask_config(values: Settings) -> dict[str, object]:
         },
         "MAX_CONTENT_LENGTH": 6 * 1024 * 1024,
         "MAX_FORM_MEMORY_SIZE": 512 * 1024,
+        # The table may stand open all day: its forms' tokens live as long as the session they are bound to.
+        "WTF_CSRF_TIME_LIMIT": None,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SECURE": values.is_https,

@@ -23,7 +23,7 @@ def show(connection_id: int) -> ResponseReturnValue:
     if not htmx:
         return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
     form = Form.of(connection, typed(request.args))
-    if form.picker.asking and request.args.get("asking"):
+    if form.picker.asking and request.args.get("since") == "asking":
         return Response(status=204)
     return render_template("connections/_lists.html", form=form, base=table_url())
 

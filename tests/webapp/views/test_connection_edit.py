@@ -180,10 +180,10 @@ def test_the_picker_asks_and_then_waits_quietly(shop: Shop) -> None:
     assert f'hx-post="{url}" hx-trigger="load"' in edit.text
     asked = shop.owner.post(url, data={"list": ""}, headers=HTMX)
     assert asked.status_code == 200
-    assert f'hx-get="{url}?asking=1" hx-trigger="every 500ms"' in asked.text
-    assert shop.owner.get(f"{url}?asking=1", headers=HTMX).status_code == 204
+    assert f'hx-get="{url}?since=asking" hx-trigger="every 500ms"' in asked.text
+    assert shop.owner.get(f"{url}?since=asking", headers=HTMX).status_code == 204
     shop.fetched(shop.first, ("L1", "Newsletter", "double_opt_in"), ("L2", "Members", "single_opt_in"))
-    done = shop.owner.get(f"{url}?asking=1&list=L2", headers=HTMX)
+    done = shop.owner.get(f"{url}?since=asking&list=L2", headers=HTMX)
     assert done.status_code == 200
     assert "hx-trigger" not in done.text.split("</select>")[0]
     assert 'value="L2" selected' in done.text  # what was chosen meanwhile stays chosen
