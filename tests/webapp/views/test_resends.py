@@ -94,8 +94,7 @@ def test_nothing_chosen_and_nothing_to_send(app: Flask, shop: Shop) -> None:
     assert client.get(f"{ALL}/1").status_code == 404
 
 
-def test_everything_can_be_asked_and_is_refused(app: Flask, shop: Shop) -> None:
-    """A checkbox is offered only where a resend could do something."""
+def test_a_box_is_offered_only_where_a_resend_could_do_something(app: Flask, shop: Shop) -> None:
     shop.delivery(Status.FAILED, Reason.REJECTED, Kind.CONSENT)
     shop.delivery(Status.SKIPPED, Reason.SUPERSEDED)
     assert 'name="id"' not in signed_in(app, shop.owner).get(f"{BASE}/deliveries").text
