@@ -74,7 +74,7 @@ def _settings(run: Run) -> WorkspaceSettings:
 def _send(run: Run, items: list[Item], links: dict[int, Link]) -> None:
     """One bulk call, or a few single ones while few wait."""
     if len(items) > plan.SINGLES:
-        chosen = plan.fitting(items)
+        chosen = plan.fitting(items, _settings(run))
         _call(run, chosen, links, _open(run, endpoints.EVENTS, chosen))
         return
     for item in items:

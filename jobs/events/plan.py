@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import orjson
+
 from jobs import settle
 from jobs.choose import Item
 from jobs.lookup import Link
@@ -23,8 +25,8 @@ from webapp.services.workspace_settings import WorkspaceSettings
 SINGLES = 5
 CREATION_WAIT = timedelta(seconds=60)
 CREATION_LOOK = timedelta(seconds=2)
-# What an event's entry costs beside its properties and fields.
-ENTRY_BYTES = 600
+# What an event's entry costs at most beside its properties and fields; an address may be 400 bytes.
+ENTRY_BYTES = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,15 @@ def may_not_be_sent(item: Item, link: Link | None, *, creates: bool) -> bool:
     return not (link is not None and link.found) and (not creates or item.origin is Origin.TEST)
 
 
-def fitting(items: Sequence[Item]) -> list[Item]:
+def fitting(items: Sequence[Item], settings: WorkspaceSettings) -> list[Item]:
     """The first ones that fit one bulk call: 1,000 of them and 5 MB, with room to spare."""
+    # A field's entry is its property's name, with a colon and a comma, and its value, which is in the person's text.
+    names = sum(len(orjson.dumps(settings.fields[key].property)) + 4 for key in settings.fields_on)
+    each = ENTRY_BYTES + names
     size = 0
     found: list[Item] = []
     for item in items[: payloads.BULK_EVENTS]:
-        size += len((item.properties or "").encode()) + 2 * len(item.fields_text.encode()) + ENTRY_BYTES
+        size += len((item.properties or "").encode()) + len(item.fields_text.encode()) + each
         if found and size > payloads.BODY_BYTES:
             break
         found.append(item)
