@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from jobs import context, pace
@@ -26,12 +28,13 @@ from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Attempt, Batch, Connection, Lane
+from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane
 from webapp.services import api_clock, grants, scope_matrix
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
 LONGEST_BACK_OFF = 300.0
+_ATTEMPT_DELIVERIES = AttemptDelivery.metadata.tables["attempt_deliveries"]
 AT_ONCE = 8
 
 
@@ -65,6 +68,7 @@ class Run:
     quick_again: bool = False
     began: datetime = field(default_factory=clock.now)
     attempts: list[Attempt] = field(default_factory=list)
+    _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
     _held_at: float = field(default_factory=time.monotonic)
 
@@ -113,19 +117,32 @@ class Run:
             raise self.hold_after([answer])
         return answer
 
-    def send(self, call: Call, *, size: int, batch: Batch | None = None) -> Answer:
-        """Send what was reserved. A 401 is answered with a refreshed token once. Raises Hold (no budget)."""
-        return self.send_all([call], [size], batch)[0]
+    def send(
+        self, call: Call, *, size: int, batch: Batch | None = None, deliveries: Sequence[int] | None = None
+    ) -> Answer:
+        """Send what was reserved. A 401 is answered with a refreshed token once. Raises Hold (no budget).
 
-    def send_all(self, calls: Sequence[Call], sizes: Sequence[int], batch: Batch | None = None) -> list[Answer]:
+        `deliveries`: the ids it holds; those of the batch unless given.
+        """
+        return self.send_all([call], [size], batch, None if deliveries is None else [deliveries])[0]
+
+    def send_all(
+        self,
+        calls: Sequence[Call],
+        sizes: Sequence[int],
+        batch: Batch | None = None,
+        deliveries: Sequence[Sequence[int]] | None = None,
+    ) -> list[Answer]:
         """Send reserved calls, up to AT_ONCE at the same time; their answers in order. See `send`."""
+        held = [members_of(batch)] * len(calls) if deliveries is None else deliveries
         client = context.client(settings().klaviyo_api_url)
         token = self.grant.access_token
         if len(calls) == 1:
             answers = [self._ask(client, calls[0], token)]
         else:
             answers = list(_threads().map(lambda call: self._ask(client, call, token), calls))
-        self._keep(calls, answers, sizes, batch)
+        for index, answer in enumerate(answers):
+            self._keep(calls[index], answer, sizes[index], batch, held[index])
         if any(answer.status == 401 for answer in answers):
             self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
             for index, answer in enumerate(answers):
@@ -133,7 +150,7 @@ class Run:
                     # A call like any other: it takes budget, and the lease is renewed after the refresh.
                     self.write(partial(self.reserve, endpoint=calls[index].endpoint))
                     answers[index] = self._ask(client, calls[index], self.grant.access_token)
-                    self._keep([calls[index]], [answers[index]], [sizes[index]], batch)
+                    self._keep(calls[index], answers[index], sizes[index], batch, held[index])
         return answers
 
     def hold_after(self, answers: Sequence[Answer]) -> Hold:
@@ -149,18 +166,26 @@ class Run:
         deadline = self._held_at + LEASE_SECONDS - seconds - 0.5
         return client.call(call, token, seconds=seconds, deadline=deadline)
 
-    def _keep(
-        self, calls: Sequence[Call], answers: Sequence[Answer], sizes: Sequence[int], batch: Batch | None
-    ) -> None:
-        for call, answer, size in zip(calls, answers, sizes, strict=True):
-            long = answer.duration_ms >= 900 * FAST_SECONDS
-            self.timed_out = self.timed_out or (long and outcome(answer) is Outcome.UNKNOWN)
-            self.quick_again = answer.ok and not long
-            self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
-            self._answers.append((call.endpoint, answer))
+    def _keep(self, call: Call, answer: Answer, size: int, batch: Batch | None, held: Sequence[int]) -> None:
+        long = answer.duration_ms >= 900 * FAST_SECONDS
+        self.timed_out = self.timed_out or (long and outcome(answer) is Outcome.UNKNOWN)
+        self.quick_again = answer.ok and not long
+        self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
+        # Where a call delivered, `deliveries.batch_id` says which it was; a call that did not is written besides.
+        self._undelivered.append([] if outcome(answer) is Outcome.DONE else held)
+        self._answers.append((call.endpoint, answer))
 
     def _note(self, session: Session) -> None:
-        session.add_all([_copy(attempt) for attempt in self.attempts])
+        noted = [_copy(attempt) for attempt in self.attempts]
+        session.add_all(noted)
+        if any(self._undelivered):
+            session.flush()
+            rows = [
+                {"attempt_id": attempt.id, "delivery_id": delivery_id}
+                for attempt, ids in zip(noted, self._undelivered, strict=True)
+                for delivery_id in ids
+            ]
+            session.connection().execute(insert(_ATTEMPT_DELIVERIES), rows)
         for endpoint, answer in self._answers:
             pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer)
             api_clock.note(session, self.connection, answer.revision, answer.retires)
@@ -171,6 +196,7 @@ class Run:
 
     def _forget_attempts(self) -> None:
         self.attempts.clear()
+        self._undelivered.clear()
         self._answers.clear()
 
     def back_off(self) -> Hold:
@@ -199,6 +225,12 @@ def _attempt(connection_id: int, call: Call, answer: Answer, size: int, batch: B
         retry_after=answer.retry_after,
         error=None if answer.ok else answer.sentence,
     )
+
+
+def members_of(batch: Batch | None) -> list[int]:
+    """The deliveries a batch holds: ids of events, or those in `[person, version, [ids]]` of fields."""
+    found: list[Any] = orjson.loads(batch.members) if batch is not None and batch.members else []
+    return [each for member in found for each in (member[2] if isinstance(member, list) else [member])]
 
 
 def _copy(attempt: Attempt) -> Attempt:

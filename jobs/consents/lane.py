@@ -221,7 +221,7 @@ def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Ans
             _note_sent(session, run, [(w.item.person_id, clock.now(), list_id) for w in writes])
 
     run.write(work)
-    answer = run.send(call, size=len(writes))
+    answer = run.send(call, size=len(writes), deliveries=[write.item.id for write in writes])
     if is_subscribe and outcome(answer) not in {Outcome.DONE, Outcome.UNKNOWN}:
         before = [
             (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))

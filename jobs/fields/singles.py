@@ -53,7 +53,12 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
         return batches.open_batch(session, run, endpoint, members, size=len(groups)), groups
 
     batch, groups = run.write(work)
-    answers = run.send_all([_call(endpoint, group) for group in groups], [1] * len(groups), batch)
+    answers = run.send_all(
+        [_call(endpoint, group) for group in groups],
+        [1] * len(groups),
+        batch,
+        [[item.id for item in group.items] for group in groups],
+    )
     pairs = list(zip(groups, answers, strict=True))
     done = [pair for pair in pairs if outcome(pair[1]) is Outcome.DONE]
     values = {"failures": 0} if done else {}
