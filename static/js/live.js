@@ -12,7 +12,7 @@ const kept = (node) => node instanceof Element && node.matches("[data-editing], 
 // Open details and what is typed stay as they are; all else becomes what the server says.
 const KEEP = {
   beforeNodeMorphed: (old) => !kept(old),
-  beforeNodeRemoved: (old) => !(old instanceof Element && old.matches("[data-editing]")),
+  beforeNodeRemoved: (old) => !kept(old),
   beforeAttributeUpdated: (name, element) => !(name === "open" && element instanceof HTMLDetailsElement) && name !== "data-version",
 };
 

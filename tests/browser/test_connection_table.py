@@ -185,6 +185,9 @@ def test_filters_narrow_the_table_in_place_and_back_goes_back(page: Page, stack:
     expect(page.locator("tbody tr")).to_have_count(1)
     assert "search=acme+no" in page.url
     expect(page.get_by_label("Store or account")).to_be_focused()
+    page.get_by_label("Store or account").fill("")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.get_by_label("Store or account")).to_be_focused()
     page.get_by_label("Store or account").fill("nobody")
     expect(page.locator("#table")).to_contain_text("No connection fits")
     page.get_by_role("link", name="show all live ones").click()
