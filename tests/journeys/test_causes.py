@@ -14,6 +14,8 @@ from tests.journeys.pages import Page, Person
 from tests.processes import wait_for
 from tests.stack import Stack, running
 
+pytestmark = pytest.mark.long
+
 ADA = "ada@example.com"
 _numbers = itertools.count(1)
 

@@ -16,6 +16,8 @@ from tests.processes import wait_for
 from webapp.database import reading, writing
 from webapp.models import Connection
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:

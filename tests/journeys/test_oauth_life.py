@@ -12,6 +12,8 @@ from tests.journeys.owners import Owner, event, state_of
 from tests.processes import wait_for
 from tests.stack import Stack, running
 
+pytestmark = pytest.mark.long
+
 UNKNOWN = "This answer from Klaviyo is unknown, used or too old. Nothing was changed"
 _numbers = itertools.count(1)
 

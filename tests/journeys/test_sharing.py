@@ -15,6 +15,8 @@ from tests.processes import wait_for
 from tests.stack import Stack, running
 from webapp.catalogue.events import EVENTS
 
+pytestmark = pytest.mark.long
+
 ACCOUNT = "ACCTSE"
 ALL_BUT_TIER_EARNED = [key for key in EVENTS if key != "tier_earned"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -50,8 +51,9 @@ def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_ap
     owner, agent = signed_in(any_app, rows.user(workspace)), signed_in(any_app, rows.user(support=True))
     page = owner.get(f"{BASE}/scopes")
     text = text_of(page)
-    for words in ("– Missing", "✕ Refused lists:write, 0 s ago by POST /api/lists", "● Proven events:write, 0 s ago"):
-        assert words in text
+    assert "– Missing" in text
+    for words in (r"✕ Refused lists:write, \d+ s ago by POST /api/lists", r"● Proven events:write, \d+ s ago"):
+        assert re.search(words, text)
     assert "Reconnect to grant" in text
     assert f"{BASE}/connections/{made.id}/reconnect" in page.text
     assert "Reconnect to grant" not in text_of(agent.get(f"{BASE}/scopes"))
