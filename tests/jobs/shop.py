@@ -1,0 +1,159 @@
+"""A connection with a Klaviyo of its own, people in and out of it, and lanes drained in the test's own process."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from jobs import context, drain
+from tests.jobs.klaviyo import FakeKlaviyo
+from tests.rows import ALL_SCOPES, Rows
+from webapp import clock
+from webapp.catalogue.reasons import Status
+from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
+from webapp.database import db_now, reading, writing
+from webapp.extensions import settings
+from webapp.models import Attempt, Batch, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
+from webapp.services import people
+from webapp.services.lanes import LANE_OF
+
+_numbers = itertools.count(1)
+
+
+class Shop:
+    """One connection, `update_existing` and all scopes unless said otherwise, sharing points and the tier's name."""
+
+    def __init__(self, rows: Rows, **values: Any) -> None:
+        self.rows = rows
+        self.klaviyo = FakeKlaviyo(settings().klaviyo_api_url)
+        self.workspace = rows.workspace()
+        for name in ("points", "tier_name"):
+            rows.save(FieldChoice(workspace_id=self.workspace.id, field=name, is_on=True, changed_at=clock.now()))
+        self.connection: Connection = rows.connection(self.workspace, **{"scopes": ALL_SCOPES, **values})
+
+    def person(self, *, there: bool = True, remembered: bool = False) -> Person:
+        """Somebody, in Klaviyo or not; `remembered`: and looked up a moment ago."""
+        made = self.rows.person(self.workspace, f"person-{next(_numbers)}@example.com")
+        profile_id = self.klaviyo.put(str(made.email)) if there else None
+        if remembered:
+            self.rows.link(self.connection, made, found=there, klaviyo_id=profile_id)
+        return made
+
+    def event(self, person: Person, **values: Any) -> Delivery:
+        """An event that is due. It was accepted two minutes ago, so that nobody's creation is waited for."""
+        ago = clock.now() - timedelta(minutes=2)
+        return self.rows.delivery(self.rows.activity(self.workspace, person, **values), self.connection, created_at=ago)
+
+    def fields(self, person: Person, **news: Any) -> Delivery:
+        """A change of a person's fields that is due."""
+        with writing() as session:
+            row = session.get_one(Person, person.id)
+            merged, version = people.merge_fields(orjson.loads(row.fields), row.fields_version, news, clock.now())
+            row.fields, row.fields_version = orjson.dumps(merged).decode(), version
+        made = self.rows.activity(self.workspace, person, type=ActivityType.PROFILE, event=None, properties=None)
+        return self.rows.delivery(made, self.connection, kind=Kind.FIELDS)
+
+    def consent(self, person: Person, state: str = "subscribed", at: datetime | None = None) -> Delivery:
+        """A consent that is due."""
+        at = at or clock.now()
+        said = {"channel": "email", "state": state, "source": "form", "collected_by": "checkbox"}
+        text = orjson.dumps(said).decode()
+        plain = {"type": ActivityType.CONSENT, "event": None, "properties": None}
+        made = self.rows.activity(self.workspace, person, consent=text, occurred_at=at, **plain)
+        with writing() as session:
+            row = session.get_one(Person, person.id)
+            held, _ = people.newest_consent(orjson.loads(row.consents), said, at, made.id)
+            row.consents = orjson.dumps(held).decode()
+        return self.rows.delivery(made, self.connection, kind=Kind.CONSENT)
+
+    def lane(self, kind: Kind) -> Lane:
+        """A lane as it stands."""
+        with reading() as session:
+            mine = (Lane.connection_id == self.connection.id, Lane.kind == LANE_OF[kind])
+            return session.scalars(select(Lane).where(*mine)).one()
+
+    def drain(self, kind: Kind, times: int = 1) -> None:
+        """Drain a lane as a worker would; before each further time whatever holds it back is over."""
+        for number in range(times):
+            if number:
+                self.wait_is_over()
+            lane_id = self.lane(kind).id
+            with pytest.MonkeyPatch.context() as patch, self.klaviyo.answering():
+                patch.setattr(drain, "SLICE_SECONDS", 5)
+                patch.setattr(context, "app", _current)
+                drain.drain(lane_id)
+        self.check_counters()
+
+    def wait_is_over(self) -> None:
+        """Pretend that every wait is over: of lanes, of budgets, of deliveries, of import jobs."""
+        from webapp.models import Budget
+
+        with writing() as session:
+            mine = Lane.connection_id == self.connection.id
+            session.execute(update(Lane).where(mine).values(held_until=None, next_at=db_now()))
+            account = self.connection.klaviyo_account_id
+            session.execute(update(Budget).where(Budget.klaviyo_account_id == account).values(blocked_until=None))
+            owed = (Delivery.connection_id == self.connection.id, Delivery.status == Status.WAITING)
+            session.execute(update(Delivery).where(*owed).values(due_at=db_now()))
+            jobs = (Batch.connection_id == self.connection.id, Batch.job_due_at.is_not(None))
+            session.execute(update(Batch).where(*jobs).values(job_due_at=db_now()))
+
+    def now(self, delivery: Delivery) -> Delivery:
+        """A delivery as it stands."""
+        with reading() as session:
+            return session.get_one(Delivery, delivery.id)
+
+    def said(self, *deliveries: Delivery) -> list[str]:
+        """`status: reason` of deliveries."""
+        rows = [self.now(delivery) for delivery in deliveries]
+        return [f"{row.status}: {row.reason}" for row in rows]
+
+    def link(self, person: Person) -> ProfileLink:
+        """What is remembered of a person."""
+        with reading() as session:
+            return session.get_one(ProfileLink, (self.connection.id, person.id))
+
+    def again(self) -> Connection:
+        """The connection as it stands."""
+        with reading() as session:
+            return session.get_one(Connection, self.connection.id)
+
+    def batches(self) -> list[Batch]:
+        """Every batch of it."""
+        with reading() as session:
+            return list(
+                session.scalars(select(Batch).where(Batch.connection_id == self.connection.id).order_by(Batch.id))
+            )
+
+    def attempts(self) -> list[tuple[str, int | None, str]]:
+        """Every call that was written down: endpoint, status, outcome."""
+        with reading() as session:
+            statement = select(Attempt).where(Attempt.connection_id == self.connection.id).order_by(Attempt.id)
+            return [(a.endpoint, a.http_status, a.outcome) for a in session.scalars(statement)]
+
+    def check_counters(self) -> None:
+        """E1: the lanes count what the rows say, and every call that was made is written down."""
+        with reading() as session:
+            rows = list(session.scalars(select(Delivery).where(Delivery.connection_id == self.connection.id)))
+        for kind in Kind:
+            lane, counted = self.lane(kind), Counter(row.status for row in rows if row.kind is kind)
+            found = (lane.delivered, lane.skipped, lane.failed, lane.made)
+            assert found == (*(counted[s] for s in (Status.DELIVERED, Status.SKIPPED, Status.FAILED)), counted.total())
+            assert lane.owner is None or lane.stopped
+        assert len(self.attempts()) == len(self.klaviyo.asked)
+
+
+def _current() -> Flask:
+    from flask import current_app
+
+    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
+
+
+CREATES = SyncBehavior.CREATE_PROFILE
