@@ -73,10 +73,10 @@ def due_jobs(session: Session, lane_id: int, limit: int = 10) -> list[Batch]:
     return list(session.scalars(statement.order_by(Batch.job_due_at).limit(limit)))
 
 
-def first_open(session: Session, run: Run) -> Batch | None:
-    """The oldest batch whose end nobody knows."""
+def open_ones(session: Session, run: Run) -> list[Batch]:
+    """The batches whose end nobody knows, oldest first."""
     statement = select(Batch).where(Batch.lane_id == run.held.lane_id, Batch.outcome == BatchOutcome.UNKNOWN)
-    return session.scalar(statement.order_by(Batch.id).limit(1))
+    return list(session.scalars(statement.order_by(Batch.id)))
 
 
 def _point(session: Session, run: Run) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, choose, lookup, settle
@@ -28,7 +28,7 @@ from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.answers import Answer, ApiError
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Batch, BatchOutcome, ProfileLink
+from webapp.models import Batch, BatchOutcome, Delivery, ProfileLink
 from webapp.services import workspace_settings
 from webapp.services.workspace_settings import WorkspaceSettings
 
@@ -93,9 +93,7 @@ def _open(run: Run, endpoint: Endpoint, items: Sequence[Item]) -> Batch:
 
 def _go_on(run: Run) -> bool:
     """A batch of unknown outcome first: the same deliveries, none added; erased and settled ones are out."""
-    with reading() as session:
-        batch = batches.first_open(session, run)
-    assert batch is not None
+    batch = _first_open(run)
     items = [item for item in choose.by_id(run, Kind.EVENT, batches.members(batch)) if item.email is not None]
     items, links = _still_there(run, items)
     if not items:
@@ -113,6 +111,17 @@ def _go_on(run: Run) -> bool:
     run.write(work)
     _call(run, chosen, links, batch, rest=items[1:] if singly else [])
     return True
+
+
+def _first_open(run: Run) -> Batch:
+    """The open batch whose events come first: one that was split twice has earlier ones in a later row."""
+    with reading() as session:
+        found = batches.open_ones(session, run)
+        if len(found) == 1:
+            return found[0]
+        heads = {batches.members(batch)[0]: batch for batch in found}
+        order = select(Delivery.id).where(among(session, Delivery.id, heads)).order_by(Delivery.priority, Delivery.id)
+        return heads[session.scalars(order.limit(1)).one()]
 
 
 def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Link]]:

@@ -106,7 +106,7 @@ def _write_off(run: Run) -> None:
     """Batches of a holder that never told: its people are written again now, and once more when that is settled."""
 
     def work(session: Session) -> None:
-        while (batch := batches.first_open(session, run)) is not None:
+        for batch in batches.open_ones(session, run):
             converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
             batches.close(session, run, batch, BatchOutcome.LOST)
 
