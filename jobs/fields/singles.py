@@ -150,7 +150,8 @@ def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result 
         case Outcome.DONE:
             return settle.DELIVERED
         case Outcome.AGAIN | Outcome.UNKNOWN:
-            return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
+            reason = Reason.RATE_LIMITED if answer.status == 429 else Reason.RETRYING
+            return settle.waiting(reason, clock.now(), answer.sentence)
         case Outcome.SCOPE_MISSING:
             return settle.skipped(Reason.SCOPE_MISSING)
         case Outcome.GONE:

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from jobs import context, drain
-from tests.jobs.klaviyo import FakeKlaviyo
+from tests.jobs.klaviyo import Asked, FakeKlaviyo, Given
 from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.reasons import Status
@@ -25,6 +25,10 @@ from webapp.services import people
 from webapp.services.lanes import LANE_OF
 
 _numbers = itertools.count(1)
+
+
+class Killed(BaseException):
+    """What ends a worker at once."""
 
 
 class Shop:
@@ -73,6 +77,12 @@ class Shop:
             row.consents = orjson.dumps(held).decode()
         return self.rows.delivery(made, self.connection, kind=Kind.CONSENT)
 
+    def due(self, kind: Kind, person: Person) -> Delivery:
+        """Something of this kind that is due."""
+        if kind is Kind.EVENT:
+            return self.event(person)
+        return self.fields(person, points=1) if kind is Kind.FIELDS else self.consent(person)
+
     def lane(self, kind: Kind) -> Lane:
         """A lane as it stands."""
         with reading() as session:
@@ -90,6 +100,19 @@ class Shop:
                 patch.setattr(context, "app", _current)
                 drain.drain(lane_id)
         self.check_counters()
+
+    def dies(self, kind: Kind, endpoint: str) -> None:
+        """A worker that dies while it waits for the answer of its next call there; its lease is over soon after."""
+
+        def killed(_asked: Asked) -> Given:
+            raise Killed
+
+        self.klaviyo.script(endpoint, killed)
+        with pytest.raises(Killed):
+            self.drain(kind)
+        self.klaviyo.asked.pop()  # nobody was left to write it down
+        with writing() as session:
+            session.merge(self.lane(kind)).lease_until = clock.now() - timedelta(seconds=1)
 
     def wait_is_over(self) -> None:
         """Pretend that every wait is over: of lanes, of budgets, of deliveries, of import jobs."""
