@@ -58,14 +58,15 @@ _COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
 def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False) -> dict[int, Link]:
     """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold, MayNotLook."""
     known = {} if fresh else known_links(run, people)
-    stale = {person_id: email for person_id, email in people.items() if not _believed(known.get(person_id))}
+    stale = {person_id: email for person_id, email in people.items() if not is_believed(known.get(person_id))}
     if not stale:
         return known
     look_up(run, stale)
     return known_links(run, people)
 
 
-def _believed(link: Link | None) -> bool:
+def is_believed(link: Link | None) -> bool:
+    """Whether what is remembered is young enough for calls that cannot create anybody."""
     if link is None or link.found is None or link.looked_up_at is None:
         return False
     return clock.now() - link.looked_up_at < (HIT if link.found else MISS)

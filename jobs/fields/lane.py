@@ -60,10 +60,18 @@ def _groups(run: Run, items: list[Item], *, many: bool) -> None:
         settings = workspace_settings.load(session, run.held.workspace_id)
     grouped = plan.by_person(items)
     behavior = run.connection.sync_behavior
-    nothing = plan.without_look_up(grouped, lookup.known_links(run, grouped), settings, behavior)
+    known = lookup.known_links(run, grouped)
+    nothing = plan.without_look_up(grouped, known, settings, behavior, clock.now())
     if nothing:
         _settle(run, nothing)
         grouped = plan.by_person(item for item in items if item.id not in nothing)
+    # Whoever is only owed to the list goes there by the id we have: nobody is looked up for it.
+    owed = {p: group for p, group in grouped.items() if p in known and known[p].list_due}
+    owed = {p: group for p, group in owed.items() if lookup.is_believed(known[p])}
+    listed = [group for group in plan.plan(owed, known, settings, behavior, clock.now()) if group.step is Step.LIST]
+    _lists(run, listed)
+    for group in listed:
+        del grouped[group.person_id]
     if not grouped:
         return
     addresses = {person_id: str(group[0].email) for person_id, group in grouped.items()}

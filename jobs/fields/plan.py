@@ -85,12 +85,16 @@ def without_look_up(
     links: Mapping[int, Link],
     settings: WorkspaceSettings,
     behavior: SyncBehavior,
+    now: datetime,
 ) -> dict[int, Result]:
-    """Deliveries of people about whom there is nothing to write, whoever is in Klaviyo."""
+    """Deliveries of people about whom there is nothing to write now, whoever is in Klaviyo."""
     results: dict[int, Result] = {}
     for person_id, items in grouped.items():
         link, fields = links.get(person_id), items[-1].fields
-        if link is not None and (link.list_due or link.job_batch_id is not None):
+        if link is not None and link.job_batch_id is not None:
+            results |= {item.id: settle.waiting(Reason.KLAVIYO_PROCESSING, now + JOB_LOOK) for item in items}
+            continue
+        if link is not None and link.list_due:
             continue
         if any(item.origin is Origin.BACKFILL for item in items):
             continue
