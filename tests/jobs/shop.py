@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,12 +96,17 @@ class Shop:
         for number in range(times):
             if number:
                 self.wait_is_over()
-            lane_id = self.lane(kind).id
-            with pytest.MonkeyPatch.context() as patch, self.klaviyo.answering():
-                patch.setattr(drain, "SLICE_SECONDS", 5)
-                patch.setattr(context, "app", _current)
-                drain.drain(lane_id)
+            with self.working():
+                drain.drain(self.lane(kind).id)
         self.check_counters()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """This process is a worker's; what it sends to Klaviyo comes to this shop's."""
+        with pytest.MonkeyPatch.context() as patch, self.klaviyo.answering():
+            patch.setattr(drain, "SLICE_SECONDS", 5)
+            patch.setattr(context, "app", _current)
+            yield
 
     def dies(self, kind: Kind, endpoint: str) -> None:
         """A worker that dies while it waits for the answer of its next call there; its lease is over soon after."""
