@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
-from webapp.catalogue.words import Kind, Origin, SyncBehavior
+from webapp.catalogue.words import Kind, Origin
 from webapp.database import among, db_now, reading
 from webapp.models import Activity, Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_LIVE
@@ -100,26 +101,32 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
     A person's later ones wait behind an earlier one that is not due yet, so that events keep their order.
     """
     with reading() as session:
-        statement = _waiting(run, kind).where(_DELIVERIES.c.due_at <= db_now()).limit(limit)
-        rows = session.connection().execute(statement).all()
-        blocked: dict[int, int] = {}
+        # One moment for both questions: whatever came due between two would be missing here and block nobody there.
+        now = session.scalar(select(db_now()))
+        statement = _waiting(run, kind).where(_DELIVERIES.c.due_at <= now).limit(limit)
+        items = [Item._make(row) for row in session.connection().execute(statement)]
         # Only events that wait for a person's creation are ever put off.
-        if kind is Kind.EVENT and run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE:
-            earlier = (
-                select(Delivery.person_id, func.min(Delivery.id))
-                .where(
-                    Delivery.connection_id == run.held.connection_id,
-                    Delivery.kind == kind,
-                    Delivery.status == Status.WAITING,
-                    Delivery.due_at > db_now(),
-                    among(session, Delivery.person_id, {row.person_id for row in rows}),
-                )
-                .group_by(Delivery.person_id)
-            )
-            blocked = {row[0]: row[1] for row in session.execute(earlier) if row[0] is not None}
-    items = [Item._make(row) for row in rows]
+        blocked = _put_off(session, run, items, now) if kind is Kind.EVENT and items else {}
     run.share = _share(run, items)
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
+
+
+def _put_off(session: Session, run: Run, items: list[Item], now: datetime | None) -> dict[int, int]:
+    """Person id -> their first event that is not due yet, among those that come before the last of `items`."""
+    statement = (
+        select(_DELIVERIES.c.person_id, func.min(_DELIVERIES.c.id))
+        .where(
+            _DELIVERIES.c.connection_id == run.held.connection_id,
+            _DELIVERIES.c.kind == Kind.EVENT,
+            _DELIVERIES.c.status == Status.WAITING,
+            _DELIVERIES.c.priority.in_({item.priority for item in items}),
+            _DELIVERIES.c.id < max(item.id for item in items),
+            _DELIVERIES.c.due_at > now,
+            among(session, _DELIVERIES.c.person_id, {item.person_id for item in items}),
+        )
+        .group_by(_DELIVERIES.c.person_id)
+    )
+    return {row[0]: row[1] for row in session.connection().execute(statement)}
 
 
 def _share(run: Run, items: list[Item]) -> float:

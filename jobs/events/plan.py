@@ -13,7 +13,7 @@ from jobs.choose import Item
 from jobs.lookup import Link
 from jobs.settle import Result
 from webapp.catalogue.events import EVENTS
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
@@ -44,12 +44,17 @@ def plan(items: Sequence[Item], links: Mapping[int, Link], *, creates: bool, loo
     """
     settled: dict[int, Result] = {}
     sendable: list[Item] = []
+    put_off: dict[int, Result] = {}
     for item in items:
         result = _without_call(item, links.get(item.person_id), creates=creates, looked_up=looked_up, now=now)
+        # Accepted by processes whose clocks differ, a later one may seem to have waited longer.
+        result = put_off.get(item.person_id) if result is None else result
         if result is None:
             sendable.append(item)
-        else:
-            settled[item.id] = result
+            continue
+        settled[item.id] = result
+        if result.status is Status.WAITING:
+            put_off[item.person_id] = result
     return Planned(settled, sendable)
 
 

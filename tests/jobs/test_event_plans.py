@@ -80,6 +80,15 @@ def test_an_event_waits_a_minute_for_its_persons_creation_then_goes_by_address()
     assert without_looking.sendable == [young]
 
 
+def test_nobody_passes_an_earlier_event_that_waits() -> None:
+    """A later one may carry an earlier moment: the processes that took them have clocks of their own."""
+    first = item(1, created_at=NOW - timedelta(seconds=59))
+    second = item(2, created_at=NOW - timedelta(seconds=61))
+    found = plan.plan([first, second], {1: link(1, found=False)}, creates=True, looked_up=True, now=NOW)
+    assert found.sendable == []
+    assert found.settled[1] == found.settled[2]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 1200), st.integers(0, 6), st.booleans(), st.integers(1, 400), shared)
 def test_a_bulk_call_fits(count: int, size: int, by_id: bool, letters: int, known: WorkspaceSettings) -> None:
