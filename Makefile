@@ -29,7 +29,7 @@ run: .venv/.runtime static/vendor/htmx.min.js ## start everything, with the demo
 	@exec $(BIN)/python -m deploy.supervise
 
 test: .venv/.dev static/vendor/htmx.min.js ## the tests
-	@$(BIN)/python -m pytest -q -m "not long and not browser"
+	@$(BIN)/python -m pytest -q -m "not long and not browser" --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-long: .venv/.dev static/vendor/htmx.min.js ## the long fault and browser runs
 	@$(BIN)/python -m pytest -q -m "long or browser"
@@ -47,6 +47,6 @@ soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), from SEED
 	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)
 
 lock: .venv/.dev ## compile the lock files anew
-	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $$name.in -o $$name.txt; done
+	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate $$name.in -o $$name.txt; done
 
 .PHONY: help run test test-long check bench soak lock
