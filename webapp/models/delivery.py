@@ -12,6 +12,7 @@ from webapp.catalogue.words import Kind
 from webapp.extensions import Base
 from webapp.models.types import Id, UtcDateTime, Word
 
+PRIORITY_WITHDRAWAL = -1  # overtakes whatever waits in its lane
 PRIORITY_LIVE = 0
 PRIORITY_RESEND = 5
 PRIORITY_BACKFILL = 9

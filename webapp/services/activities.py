@@ -6,14 +6,14 @@ never by check-then-insert. Statements go in key order: unsorted concurrent ones
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
-from sqlalchemy import insert, select
+from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -88,27 +88,53 @@ def record(
     """Write new activities with their deliveries; how many were new. `test`: they are test events, and whither."""
     settings = workspace_settings.load(session, workspace_id)
     known = _people(session, workspace_id, drafts, now, is_test=test is not None)
-    routes: dict[str, Route] = {}
-    for draft in drafts:
-        person = known.get(draft.email or "")
-        home = person.home_store_id if person else None
-        chosen = Route(test.connection_id, None, "chosen") if test else None
-        routes[draft.id] = chosen or routing.route(settings, draft.store_id, home)
+    routes = _routes(settings, drafts, known, test)
     rows = [_activity_row(settings, d, routes[d.id], known.get(d.email or ""), now, test) for d in drafts]
     table = Activity.__table__
     statement = insert_or_ignore(session, table).returning(table.c.external_id, table.c.id)
     new_ids = {row.external_id: row.id for row in session.connection().execute(statement, rows)}
-    links = _found_links(session, settings, {p.id for p in known.values()})
+    if len(new_ids) < len(drafts):
+        _forget_strangers(session, workspace_id, {d.email for d in drafts if d.id in new_ids}, known, now)
+    links = _found_links(session, settings, routes.values(), {p.id for p in known.values()})
     maker = delivery_maker.DeliveryMaker(settings, now, is_test=test is not None)
     for draft in drafts:
         if draft.id in new_ids:
             person = known.get(draft.email or "")
             maker.make(draft, new_ids[draft.id], routes[draft.id], person, links)
     people.save(session, maker.touched.values())
-    if maker.rows:
-        session.connection().execute(insert(Delivery.__table__), maker.rows)  # type: ignore[arg-type]
+    for rows_made in filter(None, (maker.rows, maker.withdrawals)):
+        session.connection().execute(insert(Delivery.__table__), rows_made)  # type: ignore[arg-type]
     maker.count(session)
     return len(new_ids)
+
+
+def _routes(
+    settings: WorkspaceSettings, drafts: Sequence[Draft], known: dict[str, Known], test: Test | None
+) -> dict[str, Route]:
+    """Each draft's route. The store of an earlier one of the same call is a home already for those after it."""
+    if test is not None:
+        return {draft.id: Route(test.connection_id, None, "chosen") for draft in drafts}
+    homes = {email: person.home_store_id for email, person in known.items()}
+    routes: dict[str, Route] = {}
+    for draft in drafts:
+        email = draft.email or ""
+        routes[draft.id] = routing.route(settings, draft.store_id, homes.get(email))
+        homes[email] = homes.get(email) or draft.store_id
+    return routes
+
+
+def _forget_strangers(
+    session: Session, workspace_id: int, new: set[str | None], known: dict[str, Known], now: datetime
+) -> None:
+    """Whoever only duplicates speak of was not there before and is not now: an erased person does not come back."""
+    addresses = [email for email in known if email not in new]
+    strangers = delete(Person).where(
+        Person.workspace_id == workspace_id,
+        Person.email.in_(addresses),
+        Person.created_at == now,
+        ~exists().where(Delivery.person_id == Person.id),
+    )
+    session.execute(strangers.execution_options(synchronize_session=False))
 
 
 def _people(
@@ -165,10 +191,13 @@ def _properties(settings: WorkspaceSettings, draft: Draft) -> str:
     return orjson.dumps({**common, **draft.properties}).decode()
 
 
-def _found_links(session: Session, settings: WorkspaceSettings, person_ids: set[int]) -> dict[int, set[int]]:
+def _found_links(
+    session: Session, settings: WorkspaceSettings, routes: Iterable[Route], person_ids: set[int]
+) -> dict[int, set[int]]:
     """Person id -> the connections in whose account the person has been found."""
     found: dict[int, set[int]] = {}
-    if len(settings.connections) < 2 or not person_ids:
+    alone = len(settings.connections) == 1 and all(route.connection_id for route in routes)
+    if alone or not settings.connections or not person_ids:
         return found
     statement = select(ProfileLink.person_id, ProfileLink.connection_id).where(
         among(session, ProfileLink.person_id, person_ids), ProfileLink.found.is_(True)

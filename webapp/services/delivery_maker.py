@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind
 from webapp.forms.activities import Draft
+from webapp.models.delivery import PRIORITY_WITHDRAWAL
 from webapp.services import lanes, people
 from webapp.services.people import Known
 from webapp.services.routing import Route
@@ -34,6 +35,7 @@ class DeliveryMaker:
         self._now = now
         self._is_test = is_test
         self.rows: list[dict[str, Any]] = []
+        self.withdrawals: list[dict[str, Any]] = []
         self.touched: dict[int, Known] = {}
         self._made: Counter[tuple[int, Kind]] = Counter()
         self._skipped: Counter[tuple[int, Kind]] = Counter()
@@ -47,21 +49,31 @@ class DeliveryMaker:
             self._add(draft, activity_id, person, route.connection_id, kind, None)
             return
         superseded, changed = (False, False) if person is None else self._merge(draft, activity_id, person)
-        if person is None or route.connection_id is None:
+        target = route.connection_id
+        if person is None or target is None:
             reason = Reason.NO_EMAIL if person is None else route.reason
             self._add(draft, activity_id, person, None, kind, reason)
-            return
-        target = route.connection_id
+        else:
+            self._to_routed(draft, activity_id, person, target, superseded=superseded)
+        for other in sorted(links.get(person.id, set()) - {target}) if person is not None and changed else ():
+            self._add(draft, activity_id, person, other, Kind.FIELDS, None, only_existing=True)
+
+    def _to_routed(self, draft: Draft, activity_id: int, person: Known, target: int, *, superseded: bool) -> None:
+        """What the connection that takes the activity is owed."""
+        kind, carries = KIND_OF[draft.type], bool(_fields_of(draft))
         if kind is Kind.CONSENT:
-            self._add(draft, activity_id, person, target, kind, _consent_reason(draft, superseded=superseded))
+            reason = _consent_reason(draft, superseded=superseded)
+            self._add(draft, activity_id, person, target, kind, reason)
+            # Whoever is not subscribed by it is not created by what came along either.
+            subscribes = reason is None and not is_withdrawal(draft)
+            if carries:
+                self._add(draft, activity_id, person, target, Kind.FIELDS, None, only_existing=not subscribes)
             return
         is_on = draft.event in self._settings.events_on
         if kind is Kind.EVENT:
             self._add(draft, activity_id, person, target, kind, None if is_on else Reason.EVENT_OFF)
-        if kind is Kind.FIELDS or is_on or _fields_of(draft):
+        if kind is Kind.FIELDS or is_on or carries:
             self._add(draft, activity_id, person, target, Kind.FIELDS, None)
-        for other in sorted(links.get(person.id, set()) - {target}) if changed else ():
-            self._add(draft, activity_id, person, other, Kind.FIELDS, None, only_existing=True)
 
     def _merge(self, draft: Draft, activity_id: int, person: Known) -> tuple[bool, bool]:
         """Merge a draft into its person: (whether its consent is an older one, whether a shared value changed)."""
@@ -97,23 +109,25 @@ class DeliveryMaker:
         key = (connection_id or lanes.NO_CONNECTION, kind)
         self._made[key] += 1
         self._skipped[key] += skipped is not None
-        self.rows.append(
-            {
-                "workspace_id": self._settings.workspace_id,
-                "activity_id": activity_id,
-                "connection_id": connection_id,
-                "kind": kind,
-                "person_id": person.id if person else None,
-                "event": draft.event,
-                "status": Status.SKIPPED if skipped else Status.WAITING,
-                "reason": skipped or Reason.BACKLOG,
-                "due_at": self._now,
-                "created_at": self._now,
-                "expires_at": self._now + LIFE,
-                "settled_at": self._now if skipped else None,
-                "only_existing": only_existing,
-            }
-        )
+        row = {
+            "workspace_id": self._settings.workspace_id,
+            "activity_id": activity_id,
+            "connection_id": connection_id,
+            "kind": kind,
+            "person_id": person.id if person else None,
+            "event": draft.event,
+            "status": Status.SKIPPED if skipped else Status.WAITING,
+            "reason": skipped or Reason.BACKLOG,
+            "due_at": self._now,
+            "created_at": self._now,
+            "expires_at": self._now + LIFE,
+            "settled_at": self._now if skipped else None,
+            "only_existing": only_existing,
+        }
+        if kind is Kind.CONSENT and is_withdrawal(draft):
+            self.withdrawals.append({**row, "priority": PRIORITY_WITHDRAWAL})
+        else:
+            self.rows.append(row)
 
     def count(self, session: Session) -> None:
         """Keep the counters and let the lanes be woken: the transaction's last statements."""
@@ -125,7 +139,13 @@ class DeliveryMaker:
 
 def _fields_of(draft: Draft) -> dict[str, Any]:
     """What a draft says of the person's fields. Leaving the program clears what only members have."""
-    return {**people.CLEARED_ON_LEAVING, **draft.fields} if draft.event == "member_left_program" else draft.fields
+    # The platform may send along what the person had until then: that is what leaving clears.
+    return {**draft.fields, **people.CLEARED_ON_LEAVING} if draft.event == "member_left_program" else draft.fields
+
+
+def is_withdrawal(draft: Draft) -> bool:
+    """Whether the person takes a consent back."""
+    return draft.consent is not None and draft.consent["state"] == "unsubscribed"
 
 
 def _is_notice(consent: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import db_now
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Delivery, Grant, Lane, LaneKind, Task
+from webapp.models.delivery import PRIORITY_WITHDRAWAL
 from webapp.services import api_clock
 from webapp.services.lanes import LANE_OF
 from webapp.services.proofs import KIND as PROOF
@@ -108,7 +109,7 @@ def _oldest(lane: Lane) -> datetime | None:
     if kind is None or not lane.waiting:
         return None
     found: list[datetime] = []
-    priority = -1
+    priority = PRIORITY_WITHDRAWAL - 1
     while True:
         statement = select(Delivery.priority, Delivery.created_at).where(
             Delivery.connection_id == lane.connection_id,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session, aliased
 
 from webapp import clock
 from webapp.catalogue.causes import RESENDABLE
@@ -93,7 +93,15 @@ def _to(session: Session, workspace_id: int, target: int, deliveries: list[Deliv
 def _wait(session: Session, target: int, ids: list[int], status: Status) -> int:
     if not ids:
         return 0
-    statement = update(Delivery).where(Delivery.id.in_(ids), Delivery.status == status).returning(Delivery.id)
+    twin = aliased(Delivery)
+    there = exists().where(
+        twin.activity_id == Delivery.activity_id,
+        twin.connection_id == target,
+        twin.kind == Delivery.kind,
+        twin.id != Delivery.id,
+    )
+    # One that was routed nowhere may have gone to this account already, because the person was known there.
+    statement = update(Delivery).where(Delivery.id.in_(ids), Delivery.status == status, ~there).returning(Delivery.id)
     values: dict[str, Any] = {
         "connection_id": target,
         "status": Status.WAITING,

@@ -136,7 +136,7 @@ def test_every_activity_has_a_delivery_with_a_reason(any_app: Flask, workspace: 
     assert reasons(any_app, "on") == {"event": "backlog", "fields": "backlog"}
     assert reasons(any_app, "off") == {"event": "event_off"}
     assert reasons(any_app, "nobody") == {"event": "no_email"}
-    assert reasons(any_app, "consent") == {"consent": "not_explicit"}
+    assert reasons(any_app, "consent") == {"consent": "not_explicit", "fields": "backlog"}
     lanes = db.session.scalars(select(Lane)).all()
     for lane in lanes:
         counted = select(func.count()).where(Delivery.connection_id == lane.connection_id)
