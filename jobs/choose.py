@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from jobs.run import Run
-from webapp.catalogue.reasons import Status
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import among, db_now, reading
 from webapp.models import Activity, Connection, Delivery, Person
@@ -45,6 +45,7 @@ class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at o
     consents_text: str
     starts_flows: bool
     only_existing: bool = False
+    reason: Reason = Reason.BACKLOG
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -78,6 +79,7 @@ _COLUMNS = (
     _PEOPLE.c.consents,
     _ACTIVITIES.c.starts_flows,
     _DELIVERIES.c.only_existing,
+    _DELIVERIES.c.reason,
 )
 
 
@@ -130,7 +132,7 @@ def _put_off(session: Session, run: Run, items: list[Item], now: datetime | None
 
 
 def _share(run: Run, items: list[Item]) -> float:
-    return 1.0 if not items or items[0].priority == PRIORITY_LIVE else low_share(run)
+    return 1.0 if not items or items[0].priority <= PRIORITY_LIVE else low_share(run)
 
 
 def low_share(run: Run) -> float:
@@ -141,7 +143,7 @@ def low_share(run: Run) -> float:
             Delivery.connection_id.in_(mates),
             Delivery.kind.in_(list(Kind)),
             Delivery.status == Status.WAITING,
-            Delivery.priority == PRIORITY_LIVE,
+            Delivery.priority <= PRIORITY_LIVE,
             Delivery.due_at <= db_now(),
         )
     )

@@ -16,7 +16,7 @@ from jobs.claim import Claim, FenceLost, claim, connection_of, release
 from jobs.consents import lane as consents
 from jobs.events import lane as events
 from jobs.fields import lane as fields
-from jobs.run import Hold, Run
+from jobs.run import Hold, Run, Stale
 from jobs.tasks import lane as tasks
 from webapp import log
 from webapp.catalogue.words import Kind
@@ -89,9 +89,13 @@ def _drain(held: Claim) -> None:
 def _work(run: Run) -> bool:
     """Step after step until nothing is left (False) or the slice is over (True); at least one step."""
     step = STEPS[run.held.kind]
-    while step(run):
-        if not run.time_left():
-            return True
+    try:
+        while step(run):
+            if not run.time_left():
+                return True
+    except Stale:
+        run.flush()  # the next drain reads the settings as they are now
+        return True
     return False
 
 

@@ -1,11 +1,13 @@
-"""What waited for seven days ends as `failed: expired`. Consents: their own lane decides."""
+"""What waited for seven days ends as `failed: expired`, for whatever reason it waited.
+
+Consents likewise, but for those held until somebody is in Klaviyo: `skipped: not_in_klaviyo`, as their own lane has it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -13,11 +15,12 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import among, db_now, reading, run_writing
 from webapp.models import Delivery, Lane, LaneKind
-from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND
+from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_WITHDRAWAL
 from webapp.services import lanes
 
 BITE = 1000
-KINDS = {LaneKind.EVENTS: Kind.EVENT, LaneKind.FIELDS: Kind.FIELDS}
+KINDS = {LaneKind.EVENTS: Kind.EVENT, LaneKind.FIELDS: Kind.FIELDS, LaneKind.CONSENTS: Kind.CONSENT}
+PRIORITIES = (PRIORITY_WITHDRAWAL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_BACKFILL)
 _DELIVERIES = Delivery.metadata.tables["deliveries"]
 
 
@@ -28,7 +31,7 @@ def run() -> None:
     with reading() as session:
         found = session.execute(statement).all()
     for workspace_id, connection_id, kind in found:
-        for priority in (PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_BACKFILL):
+        for priority in PRIORITIES:
             while ids := _oldest_expired(connection_id, KINDS[kind], priority):
                 run_writing(partial(_end, ids=ids, key=(workspace_id, connection_id, KINDS[kind])))
 
@@ -52,9 +55,14 @@ def _oldest_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
 
 
 def _end(session: Session, ids: list[int], key: tuple[int, int, Kind]) -> None:
-    values = {"status": Status.FAILED, "reason": Reason.EXPIRED, "settled_at": clock.now()}
-    waiting = (among(session, _DELIVERIES.c.id, ids), _DELIVERIES.c.status == Status.WAITING)
-    ended = session.connection().execute(update(_DELIVERIES).where(*waiting).values(**values)).rowcount
     workspace_id, connection_id, kind = key
-    counted = Counter({kind: ended})
-    lanes.count(session, workspace_id, connection_id, kind, lanes.Counts(failed=counted[kind]))
+    waiting = (among(session, _DELIVERIES.c.id, ids), _DELIVERIES.c.status == Status.WAITING)
+    held = and_(_DELIVERIES.c.kind == Kind.CONSENT, _DELIVERIES.c.reason == Reason.NOT_IN_KLAVIYO)
+    skipped = _settled(session, (*waiting, held), Status.SKIPPED, Reason.NOT_IN_KLAVIYO)
+    failed = _settled(session, waiting, Status.FAILED, Reason.EXPIRED)
+    lanes.count(session, workspace_id, connection_id, kind, lanes.Counts(skipped=skipped, failed=failed))
+
+
+def _settled(session: Session, which: tuple[ColumnElement[bool], ...], status: Status, reason: Reason) -> int:
+    values = {"status": status, "reason": reason, "settled_at": clock.now()}
+    return session.connection().execute(update(_DELIVERIES).where(*which).values(**values)).rowcount

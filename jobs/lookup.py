@@ -49,6 +49,7 @@ class Link(NamedTuple):
     list_due: bool
     subscribed_at: datetime | None
     subscribed_list_id: str | None
+    withdrawn_delivery_id: int | None
 
 
 _LINKS = ProfileLink.metadata.tables["profile_links"]

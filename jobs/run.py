@@ -16,13 +16,14 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from jobs import context, pace
 from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
 from webapp import clock
+from webapp.catalogue.words import SyncBehavior
 from webapp.database import run_writing
 from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
@@ -49,6 +50,10 @@ class Hold(Exception):
         self.until = until
         self.seconds = seconds
         self.limited = limited
+
+
+class Stale(Exception):
+    """What was planned no longer holds: somebody saved other settings meanwhile. Plan anew."""
 
 
 @dataclass(slots=True)
@@ -108,6 +113,12 @@ class Run:
             return pace.reserve(session, self.connection.klaviyo_account_id, endpoint, calls, share=self.share)
         except pace.OverBudget as over:
             raise Hold(until=over.until, limited=True) from None
+
+    def check_creates(self, session: Session) -> None:
+        """In the transaction that reserves a call which creates people: whether that is still wanted. Raises Stale."""
+        statement = select(Connection.sync_behavior).where(Connection.id == self.held.connection_id)
+        if session.scalar(statement) is not SyncBehavior.CREATE_PROFILE:
+            raise Stale
 
     def call(self, call: Call, *, size: int) -> Answer:
         """Reserve and send one call that leaves no batch behind. Raises Hold, also after a 429."""

@@ -60,7 +60,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything a decision needs. `newest` is the (occurred_at, activity id) of the newest consent we hold."""
+    """Everything a decision needs. `newest` is the (occurred_at, activity id) of the newest consent we hold.
+
+    `tried`: this withdrawal was sent before, and nobody knows whether it arrived.
+    """
 
     wanted: Wanted
     occurred_at: datetime
@@ -73,6 +76,7 @@ class Situation:
     accepted_at: datetime
     now: datetime
     on_list: bool | None = None
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ def _unsubscribe(situation: Situation) -> Decision:
         return Decision(Step.CHECK_MEMBERSHIP, list_id=list_id)
     if situation.on_list:
         return Decision(Step.UNSUBSCRIBE, list_id=list_id)
+    if situation.tried:
+        return Decision(Step.DELIVERED, Reason.WRITTEN)
     return _recheck(situation) or Decision(Step.SKIP, Reason.NOT_ON_LIST)
 
 

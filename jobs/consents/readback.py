@@ -15,6 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import lookup
+from jobs.consents.decide import SUBSCRIBE_SETTLES_IN
 from jobs.consents.members import members_of
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
@@ -38,6 +39,12 @@ class Withdrawal:
     consents: str
     list_id: str | None
     delivery_id: int
+    subscribed_at: datetime | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no subscribe of ours can take effect in Klaviyo any more."""
+        return self.subscribed_at is None or clock.now() >= self.subscribed_at + SUBSCRIBE_SETTLES_IN
 
     @property
     def still_meant(self) -> bool:
@@ -47,7 +54,7 @@ class Withdrawal:
 
 
 def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: str | None) -> None:
-    """Klaviyo accepted withdrawals, `(person id, delivery id)`: they are read back."""
+    """Withdrawals are about to be sent, `(person id, delivery id)`: they are read back, also where no answer came."""
     rows = [
         {
             "connection_id": run.held.connection_id,
@@ -64,6 +71,13 @@ def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: s
         session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
 
 
+def forget(session: Session, run: Run, delivery_ids: Iterable[int]) -> None:
+    """Klaviyo refused these: there is nothing to read back."""
+    mine = ProfileLink.connection_id == run.held.connection_id
+    refused = update(ProfileLink).where(mine, among(session, ProfileLink.withdrawn_delivery_id, delivery_ids))
+    session.execute(refused.values(withdrawal_check_at=None, withdrawn_list_id=None, withdrawn_delivery_id=None))
+
+
 def check_next(run: Run) -> bool:
     """Read some back that are due; whether there were any."""
     due = _due(run)
@@ -76,8 +90,9 @@ def check_next(run: Run) -> bool:
         raise run.back_off() from None
     on_lists = _memberships(run, meant)
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
-    open_ids = {row.person_id for row in open_ones}
     _again(run, open_ones)
+    # One that shows is read once more while a signup sent before it may still be on its way.
+    open_ids = {row.person_id for row in open_ones} | {row.person_id for row in meant if not row.is_settled}
     run.write(lambda session: _record(session, run, due, open_ids))
     return True
 
@@ -90,6 +105,7 @@ def _due(run: Run) -> list[Withdrawal]:
             Person.consents,
             ProfileLink.withdrawn_list_id,
             ProfileLink.withdrawn_delivery_id,
+            ProfileLink.subscribed_at,
         )
         .join(Person, Person.id == ProfileLink.person_id)
         .where(ProfileLink.connection_id == run.held.connection_id, ProfileLink.withdrawal_check_at <= db_now())
@@ -98,7 +114,7 @@ def _due(run: Run) -> list[Withdrawal]:
     )
     with reading() as session:
         rows = session.execute(statement).all()
-    return [Withdrawal(row[0], row[1] or "", row[2], row[3], row[4] or 0) for row in rows]
+    return [Withdrawal(row[0], row[1] or "", row[2], row[3], row[4] or 0, row[5]) for row in rows]
 
 
 def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[int]:

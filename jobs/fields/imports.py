@@ -29,8 +29,11 @@ def send(run: Run, groups: list[Group]) -> None:
     """One import job for these people, looked up in this drain. Refused whole: named ones are out, else in halves."""
 
     def work(session: Session) -> Batch:
+        created = [group for group in groups if group.step is Step.CREATE]
+        if created:
+            run.check_creates(session)
         run.reserve(session, endpoints.IMPORT_JOB)
-        singles.note_creating(session, run, [group for group in groups if group.step is Step.CREATE])
+        singles.note_creating(session, run, created)
         members = [group.member for group in groups]
         return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
 

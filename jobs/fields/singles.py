@@ -43,6 +43,8 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
     """As many calls at once as there is budget for; how many."""
 
     def work(session: Session) -> tuple[Batch, list[Group]]:
+        if endpoint is endpoints.PROFILE_IMPORT:
+            run.check_creates(session)
         taken = run.reserve(session, endpoint, len(wanted))
         groups = list(islice(wanted, taken))
         if endpoint is endpoints.PROFILE_IMPORT:

@@ -30,6 +30,11 @@ class FoundProfile:
     consented_at: datetime | None = None
     opted_out_at: datetime | None = None
     created_at: datetime | None = None
+    left_lists: tuple[tuple[str, datetime], ...] = ()  # lists they unsubscribed from, and when
+
+    def left_at(self, list_id: str | None) -> datetime | None:
+        """When they unsubscribed from this one list, other mail untouched; None where they did not."""
+        return max((at for left, at in self.left_lists if left == list_id), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
     outs = [_moment(row.get("timestamp")) for row in email.get("suppression") or []]
     if consent == "UNSUBSCRIBED":
         outs.append(changed)
+    left = [(str(row.get("list_id")), _moment(row.get("timestamp"))) for row in email.get("list_suppressions") or []]
     return FoundProfile(
         id=str(entry["id"]),
         email=str(attributes.get("email") or "").strip().lower(),
@@ -106,6 +112,7 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
         consented_at=changed if consent == "SUBSCRIBED" else None,
         opted_out_at=max((moment for moment in outs if moment), default=None),
         created_at=_moment(attributes.get("created")),
+        left_lists=tuple((list_id, at) for list_id, at in left if at is not None),
     )
 
 

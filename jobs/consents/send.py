@@ -1,0 +1,191 @@
+"""Sending what was decided: withdrawals first, one call for each list, a thousand signups or a hundred withdrawals.
+
+In the commit that takes the budget everybody is looked at once more: who was erased meanwhile, or said something newer,
+is left out and decided anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from jobs import settle
+from jobs.choose import Item
+from jobs.consents import readback
+from jobs.consents.decide import Step
+from jobs.lookup import Link
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
+from jobs.settle import Result
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
+from webapp.database import among, upsert
+from webapp.klaviyo import parse, payloads
+from webapp.klaviyo.answers import Answer
+from webapp.klaviyo.client import Call
+from webapp.klaviyo.parse import FoundProfile
+from webapp.klaviyo.payloads import ProfileWrite
+from webapp.models import Connection, Person, ProfileLink
+
+UNKNOWN_LOOK = timedelta(seconds=5)
+AT_MOST = {Step.SUBSCRIBE: payloads.SUBSCRIBED_AT_ONCE, Step.UNSUBSCRIBE: payloads.UNSUBSCRIBED_AT_ONCE}
+REFUSALS = frozenset({Outcome.REFUSED, Outcome.CONFLICT, Outcome.TOO_LARGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A consent that is to be written, and where to. `link` as it was before."""
+
+    item: Item
+    profile: FoundProfile | None
+    step: Step
+    list_id: str | None
+    link: Link | None
+
+
+def send(run: Run, writes: list[Write]) -> None:
+    """Write these consents and record what came of them. Raises Hold."""
+    groups: dict[tuple[Step, str | None], list[Write]] = defaultdict(list)
+    for write in writes:
+        groups[write.step, write.list_id].append(write)
+    order = sorted(groups, key=lambda key: (key[0] is not Step.UNSUBSCRIBE, key[1] or ""))
+    for what, list_id in order:
+        group, size = groups[what, list_id], AT_MOST[what]
+        for start in range(0, len(group), size):
+            _send_group(run, what, list_id, group[start : start + size])
+
+
+def _send_group(run: Run, what: Step, list_id: str | None, wanted: list[Write]) -> None:
+    writes = _reserve(run, what, list_id, wanted)
+    if not writes:
+        return
+    answer = _call(run, what, list_id, writes)
+    came = outcome(answer)
+    if came is Outcome.AGAIN:
+        raise run.hold_after([answer])
+    if came in REFUSALS and len(writes) > 1:
+        _refused_whole(run, what, list_id, writes, answer)
+        return
+    result = _outcome(answer)
+    is_gone = came is Outcome.GONE and list_id is not None
+    if is_gone:
+        result = settle.failed(Reason.REJECTED, "The chosen list no longer exists in Klaviyo.")
+
+    def work(session: Session) -> None:
+        settle.settle(session, run.connection, Kind.CONSENT, {w.item.id: result for w in writes}, attempts=1)
+        if is_gone:
+            missing = update(Connection).where(Connection.id == run.connection.id, Connection.list_id == list_id)
+            session.execute(missing.values(list_missing_at=clock.now()))
+
+    run.write(work, failures=0 if answer.ok else run.lane.failures)
+    if came is Outcome.UNKNOWN:
+        raise run.back_off()
+
+
+def _refused_whole(run: Run, what: Step, list_id: str | None, writes: list[Write], answer: Answer) -> None:
+    """One bad record never fails its neighbours: named ones are taken out, else it goes on in halves."""
+    named = {}
+    for error in answer.errors:
+        place = parse.pointed_profile(error.pointer)
+        if place is not None and place < len(writes):
+            named[place] = error.detail
+    if named:
+        results = {writes[place].item.id: settle.failed(Reason.REJECTED, detail) for place, detail in named.items()}
+        run.write(lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=1))
+        left = [write for place, write in enumerate(writes) if place not in named]
+        if left:
+            _send_group(run, what, list_id, left)
+        return
+    half = len(writes) // 2
+    _send_group(run, what, list_id, writes[:half])
+    _send_group(run, what, list_id, writes[half:])
+
+
+def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> list[Write]:
+    """The budget of one call, and a note of what may arrive by it; those for whom it is still right."""
+    endpoint = _body(what, wanted, list_id).endpoint
+
+    def work(session: Session) -> list[Write]:
+        if any(write.profile is None for write in wanted):
+            run.check_creates(session)
+        writes = _still_meant(session, wanted)
+        if not writes:
+            return []
+        run.reserve(session, endpoint)
+        if what is Step.SUBSCRIBE:
+            _note_sent(session, run, [(write.item.person_id, clock.now(), list_id) for write in writes])
+        else:
+            readback.note(session, run, [(write.item.person_id, write.item.id) for write in writes], list_id)
+        return writes
+
+    return run.write(work)
+
+
+def _still_meant(session: Session, wanted: Sequence[Write]) -> list[Write]:
+    """Without those who were erased or said something else since they were read: those wait for the next step."""
+    ids = [write.item.person_id for write in wanted]
+    statement = select(Person.id, Person.consents).where(among(session, Person.id, ids), Person.email.is_not(None))
+    held = {person_id: orjson.loads(text).get("email", {}) for person_id, text in session.execute(statement)}
+    return [
+        write
+        for write in wanted
+        if write.item.person_id in held
+        and held[write.item.person_id].get("activity_id", write.item.activity_id) == write.item.activity_id
+    ]
+
+
+def _body(what: Step, writes: Sequence[Write], list_id: str | None) -> Call:
+    profiles = [ProfileWrite(w.profile.id if w.profile else None, w.item.email) for w in writes]
+    return (payloads.subscribe if what is Step.SUBSCRIBE else payloads.unsubscribe)(profiles, list_id)
+
+
+def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Answer:
+    """One reserved call. Its note is taken back where Klaviyo certainly did not take it."""
+    deliveries = [write.item.id for write in writes]
+    answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
+    came = outcome(answer)
+    if came in {Outcome.DONE, Outcome.UNKNOWN}:
+        return answer
+    if what is Step.SUBSCRIBE:
+        before = [
+            (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))
+            for w in writes
+        ]
+        run.write(lambda session: _note_sent(session, run, before))
+    else:
+        run.write(lambda session: readback.forget(session, run, deliveries))
+    return answer
+
+
+def _outcome(answer: Answer) -> Result:
+    if outcome(answer) is Outcome.DONE:
+        return settle.DELIVERED
+    if outcome(answer) is Outcome.UNKNOWN:
+        # Settled by reading: the next look finds whether it arrived.
+        return settle.waiting(Reason.RETRYING, clock.now() + UNKNOWN_LOOK, answer.sentence)
+    if outcome(answer) is Outcome.SCOPE_MISSING:
+        return settle.skipped(Reason.SCOPE_MISSING)
+    return settle.failed(Reason.REJECTED, answer.sentence)
+
+
+def _note_sent(session: Session, run: Run, sent: list[tuple[int, datetime | None, str | None]]) -> None:
+    """(person id, when, list) of subscribes that may have arrived, so that a withdrawal knows which list to leave."""
+    rows = [
+        {
+            "connection_id": run.held.connection_id,
+            "person_id": person_id,
+            "subscribed_at": at,
+            "subscribed_list_id": list_id,
+        }
+        for person_id, at, list_id in sorted(sent, key=lambda row: row[0])
+    ]
+    changed = ["subscribed_at", "subscribed_list_id"]
+    key = ["connection_id", "person_id"]
+    session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)

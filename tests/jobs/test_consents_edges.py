@@ -1,0 +1,198 @@
+"""Consents at the edges: seven days later, by the thousand, and what happens while the person is being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs import expiry
+from tests.jobs.klaviyo import Asked, Given, error
+from tests.jobs.shop import CREATES, Shop
+from tests.jobs.test_consents_lane import LOOK, ON_LIST, PERHAPS, SUBSCRIBE, UNSUBSCRIBE, one, withdraw
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.database import writing
+from webapp.models import Connection, Delivery, Person
+from webapp.models.delivery import PRIORITY_WITHDRAWAL
+from webapp.services import erasures
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows, list_id="LIST01")
+
+
+def held(shop: Shop, state: str) -> Delivery:
+    """Somebody's consent who is not in Klaviyo, looked for once."""
+    delivery = shop.consent(shop.person(there=False), state)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(delivery) == ["waiting: not_in_klaviyo"]
+    return delivery
+
+
+def seven_days_later(*deliveries: Delivery) -> None:
+    with writing() as session:
+        for delivery in deliveries:
+            session.get_one(Delivery, delivery.id).expires_at = clock.now() - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("by", ["the lane", "housekeeping"])
+def test_after_seven_days_a_held_one_is_skipped_and_another_is_expired(shop: Shop, by: str) -> None:
+    """Housekeeping ends them where the lane may not run: in a paused connection, or one to be reconnected."""
+    waited = [held(shop, "subscribed"), held(shop, "unsubscribed")]
+    other = shop.consent(shop.person())
+    with writing() as session:
+        session.get_one(Delivery, waited[1].id).priority = PRIORITY_WITHDRAWAL
+    seven_days_later(*waited, other)
+    before = len(shop.klaviyo.asked)
+    if by == "housekeeping":
+        expiry.run()
+        shop.check_counters()
+    else:
+        shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(*waited, other) == ["skipped: not_in_klaviyo"] * 2 + ["failed: expired"]
+    assert len(shop.klaviyo.asked) == before
+
+
+def test_a_thousand_signups_are_one_call_and_a_withdrawal_overtakes_them(shop: Shop) -> None:
+    deliveries = [shop.consent(shop.person()) for _ in range(130)]
+    leaver = shop.person()
+    shop.klaviyo.members["LIST01"].add(str(leaver.email))
+    withdrawal = shop.consent(leaver, "unsubscribed")
+    with writing() as session:
+        session.get_one(Delivery, withdrawal.id).priority = PRIORITY_WITHDRAWAL
+    shop.drain(Kind.CONSENT)
+    assert set(shop.said(withdrawal, *deliveries)) == {"delivered: written"}
+    assert shop.klaviyo.endpoints == [LOOK, ON_LIST, UNSUBSCRIBE, LOOK, LOOK, SUBSCRIBE]
+    assert [len(asked.profiles) for asked in shop.klaviyo.calls(SUBSCRIBE)] == [130]
+
+
+def test_a_hundred_withdrawals_are_a_call(shop: Shop) -> None:
+    for _ in range(130):
+        person = shop.person()
+        shop.klaviyo.members["LIST01"].add(str(person.email))
+        shop.consent(person, "unsubscribed")
+    shop.drain(Kind.CONSENT)
+    assert [len(asked.profiles) for asked in shop.klaviyo.calls(UNSUBSCRIBE)] == [100, 30]
+
+
+def meanwhile(shop: Shop, happens: Callable[[], None]) -> None:
+    """While the person is being read, something else happens."""
+
+    def answer(asked: Asked) -> Given:
+        happens()
+        return shop.klaviyo._looked_up(asked)
+
+    shop.klaviyo.script(LOOK, answer)
+
+
+def test_a_withdrawal_that_comes_while_the_person_is_read_stops_the_subscribe(shop: Shop) -> None:
+    person = shop.person()
+    signup = shop.consent(person, at=clock.now() - timedelta(minutes=1))
+    later: list[Delivery] = []
+    meanwhile(shop, lambda: later.append(shop.consent(person, "unsubscribed")))
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(signup, *later) == ["skipped: superseded", "skipped: not_on_list"]
+    assert SUBSCRIBE not in shop.klaviyo.endpoints
+
+
+def test_somebody_erased_while_being_read_is_not_subscribed(shop: Shop) -> None:
+    person = shop.person()
+    signup = shop.consent(person)
+
+    def erased() -> None:
+        erasures.erase(shop.workspace.id, str(person.email), None)
+
+    meanwhile(shop, erased)
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(signup) == ["skipped: erased"]
+    assert SUBSCRIBE not in shop.klaviyo.endpoints
+
+
+def test_a_change_of_the_behavior_counts_for_the_very_next_call(engine_rows: Rows) -> None:
+    shop = Shop(engine_rows, sync_behavior=CREATES)
+    person = shop.person(there=False)
+    signup = shop.consent(person)
+
+    def back() -> None:
+        with writing() as session:
+            session.get_one(Connection, shop.connection.id).sync_behavior = SyncBehavior.UPDATE_EXISTING
+
+    meanwhile(shop, back)
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(signup) == ["waiting: not_in_klaviyo"]
+    assert SUBSCRIBE not in shop.klaviyo.endpoints
+
+
+def left_the_list(shop: Shop, person: Person, ago: timedelta) -> None:
+    """Subscribed in general, but no longer to the chosen list."""
+    left = {"list_id": "LIST01", "reason": "UNSUBSCRIBE", "timestamp": clock.iso(clock.now() - ago)}
+    shop.klaviyo.subscribed[str(person.email)] = {"consent": "SUBSCRIBED", "list_suppressions": [left]}
+
+
+def test_whoever_left_the_list_signs_up_to_it_again_and_is_not_put_back_by_an_older_consent(shop: Shop) -> None:
+    again, before = shop.person(), shop.person()
+    left_the_list(shop, again, timedelta(hours=1))
+    left_the_list(shop, before, timedelta(minutes=1))
+    signups = [shop.consent(person, at=clock.now() - timedelta(minutes=10)) for person in (again, before)]
+    shop.drain(Kind.CONSENT)
+    assert shop.said(*signups) == ["delivered: written", "skipped: newer_opt_out"]
+    (asked,) = shop.klaviyo.calls(SUBSCRIBE)
+    assert [each["attributes"]["email"] for each in asked.profiles] == [again.email]
+
+
+def test_the_connection_says_that_its_list_is_gone(shop: Shop) -> None:
+    one(shop, error(404))
+    assert shop.again().list_missing_at is not None
+
+
+@pytest.mark.parametrize("answer", PERHAPS, ids=["500", "524", "html 200", "timeout", "reset"])
+def test_a_withdrawal_that_arrived_though_nobody_said_so_is_delivered(shop: Shop, answer: Any) -> None:
+    person = shop.person()
+    shop.klaviyo.members["LIST01"].add(str(person.email))
+    withdrawal = shop.consent(person, "unsubscribed")
+
+    def arrived(_asked: Asked) -> Any:
+        shop.klaviyo.members["LIST01"].clear()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    shop.klaviyo.script(UNSUBSCRIBE, arrived)
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(withdrawal) == ["delivered: written"]
+    assert len(shop.klaviyo.calls(UNSUBSCRIBE)) == 1
+    assert shop.link(person).withdrawal_check_at is not None, "read back like any other"
+
+
+def test_a_refused_withdrawal_is_not_read_back(shop: Shop) -> None:
+    person, delivery = withdraw(shop, error(400))
+    assert shop.said(delivery) == ["failed: rejected"]
+    assert shop.link(person).withdrawal_check_at is None
+
+
+def test_reading_back_goes_on_while_a_signup_before_it_may_still_arrive(shop: Shop) -> None:
+    """Klaviyo takes its time over the signup, and does the withdrawal first."""
+    person, _ = withdraw(shop)
+    email = str(person.email)
+
+    def read_back(minutes: int) -> None:
+        with writing() as session:
+            link = session.merge(shop.link(person))
+            link.withdrawal_check_at = clock.now()
+            link.subscribed_at = clock.now() - timedelta(minutes=minutes)
+        shop.drain(Kind.CONSENT, times=2)
+
+    shop.klaviyo.members["LIST01"].discard(email)
+    read_back(6)
+    assert shop.link(person).withdrawal_check_at is not None
+    shop.klaviyo.members["LIST01"].add(email)
+    read_back(9)
+    assert len(shop.klaviyo.calls(UNSUBSCRIBE)) == 2
+    shop.klaviyo.members["LIST01"].discard(email)
+    read_back(11)
+    assert shop.link(person).withdrawal_check_at is None
