@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from jobs import batches, choose, lookup, settle
 from jobs.choose import Item
-from jobs.fields import converge, imports, list_step, plan, singles
+from jobs.fields import converge, imports, list_step, plan, rewrite, singles
 from jobs.fields.plan import Group, Step
 from jobs.run import Hold, Run
 from jobs.settle import Result
@@ -36,7 +36,7 @@ def step(run: Run) -> bool:
         return True
     items = choose.due(run, Kind.FIELDS, CHOSEN)
     if not items:
-        return converge.rewrite_next(run)
+        return rewrite.rewrite_next(run)
     if not run.grant.scopes >= NEEDS:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
