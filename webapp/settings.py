@@ -112,9 +112,14 @@ class _Environment:
         if not path:
             return self._environ.get(name, "").strip() or None
         try:
-            return Path(path).read_text().strip() or None
+            text = Path(path).read_text().strip()
         except OSError as problem:
             raise WrongSetting(f"{name}_FILE cannot be read: {problem.strerror}.") from problem
+        except UnicodeDecodeError:
+            raise WrongSetting(f"{name}_FILE does not hold text.") from None
+        if not text:  # as if it were unset, a secret that was not mounted would be replaced by a default
+            raise WrongSetting(f"{name}_FILE names an empty file.")
+        return text
 
     def words(self, name: str) -> list[str]:
         return [word for word in (self.get(name) or "").replace(",", " ").split() if word]
