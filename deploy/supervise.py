@@ -19,6 +19,7 @@ from circus.sighandler import SysHandler
 
 from deploy import left_overs, ready, valkey
 from deploy.options import Options, need_free_ports, read
+from webapp.log import mask
 
 PYTHON = sys.executable
 PRIORITIES = {"trickle": 7, "web": 6, "worker": 5, "worker-slow": 5, "sweeper": 4, "sandbox": 2, "valkey": 1}
@@ -59,7 +60,7 @@ def main() -> None:
         if redis_url is None:
             store, redis_url = valkey.configure(options.data_dir)
             env["REDIS_URL"] = redis_url
-        _prepare(env, is_demo=options.is_demo)
+        _prepare(options, env)
         _supervise(options, redis_url, _watchers(options, env, store))
 
 
@@ -91,8 +92,9 @@ def _log_to(path: Path) -> None:
     logger.propagate = False
 
 
-def _prepare(env: dict[str, str], *, is_demo: bool) -> None:
-    words = ["demo", "seed", "--migrate"] if is_demo else ["db", "upgrade"]
+def _prepare(options: Options, env: dict[str, str]) -> None:
+    """Migrate, and seed the demo; this also is where every setting is read for the first time."""
+    words = ["demo", "seed", "--migrate"] if options.is_demo else ["db", "upgrade"]
     done = subprocess.run(  # noqa: S603 - our own command
         [PYTHON, "-m", "flask", "--app", "wsgi", *words],
         env=env,
@@ -101,7 +103,17 @@ def _prepare(env: dict[str, str], *, is_demo: bool) -> None:
         check=False,
     )
     if done.returncode:
-        sys.exit((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+        sys.exit(_why(done.stderr.strip() or done.stdout.strip(), options.logs / "prepare.log"))
+
+
+def _why(said: str, log: Path) -> str:
+    """One sentence: its own where there is one, else where the whole of it stands."""
+    if "Traceback (most recent call last)" not in said:
+        return said.splitlines()[-1].removeprefix("Error: ")
+    log.write_text(mask(said))
+    if "OperationalError" in said:
+        return f"The database cannot be opened: is it running, and does DATABASE_URL name it? More stands in {log}."
+    return f"The database could not be made ready. What happened stands in {log}."
 
 
 def _watchers(options: Options, env: dict[str, str], store: list[str] | None) -> list[dict[str, Any]]:

@@ -117,8 +117,13 @@ def revoke_key(key_id: int, slug: str) -> None:
 def seed_demo(*, migrates: bool) -> None:
     """Make the demo workspaces; refused unless everything is on this machine and Klaviyo is the sandbox."""
     values = settings()
-    if not values.uses_sandbox or not values.all_on_loopback:
-        raise click.ClickException("The demo is for one machine with the Klaviyo sandbox only.")
+    if not values.uses_sandbox:
+        raise click.ClickException("The demo is for the Klaviyo sandbox only, and KLAVIYO_CLIENT_ID is set.")
+    if values.elsewhere:
+        names = ", ".join(values.elsewhere)
+        raise click.ClickException(
+            f"The demo is for one machine, and these name another: {names}. A real installation sets KLAVIYO_CLIENT_ID."
+        )
     if migrates:
         upgrade()
     demo.seed()

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from webapp import queue
 from webapp.extensions import db
 from webapp.models import Workspace
+from webapp.services.mail import PORTS
 from webapp.settings import Settings
 
 SECONDS = 5
@@ -92,6 +93,6 @@ def _klaviyo(values: Settings) -> str:
 def _mail(values: Settings) -> str:
     parts = urlsplit(values.mail_url or "")
     kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-    with kind(parts.hostname or "", parts.port or 25, timeout=SECONDS) as server:
+    with kind(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 25), timeout=SECONDS) as server:
         server.noop()
     return "answers"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,15 +56,24 @@ class Settings:
         return make_url(self.database_url).get_backend_name() == "sqlite"
 
     @property
-    def all_on_loopback(self) -> bool:
-        """Whether web, database, Redis and Klaviyo are all on this machine: the demo's precondition."""
-        hosts = [urlsplit(self.public_url).hostname, urlsplit(self.klaviyo_api_url).hostname]
+    def elsewhere(self) -> tuple[str, ...]:
+        """The settings that name another machine; the demo wants none."""
+        hosts = {
+            "PUBLIC_URL": urlsplit(self.public_url).hostname,
+            "KLAVIYO_AUTHORIZE_URL": urlsplit(self.klaviyo_authorize_url).hostname,
+            "KLAVIYO_API_URL": urlsplit(self.klaviyo_api_url).hostname,
+        }
         database = make_url(self.database_url)
         if not self.is_sqlite and not str(database.query.get("host", "")).startswith("/"):
-            hosts.append(database.host)
+            hosts["DATABASE_URL"] = database.host
         if not self.redis_url.startswith("unix:"):
-            hosts.append(urlsplit(self.redis_url).hostname)
-        return all(host in LOOPBACK_HOSTS for host in hosts)
+            hosts["REDIS_URL"] = urlsplit(self.redis_url).hostname
+        return tuple(name for name, host in hosts.items() if host not in LOOPBACK_HOSTS)
+
+    @property
+    def all_on_loopback(self) -> bool:
+        """Whether web, database, Redis and Klaviyo are all on this machine: the demo's precondition."""
+        return not self.elsewhere
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -78,8 +88,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if client_id and not env.get("KLAVIYO_CLIENT_SECRET"):
         raise WrongSetting("KLAVIYO_CLIENT_SECRET is missing: KLAVIYO_CLIENT_ID is set, and the two go together.")
     sandbox_url = f"http://127.0.0.1:{env.port('SANDBOX_PORT', 8100)}"
-    if bool(env.get("MAIL_URL")) != bool(env.get("MAIL_FROM")):
-        raise WrongSetting("MAIL_URL and MAIL_FROM go together: set both for mail, or neither.")
     return Settings(
         data_dir=data_dir,
         database_url=_database_url(database_url, data_dir),
@@ -95,8 +103,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         secret_key=_secret_key(env, data_dir, generate=generate),
         secret_key_fallbacks=tuple(env.words("SECRET_KEY_FALLBACKS")),
         token_keys=_token_keys(env, data_dir, generate=generate),
-        mail_url=env.get("MAIL_URL"),
-        mail_from=env.get("MAIL_FROM"),
+        mail_url=env.mail_url(),
+        mail_from=env.mail_from(),
     )
 
 
@@ -126,16 +134,37 @@ class _Environment:
 
     def url(self, name: str, default: str) -> str:
         text = self.get(name) or default
-        parts = urlsplit(text)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _is_address(text, {"http", "https"}):
             raise WrongSetting(f"{name} must be an http or https address.")
         return text.rstrip("/")
+
+    def mail_url(self) -> str | None:
+        text = self.get("MAIL_URL")
+        if bool(text) != bool(self.get("MAIL_FROM")):
+            raise WrongSetting("MAIL_URL and MAIL_FROM go together: set both for mail, or neither.")
+        if text and not _is_address(text, {"smtp", "smtps", "smtp+tls"}):
+            raise WrongSetting("MAIL_URL must be an address such as smtp://host, smtp+tls://host or smtps://host.")
+        return text
+
+    def mail_from(self) -> str | None:
+        text = self.get("MAIL_FROM")
+        if text and "@" not in parseaddr(text)[1]:
+            raise WrongSetting("MAIL_FROM must be an e-mail address.")
+        return text
 
     def port(self, name: str, default: int) -> int:
         text = self.get(name) or str(default)
         if not text.isdigit() or not 0 < int(text) < 65536:
             raise WrongSetting(f"{name} must be a port number from 1 to 65535.")
         return int(text)
+
+
+def _is_address(text: str, schemes: set[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return False
 
 
 def _make_private(data_dir: Path) -> None:
@@ -152,7 +181,7 @@ def _database_url(text: str | None, data_dir: Path) -> str:
         return f"sqlite:///{data_dir / 'cevoid.sqlite3'}"
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise WrongSetting("DATABASE_URL is not a database address such as postgresql://user@host/name.") from None
     backend = url.get_backend_name()
     if backend in {"postgresql", "postgres"}:
@@ -164,8 +193,8 @@ def _database_url(text: str | None, data_dir: Path) -> str:
 
 def _redis_url(text: str | None, data_dir: Path) -> str:
     url = text or f"unix://{data_dir / 'valkey.sock'}"
-    if url.split(":", 1)[0] not in {"redis", "rediss", "unix"}:
-        raise WrongSetting("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    if not url.startswith("unix:") and not _is_address(url, {"redis", "rediss"}):
+        raise WrongSetting("REDIS_URL must be an address such as redis://host:6379/0, rediss://host or unix:///path.")
     return url
 
 

@@ -43,7 +43,7 @@ def test_an_installation_by_commands(app: Flask) -> None:
         (("user", "add", "owner@example.com"), "An owner needs --workspace."),
         (("user", "add", "taken@example.com", "--workspace", "mine"), "taken@example.com can sign in already"),
         (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no living key 7."),
-        (("demo", "seed"), "The demo is for one machine with the Klaviyo sandbox only."),
+        (("demo", "seed"), "The demo is for one machine, and these name another: KLAVIYO_API_URL."),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(

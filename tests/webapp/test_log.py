@@ -34,3 +34,9 @@ def test_an_exceptions_text_is_masked_too(capsys: pytest.CaptureFixture[str]) ->
     text = capsys.readouterr().err
     assert "no such person: [address]" in text
     assert "ada@" not in text
+
+
+def test_the_password_of_an_address_is_masked_also_where_the_host_has_no_dot() -> None:
+    assert log.mask("redis://:canary@localhost:6379 postgresql://me:canary@db/x") == (
+        "redis://:[secret]@localhost:6379 postgresql://me:[secret]@db/x"
+    )

@@ -58,6 +58,15 @@ def test_a_real_app_means_klaviyo_itself(tmp_path: Path) -> None:
     assert not found.all_on_loopback
 
 
+def test_what_stands_on_another_machine_is_named(tmp_path: Path) -> None:
+    environ = {
+        "DATA_DIR": str(tmp_path),
+        "REDIS_URL": "redis://redis.example.com/0",
+        "PUBLIC_URL": "https://example.com",
+    }
+    assert load(environ).elsewhere == ("PUBLIC_URL", "REDIS_URL")
+
+
 def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
     environ = {"SECRET_KEY": "s" * 16, "TOKEN_KEYS": new_key(), "DATA_DIR": str(tmp_path)}
     found = load({**environ, "DATABASE_URL": "postgresql://someone@db.example.com/cevoid"})
@@ -82,6 +91,12 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"REDIS_URL": "http://localhost"}, "REDIS_URL"),
         ({"MAIL_URL": "smtp://localhost"}, "MAIL_FROM"),
         ({"REDIS_URL_FILE": "/nowhere/at/all"}, "REDIS_URL_FILE"),
+        ({"KLAVIYO_CLIENT_ID_FILE": "/dev/null"}, "KLAVIYO_CLIENT_ID_FILE"),
+        ({"REDIS_URL": "redis://localhost:many/0"}, "REDIS_URL"),
+        ({"PUBLIC_URL": "http://127.0.0.1:many"}, "PUBLIC_URL"),
+        ({"DATABASE_URL": "postgresql://someone@host:many/x"}, "DATABASE_URL"),
+        ({"MAIL_URL": "http://localhost", "MAIL_FROM": "cevoid@example.com"}, "MAIL_URL"),
+        ({"MAIL_URL": "smtp://localhost", "MAIL_FROM": "nobody"}, "MAIL_FROM"),
         ({"REDIS_URL": "redis://x", "REDIS_URL_FILE": "/nowhere"}, "REDIS_URL_FILE"),
     ],
 )
