@@ -25,6 +25,8 @@ from webapp.services import consent_holds
 
 HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)
+# A call of unknown end may still create somebody this long after it.
+CREATION_SETTLES_IN = timedelta(minutes=15)
 # Klaviyo's clock and ours differ by less; a profile born a little before our call that made it is still ours.
 CLOCKS = timedelta(seconds=5)
 
@@ -143,16 +145,49 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
 
 
 def _claim_ours(session: Session, run: Run, hits: dict[int, FoundProfile]) -> None:
-    """Profiles born since a call of ours that may have created them: ours, though its answer never came."""
-    statement = select(ProfileLink.person_id, ProfileLink.creating_since).where(
+    """Profiles born since a call of ours that may have created them: ours, though its answer never came.
+
+    Born long after it they came by another door, unless an import job that holds them is still under way.
+    """
+    statement = select(ProfileLink.person_id, ProfileLink.creating_since, ProfileLink.job_batch_id).where(
         ProfileLink.connection_id == run.held.connection_id,
         among(session, ProfileLink.person_id, hits),
         ProfileLink.creating_since.is_not(None),
     )
-    for person_id, since in session.execute(statement).all():
-        born = hits[person_id].created_at
-        ours = born is not None and since is not None and born >= since - CLOCKS
+    for person_id, since, job_id in session.execute(statement).all():
+        ours = born_by(hits[person_id].created_at, since, in_job=job_id is not None)
         mark_created(session, run, [person_id] if ours else [], resolved=[person_id])
+
+
+def born_by(born: datetime | None, since: datetime | None, *, in_job: bool = False) -> bool:
+    """Whether a profile of this age is the work of a call made at `since`."""
+    if born is None or since is None:
+        return False
+    return born >= since - CLOCKS and (in_job or born <= since + CREATION_SETTLES_IN)
+
+
+def note_creating(session: Session, run: Run, links: Mapping[int, Link | None]) -> None:
+    """From here on a profile of these people that is born is ours, also where the answer never comes."""
+    now = clock.now()
+    rows = [
+        {"connection_id": run.held.connection_id, "person_id": person_id, "creating_since": now}
+        for person_id, link in sorted(links.items())
+        if not _may_be_under_way(link, now)
+    ]
+    if rows:
+        key = ["connection_id", "person_id"]
+        session.execute(upsert(session, ProfileLink.__table__, key=key, update=["creating_since"]), rows)
+
+
+def _may_be_under_way(link: Link | None, now: datetime) -> bool:
+    """Whether an earlier call may still create them, or has."""
+    return link is not None and link.creating_since is not None and now - link.creating_since < CREATION_SETTLES_IN
+
+
+def note_refused(session: Session, run: Run, links: Mapping[int, Link | None]) -> None:
+    """Klaviyo certainly created nobody by this call: whoever is born from here on is somebody else's work."""
+    certain = [person_id for person_id, link in links.items() if not _may_be_under_way(link, clock.now())]
+    mark_created(session, run, [], resolved=certain)
 
 
 def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[int]) -> None:

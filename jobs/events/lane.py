@@ -7,7 +7,7 @@ the single call, where the first wins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -54,7 +54,9 @@ def step(run: Run) -> bool:
     except lookup.MayNotLook:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
-    planned = plan.plan(items, links, creates=creates, looked_up=looked_up, now=clock.now())
+    planned = plan.plan(
+        items, links, creates=creates, looked_up=looked_up, now=clock.now(), started_at=run.lane.started_at
+    )
     if planned.settled:
         _settle(run, planned.settled)
     if planned.sendable:
@@ -75,20 +77,31 @@ def _send(run: Run, items: list[Item], links: dict[int, Link]) -> None:
     """One bulk call, or a few single ones while few wait."""
     if len(items) > plan.SINGLES:
         chosen = plan.fitting(items, _settings(run))
-        _call(run, chosen, links, _open(run, endpoints.EVENTS, chosen))
+        _call(run, chosen, links, _open(run, endpoints.EVENTS, chosen, links))
         return
     for item in items:
-        _call(run, [item], links, _open(run, endpoints.EVENT, [item]))
+        _call(run, [item], links, _open(run, endpoints.EVENT, [item], links))
 
 
-def _open(run: Run, endpoint: Endpoint, items: Sequence[Item]) -> Batch:
+def _open(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
     """The batch row and its budget in one commit, before the call: from here on its outcome is unknown."""
 
     def work(session: Session) -> Batch:
+        _check_creations(session, run, items, links)
         run.reserve(session, endpoint)
         return batches.open_batch(session, run, endpoint, [item.id for item in items], size=len(items))
 
     return run.write(work)
+
+
+def _check_creations(session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link]) -> None:
+    """Events of missing people create them: only where that is still wanted, and they are ours then. Raises Stale."""
+    missing = {item.person_id: links.get(item.person_id) for item in items}
+    missing = {person_id: link for person_id, link in missing.items() if link is None or not link.found}
+    if missing:
+        run.check_creates(session)
+        looked_up = {person_id: link for person_id, link in missing.items() if link is not None}
+        lookup.note_creating(session, run, looked_up)
 
 
 def _go_on(run: Run) -> bool:
@@ -104,6 +117,7 @@ def _go_on(run: Run) -> bool:
     endpoint = endpoints.EVENT if singly else endpoints.EVENTS
 
     def work(session: Session) -> None:
+        _check_creations(session, run, chosen, links)
         run.reserve(session, endpoint)
         if batch.unknown_times:
             _unsettle(session, run, items)
@@ -221,7 +235,8 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
     half = max(1, len(items) // 2)
     for part in (items[:half], items[half:]):
-        _call(run, part, links, _open(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part))
+        endpoint = endpoints.EVENTS if len(part) > 1 else endpoints.EVENT
+        _call(run, part, links, _open(run, endpoint, part, links))
 
 
 def _is_repeated(error: ApiError) -> bool:

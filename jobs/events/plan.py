@@ -18,7 +18,7 @@ from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
 from webapp.services import people
-from webapp.services.activities import unique_id
+from webapp.services.activities import LIFE, unique_id
 from webapp.services.workspace_settings import WorkspaceSettings
 
 # Up to here single calls: each is its own answer, and 58 a second are allowed for good.
@@ -37,16 +37,28 @@ class Planned:
     sendable: list[Item]
 
 
-def plan(items: Sequence[Item], links: Mapping[int, Link], *, creates: bool, looked_up: bool, now: datetime) -> Planned:
+def plan(
+    items: Sequence[Item],
+    links: Mapping[int, Link],
+    *,
+    creates: bool,
+    looked_up: bool,
+    now: datetime,
+    started_at: datetime | None = None,
+) -> Planned:
     """Sort due events, each person's in their order.
 
-    `creates`: the connection creates missing people; `looked_up`: whether anybody could be looked up at all.
+    `creates`: the connection creates missing people; `looked_up`: whether anybody could be looked up at all;
+    `started_at`: since when the lane runs, where it was stopped before.
     """
     settled: dict[int, Result] = {}
     sendable: list[Item] = []
     put_off: dict[int, Result] = {}
     for item in items:
-        result = _without_call(item, links.get(item.person_id), creates=creates, looked_up=looked_up, now=now)
+        link = links.get(item.person_id)
+        result = _without_call(item, link, creates=creates, now=now)
+        if result is None and looked_up and not (link is not None and link.found):
+            result = _creation_first(item, now, started_at)
         # Accepted by processes whose clocks differ, a later one may seem to have waited longer.
         result = put_off.get(item.person_id) if result is None else result
         if result is None:
@@ -58,19 +70,23 @@ def plan(items: Sequence[Item], links: Mapping[int, Link], *, creates: bool, loo
     return Planned(settled, sendable)
 
 
-def _without_call(item: Item, link: Link | None, *, creates: bool, looked_up: bool, now: datetime) -> Result | None:
+def _without_call(item: Item, link: Link | None, *, creates: bool, now: datetime) -> Result | None:
     if item.email is None:
         return settle.skipped(Reason.ERASED)
     if item.expires_at <= now:
         return settle.failed(Reason.EXPIRED)
     if may_not_be_sent(item, link, creates=creates):
         return settle.skipped(Reason.NOT_IN_KLAVIYO)
-    if link is not None and link.found:
-        return None
-    # The fields lane creates them, and knows then that they are ours; after a minute the event goes by address.
-    if looked_up and now - item.created_at < CREATION_WAIT:
-        return settle.waiting(Reason.BACKLOG, now + CREATION_LOOK)
     return None
+
+
+def _creation_first(item: Item, now: datetime, started_at: datetime | None) -> Result | None:
+    """The fields lane creates them, and knows then that they are ours; after a minute the event goes by address.
+
+    The minute begins when the event was put in line, by a resend too, or when the lanes went on after a pause.
+    """
+    since = max(item.created_at, item.expires_at - LIFE, started_at or item.created_at)
+    return settle.waiting(Reason.BACKLOG, now + CREATION_LOOK) if now - since < CREATION_WAIT else None
 
 
 def may_not_be_sent(item: Item, link: Link | None, *, creates: bool) -> bool:

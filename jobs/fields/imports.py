@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -33,7 +34,7 @@ def send(run: Run, groups: list[Group]) -> None:
         if created:
             run.check_creates(session)
         run.reserve(session, endpoints.IMPORT_JOB)
-        singles.note_creating(session, run, created)
+        lookup.note_creating(session, run, {group.person_id: group.link for group in created})
         members = [group.member for group in groups]
         return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
 
@@ -45,14 +46,14 @@ def send(run: Run, groups: list[Group]) -> None:
             run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
-            run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+            run.write(lambda session: _refused(session, run, batch, groups, {}))
             raise run.hold_after([answer])
         case Outcome.UNKNOWN:
             run.write(lambda session: _lost(session, run, batch))
             raise run.back_off()
         case Outcome.SCOPE_MISSING:
             results = _all(groups, settle.skipped(Reason.SCOPE_MISSING))
-            run.write(lambda session: _refused(session, run, batch, results))
+            run.write(lambda session: _refused(session, run, batch, groups, results))
         case _:
             _refused_whole(run, batch, groups, answer)
 
@@ -64,6 +65,7 @@ def _all(groups: Sequence[Group], result: settle.Result) -> dict[int, settle.Res
 def _accepted(session: Session, run: Run, batch: Batch, groups: Sequence[Group], answer: Answer) -> None:
     job = parse.import_job(answer.json)
     batches.accept_job(session, run, batch, job.id, FIRST_LOOK_SECONDS)
+    _date_creations(session, run, groups, job.created_at)
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id,
         among(session, ProfileLink.person_id, [group.person_id for group in groups]),
@@ -73,13 +75,29 @@ def _accepted(session: Session, run: Run, batch: Batch, groups: Sequence[Group],
     settle.settle(session, run.connection, Kind.FIELDS, _all(groups, waiting), attempts=1, batch_id=batch.id)
 
 
+def _date_creations(session: Session, run: Run, groups: Sequence[Group], created_at: datetime | None) -> None:
+    """Born at or after the job is ours, by Klaviyo's own clock: nobody's doubt about clocks is needed here."""
+    if created_at is None:
+        return
+    mine = ProfileLink.connection_id == run.held.connection_id
+    fresh = [g.person_id for g in groups if g.step is Step.CREATE and (g.link is None or g.link.creating_since is None)]
+    born_since = created_at.replace(microsecond=0) + lookup.CLOCKS
+    statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, fresh))
+    session.execute(statement.values(creating_since=born_since))
+
+
 def _lost(session: Session, run: Run, batch: Batch) -> None:
     """It may be under way: its people are written again, and once more when that is settled."""
     converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
     batches.close(session, run, batch, BatchOutcome.LOST)
 
 
-def _refused(session: Session, run: Run, batch: Batch, results: dict[int, settle.Result]) -> None:
+def _refused(
+    session: Session, run: Run, batch: Batch, groups: Sequence[Group], results: dict[int, settle.Result]
+) -> None:
+    """Klaviyo took nothing of it."""
+    missing = {group.person_id: group.link for group in groups if group.step is Step.CREATE}
+    lookup.note_refused(session, run, missing)
     settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
     batches.close(session, run, batch, BatchOutcome.REJECTED)
 
@@ -96,15 +114,15 @@ def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) 
             for place, detail in places.items()
             for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
         }
-        run.write(lambda session: _refused(session, run, batch, results))
+        run.write(lambda session: _refused(session, run, batch, groups, results))
         return
     if len(groups) == 1:
         too_large = outcome(answer) is Outcome.TOO_LARGE
         reason = Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED
         results = _all(groups, settle.failed(reason, answer.sentence))
-        run.write(lambda session: _refused(session, run, batch, results))
+        run.write(lambda session: _refused(session, run, batch, groups, results))
         return
-    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+    run.write(lambda session: _refused(session, run, batch, groups, {}))
     half = len(groups) // 2
     send(run, groups[:half])
     send(run, groups[half:])
@@ -200,6 +218,8 @@ def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lo
     for member in written:
         if member[0] in owed:  # the list step comes next, and settles these
             results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
+    refused = [member[0] for place, member in enumerate(members) if place in failed and not lost]
+    lookup.mark_created(session, run, [], resolved=refused)
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
     if lost:
         converge.unsettle(session, run, people)

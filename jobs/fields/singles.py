@@ -25,6 +25,7 @@ from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, ProfileLink
 
 CONFLICTS = 3  # two profiles that each name the other end here
+OPEN = frozenset({Outcome.DONE, Outcome.UNKNOWN})  # after these somebody may have been created
 Written = tuple[Group, Answer]
 
 
@@ -48,7 +49,7 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
         taken = run.reserve(session, endpoint, len(wanted))
         groups = list(islice(wanted, taken))
         if endpoint is endpoints.PROFILE_IMPORT:
-            note_creating(session, run, groups)
+            lookup.note_creating(session, run, {group.person_id: group.link for group in groups})
         if also is not None:
             also(session)
         members = [group.member for group in groups]
@@ -80,19 +81,6 @@ def _call(endpoint: Endpoint, group: Group) -> Call:
     return payloads.patch_profile(group.write) if is_patch else payloads.import_profile(group.write)
 
 
-def note_creating(session: Session, run: Run, groups: Sequence[Group]) -> None:
-    """From here on a profile that is born is ours, also where the answer never comes."""
-    now = clock.now()
-    rows = [
-        {"connection_id": run.held.connection_id, "person_id": group.person_id, "creating_since": now}
-        for group in sorted(groups, key=lambda group: group.person_id)
-        if group.link is None or group.link.creating_since is None
-    ]
-    if rows:
-        key = ["connection_id", "person_id"]
-        session.execute(upsert(session, ProfileLink.__table__, key=key, update=["creating_since"]), rows)
-
-
 def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done: list[Written]) -> list[Group]:
     """Everything that came of the calls; the people created, or owed to the list, are given back for the list step."""
     listed = _written(session, run, done)
@@ -107,6 +95,8 @@ def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done
     unknown = [group.person_id for group, answer in pairs if outcome(answer) is Outcome.UNKNOWN]
     if unknown:
         converge.unsettle(session, run, unknown)
+    certain = [g for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
+    lookup.note_refused(session, run, {group.person_id: group.link for group in certain})
     converge.after_write(session, run, [group for group, _ in done], batch.started_at)
     batches.close(session, run, batch, BatchOutcome.ACCEPTED if done else BatchOutcome.REJECTED)
     return [group for group, _ in done if group.person_id in listed]
@@ -131,9 +121,15 @@ def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
         key = ["connection_id", "person_id"]
         session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
     made = [group.person_id for group, answer in done if group.step is Step.CREATE]
-    ours = [group.person_id for group, answer in done if group.step is Step.CREATE and answer.status == 201]
+    ours = [group.person_id for group, answer in done if group.step is Step.CREATE and _is_ours(group, answer)]
     lookup.mark_created(session, run, ours, resolved=made)
     return list_due(session, run, [group.person_id for group, _ in done])
+
+
+def _is_ours(group: Group, answer: Answer) -> bool:
+    """201, or there already by an earlier call of ours whose answer never came."""
+    since = group.link.creating_since if group.link is not None else None
+    return answer.status == 201 or lookup.born_by(parse.profile_created_at(answer.json), since)
 
 
 def list_due(session: Session, run: Run, person_ids: list[int]) -> set[int]:

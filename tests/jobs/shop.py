@@ -24,6 +24,7 @@ from webapp.database import db_now, reading, writing
 from webapp.extensions import settings
 from webapp.models import Attempt, Batch, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
 from webapp.services import people
+from webapp.services.activities import LIFE
 from webapp.services.lanes import LANE_OF
 
 _numbers = itertools.count(1)
@@ -55,7 +56,8 @@ class Shop:
     def event(self, person: Person, **values: Any) -> Delivery:
         """An event that is due. It was accepted two minutes ago, so that nobody's creation is waited for."""
         ago = clock.now() - timedelta(minutes=2)
-        return self.rows.delivery(self.rows.activity(self.workspace, person, **values), self.connection, created_at=ago)
+        made = self.rows.activity(self.workspace, person, **values)
+        return self.rows.delivery(made, self.connection, created_at=ago, expires_at=ago + LIFE)
 
     def fields(self, person: Person, **news: Any) -> Delivery:
         """A change of a person's fields that is due."""

@@ -19,6 +19,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
+from webapp.services.activities import LIFE
 from webapp.services.workspace_settings import WorkspaceSettings
 
 
@@ -78,6 +79,21 @@ def test_an_event_waits_a_minute_for_its_persons_creation_then_goes_by_address()
     assert (waits.status, waits.reason, waits.due_at) == (Status.WAITING, Reason.BACKLOG, NOW + plan.CREATION_LOOK)
     without_looking = plan.plan([young], {}, creates=True, looked_up=False, now=NOW)
     assert without_looking.sendable == [young]
+
+
+def test_the_minute_begins_anew_with_a_resend_and_after_a_pause() -> None:
+    """The fields lane begins at the same time: without a minute for it nobody created would be known as ours."""
+    links = {1: link(1, found=False)}
+    old = item(1, created_at=NOW - timedelta(hours=1), expires_at=NOW - timedelta(hours=1) + LIFE)
+    resent = old._replace(expires_at=NOW - timedelta(seconds=59) + LIFE)
+    for each, started, waits in [
+        (old, None, False),
+        (resent, None, True),
+        (old, NOW - timedelta(seconds=59), True),
+        (old, NOW - timedelta(seconds=60), False),
+    ]:
+        found = plan.plan([each], links, creates=True, looked_up=True, now=NOW, started_at=started)
+        assert bool(found.settled) is waits
 
 
 def test_nobody_passes_an_earlier_event_that_waits() -> None:

@@ -94,6 +94,12 @@ def profile_id(body: Any) -> str:
     return str(_data(body)["id"])
 
 
+@_reading
+def profile_created_at(body: Any) -> datetime | None:
+    """Since when one profile is there (profile-import)."""
+    return _moment((_data(body).get("attributes") or {}).get("created"))
+
+
 def _profile(entry: dict[str, Any]) -> FoundProfile:
     attributes = entry.get("attributes") or {}
     email = ((attributes.get("subscriptions") or {}).get("email") or {}).get("marketing") or {}

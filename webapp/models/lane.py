@@ -27,7 +27,8 @@ class Lane(Base):
 
     `next_at` is when there is something to do (None: nothing), `held_until` the moment before which nothing may be sent
     (budget, back-off). The sweeper wakes lanes whose `next_at` and `held_until` have come. `stopped` lanes are never
-    woken (paused, needs reauthorization, disconnected). All times by the database's clock.
+    woken (paused, needs reauthorization, disconnected); `started_at` is when one that was stopped went on. All times by
+    the database's clock.
 
     `made`, `delivered`, `skipped`, `failed` count the lane's deliveries for good: waiting is what is left of `made`.
     `news` grows with every reason to look at the lane: a drain clears `next_at` only where `news` is what it saw.
@@ -48,6 +49,7 @@ class Lane(Base):
     held_reason: Mapped[str | None] = mapped_column(String(40))
     woken_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     stopped: Mapped[bool] = mapped_column(default=False, server_default="0")
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     slow: Mapped[bool] = mapped_column(default=False, server_default="0")
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     unknown_batch_id: Mapped[int | None] = mapped_column(Id)

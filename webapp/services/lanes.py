@@ -90,9 +90,9 @@ def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIV
 def start(session: Session, connection_id: int) -> None:
     """All lanes go on."""
     statement = update(Lane).where(Lane.connection_id == connection_id)
-    session.execute(
-        statement.values(stopped=False, news=Lane.news + 1, next_at=db_now(), held_until=None, failures=0, slow=False)
-    )
+    now = db_now()
+    values = {"news": Lane.news + 1, "next_at": now, "started_at": now, "held_until": None, "failures": 0}
+    session.execute(statement.values(stopped=False, slow=False, **values))
 
 
 def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, counts: Counts) -> None:

@@ -1,0 +1,159 @@
+"""Whom we created: counted and put on the list, also where the answer never came; never somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobs.fields import lane as fields_lane
+from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
+from tests.jobs.shop import CREATES, Shop
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.database import writing
+from webapp.models import Connection, Person
+
+LOOK, EVENT, EVENTS = "GET /api/profiles", "POST /api/events", "POST /api/event-bulk-create-jobs"
+IMPORT, JOB = "POST /api/profile-import", "POST /api/profile-bulk-import-jobs"
+STATUS, JOB_ERRORS = "GET /api/profile-bulk-import-jobs/{id}", "GET /api/profile-bulk-import-jobs/{id}/import-errors"
+ADD = "POST /api/lists/{id}/relationships/profiles"
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+
+
+def profile(person: Person, born: datetime) -> dict[str, Any]:
+    attributes = {"email": person.email, "created": clock.iso(born)}
+    return {"type": "profile", "id": f"01BORN{person.id}", "attributes": attributes}
+
+
+def ours(shop: Shop, person: Person) -> bool:
+    """Whether the person is known as created by us; then they are on the list, and counted."""
+    found = shop.link(person).created_by_us_at is not None
+    assert (ADD in shop.klaviyo.endpoints) is found
+    assert shop.again().profiles_created == int(found)
+    return found
+
+
+@pytest.mark.parametrize(("ago", "is_ours"), [(timedelta(), True), (timedelta(hours=1), False)])
+def test_there_at_the_second_try_tells_by_its_age(shop: Shop, ago: timedelta, is_ours: bool) -> None:
+    person = shop.person(there=False)
+    delivery = shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, html(500), good(200, profile(person, clock.now() - ago)))
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(delivery) == ["delivered: written"]
+    assert shop.klaviyo.endpoints[:3] == [LOOK, IMPORT, IMPORT]
+    assert ours(shop, person) is is_ours
+
+
+@pytest.mark.parametrize("answer", [error(400), error(413), error(403), throttled(1), html(403)])
+def test_refused_it_created_nobody_whoever_comes_later(shop: Shop, answer: Any) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, answer)
+    shop.drain(Kind.FIELDS)
+    assert shop.link(person).creating_since is None
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())]))
+    with writing() as session:
+        session.merge(shop.link(person)).looked_up_at = None
+    shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS, times=2)
+    assert not ours(shop, person)
+
+
+def test_born_long_after_our_call_they_came_by_another_door(shop: Shop) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, html(500))
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())]))
+    with writing() as session:
+        link = session.merge(shop.link(person))
+        link.looked_up_at, link.creating_since = None, clock.now() - timedelta(hours=1)
+    shop.drain(Kind.FIELDS, times=2)
+    assert not ours(shop, person)
+
+
+def several(shop: Shop, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> list[Person]:
+    """So many strangers that they go by an import job."""
+    monkeypatch.setattr(fields_lane, "SINGLES", 2)
+    people = [shop.person(there=False) for _ in range(count)]
+    for person in people:
+        shop.fields(person, points=1)
+    return people
+
+
+@pytest.mark.parametrize("answer", [error(400), throttled(1), error(403)])
+def test_a_refused_import_job_created_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    people = several(shop, monkeypatch)
+    shop.klaviyo.script(JOB, *[answer] * 9)
+    shop.drain(Kind.FIELDS)
+    assert [shop.link(person).creating_since for person in people] == [None] * 3
+
+
+def test_an_import_jobs_people_are_dated_by_klaviyos_clock(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was born a moment before the job came by another door, though our look-up had missed them."""
+    people = several(shop, monkeypatch)
+    job_at = clock.now().replace(microsecond=0) + timedelta(seconds=30)
+    created = {"status": "queued", "created_at": job_at.isoformat()}
+    shop.klaviyo.script(JOB, good(202, {"type": "profile-bulk-import-job", "id": "job", "attributes": created}))
+    shop.drain(Kind.FIELDS)
+    over = {"type": "profile-bulk-import-job", "id": "job", "attributes": {"status": "complete", "failed_count": 0}}
+    shop.klaviyo.script(STATUS, good(200, over))
+    before, after = job_at - timedelta(seconds=1), job_at + timedelta(hours=2)
+    born = [profile(people[0], before), profile(people[1], job_at), profile(people[2], after)]
+    shop.klaviyo.script(LOOK, good(200, born))
+    shop.drain(Kind.FIELDS, times=2)
+    assert [shop.link(person).created_by_us_at is not None for person in people] == [False, True, True]
+
+
+def test_whoever_a_job_did_not_take_was_not_created_by_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = several(shop, monkeypatch)
+    over = {"status": "complete", "failed_count": 1}
+    shop.klaviyo.script(STATUS, good(200, {"type": "profile-bulk-import-job", "id": "job", "attributes": over}))
+    bad = {"detail": "No.", "source": {"pointer": "/data/attributes/profiles/data/1"}}
+    shop.klaviyo.script(JOB_ERRORS, good(200, [{"type": "import-error", "id": "e", "attributes": bad}]))
+    shop.klaviyo.script(LOOK, good(200, []), good(200, []))
+    shop.drain(Kind.FIELDS, times=2)
+    assert [shop.link(person).creating_since is None for person in people] == [False, True, False]
+
+
+def test_whoever_an_event_created_is_ours_as_well(shop: Shop) -> None:
+    """The minute was over: the event went by address, and the import that came later found them there."""
+    person = shop.person(there=False)
+    shop.event(person)
+    shop.drain(Kind.EVENT)
+    shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, good(200, profile(person, clock.now())))
+    shop.drain(Kind.FIELDS)
+    assert ours(shop, person)
+
+
+def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:
+    """While people are looked up, somebody saves that nobody is to be created any more."""
+
+    def answer(asked: Asked) -> Given:
+        with writing() as session:
+            session.get_one(Connection, shop.connection.id).sync_behavior = SyncBehavior.UPDATE_EXISTING
+        return shop.klaviyo._looked_up(asked)
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", [Kind.EVENT, Kind.FIELDS])
+@pytest.mark.parametrize("count", [1, 10])
+def test_nobody_is_created_once_the_behavior_is_changed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: Kind, count: int
+) -> None:
+    monkeypatch.setattr(fields_lane, "SINGLES", 2)
+    deliveries = [shop.due(kind, shop.person(there=False)) for _ in range(count)]
+    shop.klaviyo.script(LOOK, changed_meanwhile(shop))
+    shop.drain(kind, times=2)
+    assert set(shop.said(*deliveries)) == {"skipped: not_in_klaviyo"}
+    assert {EVENT, EVENTS, IMPORT, JOB} & set(shop.klaviyo.endpoints) == set()
