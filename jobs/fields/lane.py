@@ -15,10 +15,10 @@ from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
 from webapp.models import Batch, BatchOutcome, ProfileLink
-from webapp.services import workspace_settings
+from webapp.services import elsewhere, workspace_settings
 
 # Up to here one by one: exact and at once. Klaviyo asks not to use import jobs for small numbers.
 SINGLES = 75
@@ -52,7 +52,19 @@ def step(run: Run) -> bool:
             _groups(run, open_items, many=many)
         except lookup.MayNotLook:
             _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
+        _tell_others(run, open_items)
     return True
+
+
+def _tell_others(run: Run, items: list[Item]) -> None:
+    """The workspace's other accounts may have these people too."""
+    if all(item.only_existing or item.origin is not Origin.PLATFORM for item in items):
+        return
+    with reading() as session:
+        settings = workspace_settings.load(session, run.held.workspace_id)
+    others = [connection.id for connection in settings.connections if connection.id != run.held.connection_id]
+    if others:
+        elsewhere.wake(run.held.workspace_id, others)
 
 
 def _groups(run: Run, items: list[Item], *, many: bool) -> None:

@@ -1,0 +1,173 @@
+"""People of other stores: looked up when first seen, then daily; found, they are owed what is shared."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, select, update
+
+from jobs.tasks import elsewhere as elsewhere_task
+from tests.jobs.shop import Shop
+from tests.jobs.tasks.conftest import work
+from tests.rows import ALL_SCOPES, Rows
+from tests.sandbox_process import SandboxProcess
+from webapp import clock
+from webapp.catalogue.words import Kind, Origin, SyncBehavior
+from webapp.database import db_now, reading, writing
+from webapp.models import Activity, Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
+from webapp.services import activities, elsewhere, sharing
+
+LOOK = "GET /api/profiles"
+
+
+class Place:
+    """Sweden's and Norway's accounts; what is posted is of Sweden. Norway's is the sandbox's Acme NO."""
+
+    def __init__(self, rows: Rows, sandbox: SandboxProcess) -> None:
+        self.rows, self.sandbox = rows, sandbox
+        sandbox.reset()
+        self.workspace = rows.workspace()
+        sharing.choose_fields(self.workspace.id, None, ["points"])
+        values = {"created_at": clock.now() - timedelta(hours=1)}
+        self.se: Connection = rows.connection(self.workspace, rows.store(self.workspace, "se"), **values)
+        self.no: Connection = rows.connection(
+            self.workspace,
+            rows.store(self.workspace, "no"),
+            klaviyo_account_id="ACCTNO",
+            sync_behavior=SyncBehavior.CREATE_PROFILE,
+            **values,
+        )
+        tokens = sandbox.grant("ACCTNO", *ALL_SCOPES.split())
+        with writing() as session:
+            session.execute(delete(Grant).where(Grant.connection_id == self.no.id))
+        rows.grant(self.no, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"])
+        rows.store(self.workspace, "dk")
+        self.number = 0
+
+    def post(self, email: str, store: str | None = "se", *, minute: int = 0, **fields: Any) -> None:
+        self.number += 1
+        item = {
+            "id": f"a-{self.number}",
+            "type": "profile",
+            "store": store,
+            "occurred_at": f"2026-11-23T10:{minute:02}:00Z",
+            "profile": {"email": email, "fields": fields},
+        }
+        assert activities.accept(self.workspace.id, [item]).accepted == 1
+
+    def look(self) -> Task:
+        """Some seconds later Norway's task has done its work."""
+        with writing() as session:
+            session.execute(update(Delivery).values(created_at=clock.now() - timedelta(seconds=5)))
+        elsewhere.wake(self.workspace.id, [self.no.id])
+        with writing() as session:
+            session.execute(update(Task).values(due_at=db_now()))
+        work(self.no)
+        with reading() as session:
+            return session.scalars(select(Task).where(Task.connection_id == self.no.id)).one()
+
+    def owed(self) -> list[tuple[str, bool]]:
+        """What Norway's account is owed: whose fields, and whether that may create nobody."""
+        statement = (
+            select(Person.email, Delivery.only_existing)
+            .join(Person, Person.id == Delivery.person_id)
+            .where(Delivery.connection_id == self.no.id, Delivery.kind == Kind.FIELDS)
+            .order_by(Delivery.id)
+        )
+        with reading() as session:
+            return [(str(row.email), row.only_existing) for row in session.execute(statement)]
+
+    def looked_up(self) -> int:
+        with reading() as session:
+            return sum(session.scalars(select(Attempt.size).where(Attempt.endpoint == LOOK)))
+
+
+@pytest.fixture
+def place(any_app: Flask, rows: Rows, sandbox: SandboxProcess) -> Place:
+    return Place(rows, sandbox)
+
+
+def test_found_there_they_are_owed_what_is_shared_now_and_at_each_change(place: Place) -> None:
+    before = set(place.sandbox.profiles("ACCTNO"))
+    place.post("ada@example.com", points=1)
+    place.post("nobody@example.com", points=1)
+    place.post("nothing-shared@example.com", birthdate="1990-12-31")
+    assert place.look().state is TaskState.DONE
+    assert place.owed() == [("ada@example.com", True)]
+    assert place.looked_up() == 2
+    place.post("ada@example.com", minute=1, points=2)
+    place.post("nobody@example.com", minute=1, points=2)
+    assert place.owed() == [("ada@example.com", True)] * 2
+    place.look()
+    assert place.looked_up() == 2, "at most daily"
+    assert place.owed() == [("ada@example.com", True)] * 2
+    with writing() as session:
+        session.execute(update(ProfileLink).values(looked_up_at=clock.now() - timedelta(hours=25)))
+    place.sandbox.put_profiles("ACCTNO", "nobody@example.com")
+    place.post("nobody@example.com", minute=2, points=3)
+    place.look()
+    assert place.owed()[2:] == [("nobody@example.com", True)]
+    assert set(place.sandbox.profiles("ACCTNO")) == before | {"nobody@example.com"}
+    with reading() as session:
+        assert session.scalars(select(Task)).all()[0].state is TaskState.DONE
+        assert len(session.scalars(select(Task)).all()) == 1
+
+
+def test_also_of_stores_without_an_account(place: Place) -> None:
+    place.post("ada@example.com", store="dk", points=1)
+    place.look()
+    assert place.owed() == [("ada@example.com", True)]
+
+
+def test_in_bites_each_person_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere_task, "LOOKED", 3)
+    for number in range(8):
+        place.post("ada@example.com", minute=number, points=number)
+    task = place.look()
+    assert task.state is TaskState.DONE
+    assert place.owed() == [("ada@example.com", True)]
+    assert place.looked_up() == 1
+
+
+def test_the_young_are_left_for_a_moment(place: Place) -> None:
+    """An elder of theirs may not be committed yet."""
+    elsewhere.wake(place.workspace.id, [place.no.id])
+    place.post("ada@example.com", points=1)
+    work(place.no)
+    with reading() as session:
+        task = session.scalars(select(Task)).one()
+    assert task.state is TaskState.RUNNING
+    assert task.due_at > clock.now()
+    assert place.owed() == []
+
+
+def test_what_was_there_before_the_account_tells_of_nobody(place: Place) -> None:
+    place.post("ada@example.com", points=1)
+    with writing() as session:
+        session.execute(update(Delivery).values(created_at=clock.now() - timedelta(hours=2)))
+        old = session.scalars(select(Delivery)).one()
+    place.post("new@example.com", points=1)
+    elsewhere.wake(place.workspace.id, [place.no.id])
+    with writing() as session:
+        later = update(Delivery).where(Delivery.id != old.id)
+        session.execute(later.values(created_at=clock.now() - timedelta(seconds=5)))
+    work(place.no)
+    assert place.owed() == []
+    assert place.looked_up() == 1
+
+
+@pytest.mark.parametrize(("origin", "asked"), [(Origin.PLATFORM, 1), (Origin.BACKFILL, 0)])
+def test_a_drain_of_one_account_wakes_the_others(engine_rows: Rows, origin: Origin, asked: int) -> None:
+    shop = Shop(engine_rows)
+    other = engine_rows.connection(shop.workspace)
+    delivery = shop.fields(shop.person(), points=1)
+    with writing() as session:
+        session.get_one(Activity, delivery.activity_id).origin = origin
+    for _ in range(2):
+        shop.drain(Kind.FIELDS)
+    with reading() as session:
+        found = session.scalars(select(Task.connection_id).where(Task.workspace_id == shop.workspace.id)).all()
+    assert found == [other.id] * asked
