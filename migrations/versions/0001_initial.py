@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("dismissed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("open_mailed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("close_mailed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("mail_claimed_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
     )
     with op.batch_alter_table("alerts", schema=None) as batch_op:
@@ -193,6 +194,16 @@ def upgrade() -> None:
         sa.Column("only_existing", sa.Boolean(), server_default="0", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("detail", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(status = 'waiting' AND reason IN ('backlog', 'klaviyo_processing', 'needs_reauthorization', "
+            "'not_in_klaviyo', 'paused', 'rate_limited', 'resubscribe_pause', 'retrying')) OR (status = "
+            "'delivered' AND reason IN ('already_subscribed', 'list_missing', 'list_scope_missing', 'written')) "
+            "OR (status = 'skipped' AND reason IN ('account_replaced', 'disconnected', 'erased', 'event_off', "
+            "'fields_off', 'newer_opt_out', 'no_email', 'no_route', 'not_connected', 'not_explicit', "
+            "'not_in_klaviyo', 'not_on_list', 'scope_missing', 'superseded', 'unchanged')) OR (status = 'failed' "
+            "AND reason IN ('expired', 'payload_too_large', 'rejected', 'revision_retired', 'too_many_attempts'))",
+            name=op.f("ck_deliveries_outcome"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint(
             "activity_id", "connection_id", "kind", name=op.f("uq_deliveries_activity_id_connection_id_kind")
@@ -466,6 +477,7 @@ def upgrade() -> None:
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("paused_cause", sa.String(length=60), nullable=True),
+        sa.Column("resumed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sync_behavior", sa.String(length=40), nullable=False),
         sa.Column("list_id", sa.String(length=40), nullable=True),
         sa.Column("list_name", sa.String(length=300), nullable=True),

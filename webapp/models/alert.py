@@ -14,7 +14,10 @@ OPEN = text("closed_at IS NULL")
 
 
 class Alert(Base):
-    """At most one open alert per connection and cause."""
+    """At most one open alert per connection and cause.
+
+    `mail_claimed_until`: a process is about to send its letter, or has just been refused; nobody else tries until then.
+    """
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -32,3 +35,4 @@ class Alert(Base):
     dismissed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     open_mailed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     close_mailed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    mail_claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)

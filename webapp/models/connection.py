@@ -34,6 +34,7 @@ class Connection(Base):
     """One Klaviyo account of a workspace. `row_version` guards edits: a stale one is a 409.
 
     `paused_*` is a flag beside the state, with who (`paused_by`: a user's id, None for ourselves) and why.
+    `resumed_at`: when it was last resumed, or its account replaced; its health is judged by what came after.
     `previous_settings` holds what the last save replaced, for undo.
     """
 
@@ -57,6 +58,7 @@ class Connection(Base):
     paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     paused_by: Mapped[int | None] = mapped_column(Id)
     paused_cause: Mapped[str | None] = mapped_column(String(60))
+    resumed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     sync_behavior: Mapped[SyncBehavior] = mapped_column(Word(SyncBehavior), default=SyncBehavior.UPDATE_EXISTING)
     list_id: Mapped[str | None] = mapped_column(String(40))
     list_name: Mapped[str | None] = mapped_column(String(300))

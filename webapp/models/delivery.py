@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.extensions import Base
 from webapp.models.types import Id, UtcDateTime, Word
@@ -18,17 +18,25 @@ PRIORITY_RESEND = 5
 PRIORITY_BACKFILL = 9
 
 
+def _outcomes() -> str:
+    """SQL: the status is one of ours, and the reason one of that status. The migrations have it as text."""
+    pairs = ((status, ", ".join(f"'{reason}'" for reason in sorted(REASONS[status]))) for status in Status)
+    return " OR ".join(f"(status = '{status}' AND reason IN ({reasons}))" for status, reasons in pairs)
+
+
 class Delivery(Base):
     """A delivery. `connection_id` is None where no connection takes the activity (then it is settled at once).
 
     `due_at` (database's clock) is when a waiting one may be sent; `expires_at` when waiting ends as `failed: expired`;
     `only_existing`: of another connection than the routed one, so that it never creates anybody, whatever the behavior;
     `batch_id` the last batch it was in; `detail` Klaviyo's own sentence, masked. Indexes beyond these cost ingest.
+    The database itself refuses a status or a reason that is not in the catalogue, whoever writes it.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("activity_id", "connection_id", "kind"),
+        CheckConstraint(_outcomes(), name="outcome"),
         Index(
             "ix_deliveries_waiting",
             "connection_id",

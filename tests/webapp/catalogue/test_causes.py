@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy.exc import StatementError
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, StatementError
 
 from tests.rows import Rows
 from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY, RESENDABLE, WHO, Who
 from webapp.catalogue.reasons import REASONS, Reason, Status
+from webapp.database import writing
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,8 +23,8 @@ def test_every_reason_has_words_and_a_status() -> None:
     assert frozenset().union(*REASONS.values()) == set(Reason)
     assert set(WHO) == set(Who)
     for reason, cause in CAUSES.items():
-        for text in (cause.title, cause.what, cause.remedy):
-            assert "_" not in text, reason
+        for sentence in (cause.title, cause.what, cause.remedy):
+            assert "_" not in sentence, reason
         assert cause.what.endswith("."), reason
         assert not cause.button or cause.remedy, f"{reason} has a button and no sentence that says why to press it"
         assert not cause.remedy or cause.who is not Who.NOBODY, f"{reason} has a remedy and nobody for it"
@@ -52,3 +54,21 @@ def test_a_delivery_cannot_be_written_with_another_reason(any_app: Flask, rows: 
     activity = rows.activity(workspace)
     with pytest.raises((StatementError, ValueError)):
         rows.delivery(activity, None, status=Status.FAILED, reason=word)
+
+
+def test_the_database_itself_refuses_what_is_not_in_the_catalogue(any_app: Flask, rows: Rows) -> None:
+    """Also from a statement that knows nothing of our types: every pair of the catalogue, and no other."""
+    delivery = rows.delivery(rows.activity(rows.workspace()), None)
+    words = [*Reason, "lost", ""]
+    for status in [*Status, "gone"]:
+        for reason in words:
+            known = status in set(Status) and reason in REASONS[Status(status)]
+            statement = text("UPDATE deliveries SET status = :status, reason = :reason WHERE id = :id")
+            values = {"status": str(status), "reason": str(reason), "id": delivery.id}
+            try:
+                with writing() as session:
+                    session.execute(statement, values)
+            except IntegrityError:
+                assert not known, (status, reason)
+            else:
+                assert known, (status, reason)

@@ -13,7 +13,7 @@ from tests.rows import Rows
 from tests.webapp.views.connection_shop import BASE, Shop, shown, version_of
 from tests.webapp.views.pages import HTMX, text_of
 from webapp import clock
-from webapp.catalogue.reasons import Status
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
 from webapp.extensions import db
@@ -129,7 +129,8 @@ def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
 
     def settle() -> None:
         with writing() as session:
-            session.get_one(Delivery, delivery.id).status = Status.DELIVERED
+            settled = session.get_one(Delivery, delivery.id)
+            settled.status, settled.reason = Status.DELIVERED, Reason.WRITTEN
             lane = session.scalars(select(Lane).where(Lane.connection_id == shop.first.id)).first()
             assert lane is not None
             lane.delivered += 1
