@@ -8,10 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import expiry, pruning, watch
-from webapp import clock
+from webapp import clock, log
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
 from webapp.services import grants, lanes, profile_now, proofs
@@ -21,12 +22,14 @@ _sampled_at: datetime | None = None
 
 
 def run() -> None:
-    """One round."""
-    expiry.run()
-    _look_at_old_grants()
-    watch.run()
-    pruning.run()
-    _ask_for_samples()
+    """One round. What breaks in one of them is in the log, and the others go on; the database's absence is raised."""
+    for work in (expiry.run, _look_at_old_grants, watch.run, pruning.run, _ask_for_samples):
+        try:
+            work()
+        except DBAPIError:
+            raise
+        except Exception:
+            log.get("housekeeping").exception("round broken", part=work.__module__)
 
 
 def _ask_for_samples() -> None:

@@ -1,6 +1,7 @@
 """Finds lanes with due work and wakes them: `python -m jobs.sweeper`. Any number of them, no leader.
 
-Four times a second one reading statement; it writes only when there is a lane to wake. Once a minute, housekeeping.
+Four times a second one reading statement; it writes only when there is a lane to wake. Once a minute, in a thread of
+its own, housekeeping: a mail server that hangs holds up no delivery.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
+from collections.abc import Callable
 
 from flask import Flask
 from sqlalchemy import or_, select, update
@@ -24,6 +25,7 @@ from webapp.settings import WrongSetting
 EVERY_SECONDS = 0.25
 WOKEN_AGAIN_SECONDS = 3
 HOUSEKEEPING_SECONDS = 60.0
+STOP_SECONDS = 2.0
 LANES = 2000
 
 
@@ -67,17 +69,27 @@ def sweep() -> int:
 
 def run(app: Flask, stop: threading.Event) -> None:
     """Sweep until told to stop; the database or Redis being away is waited out."""
-    kept_at = 0.0
+    keeper = threading.Thread(target=_keep_house, args=(app, stop), name="housekeeping", daemon=True)
+    keeper.start()
     with app.app_context():
         while not stop.wait(EVERY_SECONDS):
-            try:
-                sweep()
-                if time.monotonic() - kept_at > HOUSEKEEPING_SECONDS:
-                    kept_at = time.monotonic()
-                    housekeeping.run()
-            except DBAPIError as problem:
-                log.get("sweeper").warning("database", kind=type(problem.orig).__name__)
-                stop.wait(1)
+            _waiting_out(sweep, stop)
+    keeper.join(STOP_SECONDS)
+
+
+def _keep_house(app: Flask, stop: threading.Event) -> None:
+    with app.app_context():
+        while not stop.is_set():
+            _waiting_out(housekeeping.run, stop)
+            stop.wait(HOUSEKEEPING_SECONDS)
+
+
+def _waiting_out(work: Callable[[], object], stop: threading.Event) -> None:
+    try:
+        work()
+    except DBAPIError as problem:
+        log.get("sweeper").warning("database", kind=type(problem.orig).__name__)
+        stop.wait(1)
 
 
 def main() -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.incidents import INCIDENTS, Incident
-from webapp.database import affected, insert_or_ignore, reading, writing
+from webapp.database import affected, db_now, insert_or_ignore, reading, writing
 from webapp.models import Alert, Connection, Membership, Role, User, Workspace
 
 # A mail that could not be sent is tried again for so long.
-MAIL_WITHIN = timedelta(days=1)
+MAIL_WITHIN = timedelta(days=7)
+# Longer than sending one can take; so long, too, one that is refused rests.
+CLAIMED_SECONDS = 300
 
 
 def open_alert(session: Session, connection: Connection, cause: Incident, detail: str = "") -> bool:
@@ -57,23 +59,26 @@ def open_causes(session: Session) -> dict[int, dict[str, Alert]]:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One mail to be sent: to whom, and what it says. `is_closing`: that it is over."""
+    """One mail to be sent: to whom, and what it says. `opens`, `closes`: which of the two it tells; it may be both."""
 
     alert_id: int
-    is_closing: bool
+    opens: bool
+    closes: bool
     to: tuple[str, ...]
     subject: str
     text: str
 
 
 def letters(public_url: str, now: datetime) -> list[Letter]:
-    """Every mail that is due: of incidents that began or ended and were not told by mail yet."""
-    due = (Alert.open_mailed_at.is_(None)) | (Alert.closed_at.is_not(None) & Alert.close_mailed_at.is_(None))
+    """Every mail that is due: of incidents that began or ended lately, and were not told by mail yet."""
+    since = now - MAIL_WITHIN
+    began = Alert.open_mailed_at.is_(None) & Alert.closed_at.is_(None) & (Alert.opened_at > since)
+    ended = Alert.close_mailed_at.is_(None) & (Alert.closed_at > since)
     statement = (
         select(Alert, Connection, Workspace)
         .join(Connection, Connection.id == Alert.connection_id)
         .join(Workspace, Workspace.id == Alert.workspace_id)
-        .where(due, Alert.opened_at > now - 7 * MAIL_WITHIN)
+        .where(began | ended, _unclaimed())
         .order_by(Alert.id)
         .limit(100)
     )
@@ -84,6 +89,28 @@ def letters(public_url: str, now: datetime) -> list[Letter]:
         _letter(alert, connection, workspace, tuple(owners.get(workspace.id, ())), public_url)
         for alert, connection, workspace in rows
     ]
+
+
+def _unclaimed() -> ColumnElement[bool]:
+    return or_(Alert.mail_claimed_until.is_(None), Alert.mail_claimed_until <= db_now())
+
+
+def claim(letter: Letter) -> bool:
+    """Whether this process is to send it: of any number that found it due, one."""
+    statement = update(Alert).where(Alert.id == letter.alert_id, *_untold(letter), _unclaimed())
+    with writing() as session:
+        return affected(session, statement.values(mail_claimed_until=db_now(CLAIMED_SECONDS))) == 1
+
+
+def _untold(letter: Letter) -> list[ColumnElement[bool]]:
+    columns = {Alert.open_mailed_at: letter.opens, Alert.close_mailed_at: letter.closes}
+    return [column.is_(None) for column, is_told in columns.items() if is_told]
+
+
+def unclaim(letter: Letter) -> None:
+    """It could not be sent, and not because of what it is: whoever comes next may try."""
+    with writing() as session:
+        session.execute(update(Alert).where(Alert.id == letter.alert_id).values(mail_claimed_until=None))
 
 
 def _owners(session: Session, workspace_ids: set[int]) -> dict[int, list[str]]:
@@ -100,15 +127,14 @@ def _owners(session: Session, workspace_ids: set[int]) -> dict[int, list[str]]:
 
 
 def _letter(alert: Alert, connection: Connection, workspace: Workspace, to: tuple[str, ...], public_url: str) -> Letter:
-    is_closing = alert.open_mailed_at is not None
+    opens, closes = alert.open_mailed_at is None, alert.closed_at is not None
     page = f"{public_url}/w/{workspace.slug}/settings/integrations/klaviyo"
-    text = f"{sentence(alert, connection, is_closing=is_closing)}\n\n{page}\n"
+    parts = [is_closing for is_closing, is_told in ((False, opens), (True, closes)) if is_told]
+    told = [sentence(alert, connection, is_closing=is_closing) for is_closing in parts]
     title = INCIDENTS[Incident(alert.cause)].title
-    state = "over" if is_closing else title
-    subject = (
-        f"{connection.account_name}: {title} is over" if state == "over" else f"{connection.account_name}: {title}"
-    )
-    return Letter(alert.id, is_closing, to, subject, text)
+    # An account's name is Klaviyo's word: a header has one line.
+    subject = " ".join(f"{connection.account_name}: {title}{' is over' if closes else ''}".split())
+    return Letter(alert.id, opens, closes, to, subject, "\n\n".join([*told, page]) + "\n")
 
 
 def sentence(alert: Alert, connection: Connection, *, is_closing: bool) -> str:
@@ -120,6 +146,8 @@ def sentence(alert: Alert, connection: Connection, *, is_closing: bool) -> str:
 
 def mailed(letter: Letter) -> None:
     """A letter was sent (or had nobody to go to): not again."""
-    column = "close_mailed_at" if letter.is_closing else "open_mailed_at"
+    columns = {"open_mailed_at": letter.opens, "close_mailed_at": letter.closes}
+    now = clock.now()
+    values = {name: now for name, is_told in columns.items() if is_told}
     with writing() as session:
-        session.execute(update(Alert).where(Alert.id == letter.alert_id).values({column: clock.now()}))
+        session.execute(update(Alert).where(Alert.id == letter.alert_id).values(**values, mail_claimed_until=None))

@@ -152,6 +152,8 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
         connection = own(session, workspace_id, connection_id)
         if not connection.is_live:
             raise Refusal("This connection has been disconnected. Add a new one.")
+        if connection.is_paused is on:
+            return  # somebody else pressed it first: who and why stay as they are
         connection.paused_at = clock.now() if on else None
         connection.paused_by = actor_id if on else None
         connection.paused_cause = None
@@ -159,6 +161,8 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
         if on:
             lanes.stop(session, connection.id)
         else:
+            connection.resumed_at = clock.now()
+            alerts.close_alert(session, connection.id, Incident.PAUSED_FAILING)
             go_on(session, connection)
         audit.record(
             session,
@@ -223,6 +227,7 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     connection.previous_settings = None
     connection.profiles_created = 0
     connection.last_delivered_at = None
+    connection.resumed_at = clock.now()
     session.execute(delete(ScopeProof).where(ScopeProof.connection_id == connection.id))
     # Import jobs are the old account's: nobody asks the new one how they go.
     jobs = update(Batch).where(Batch.connection_id == connection.id, Batch.job_due_at.is_not(None))
