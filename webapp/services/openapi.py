@@ -122,7 +122,7 @@ def _put_store() -> dict[str, Any]:
         "responses": {
             "200": _answer("Store", "It was there; this is its name now."),
             "201": _answer("Store", "It is added."),
-            **_refusals(401, 413, 422, 503),
+            **_refusals(400, 401, 413, 415, 422, 503),
         },
     }
 
@@ -137,7 +137,10 @@ def _erase() -> dict[str, Any]:
             "required": True,
             "content": {JSON: {"schema": ref("Erasure"), "example": {"email": "ada@example.com"}}},
         },
-        "responses": {"200": _answer("Erased", "What was blanked and stopped."), **_refusals(401, 413, 422, 503)},
+        "responses": {
+            "200": _answer("Erased", "What was blanked and stopped."),
+            **_refusals(400, 401, 413, 415, 422, 503),
+        },
     }
 
 

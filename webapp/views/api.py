@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
+from io import BytesIO
 from typing import Any
 
 import orjson
@@ -12,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.routing import PathConverter
 
 from webapp.extensions import csrf
+from webapp.forms import json_text
 from webapp.forms.activities import ID, Refused
 from webapp.forms.settings import EMAIL, EXTERNAL_ID, STORE_NAME, is_line
 from webapp.http.access import by_ingest_key
@@ -83,8 +86,8 @@ def _items() -> list[Any]:
     if request.mimetype == NDJSON:
         return [_line(line) for line in body.splitlines() if line.strip()]
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        parsed = json_text.parse(body)
+    except json_text.NotJSON:
         raise Unusable(400, "The body is not JSON.") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("activities"), list):
         raise Unusable(400, 'The body must be an object such as {"activities": [...]}.')
@@ -94,28 +97,42 @@ def _items() -> list[Any]:
 
 def _line(line: bytes) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return json_text.parse(line)
+    except json_text.NotJSON:
         return Refused("this line is not JSON")
 
 
 def _body() -> bytes:
     """The body, unpacked; never more than 5 MB of it, however well it was packed."""
     body = request.get_data(cache=False)
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "gzip":
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            body = unpacker.decompress(body, BODY_BYTES + 1)
-        except zlib.error:
-            raise Unusable(400, "The body is not gzip, though Content-Encoding says so.") from None
-        if not unpacker.eof and len(body) <= BODY_BYTES:
-            raise Unusable(400, "The gzip body is cut off.")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in {"gzip", "x-gzip"}:
+        body = _unpacked(body)
     elif encoding != "identity":
         raise Unusable(415, "Content-Encoding may be gzip or none.")
     if len(body) > BODY_BYTES:
         raise Unusable(413, "A call may hold 5 MB.")
     return body
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Every member of a gzip body (whoever packs while reading may send several), up to a byte more than is taken."""
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(packed)) as body:
+            return body.read(BODY_BYTES + 1)
+    except EOFError:
+        raise Unusable(400, "The gzip body is cut off.") from None
+    except (OSError, zlib.error):
+        raise Unusable(400, "The body is not gzip, though Content-Encoding says so.") from None
+
+
+def _object() -> dict[str, Any]:
+    """A small call's body, an object; empty where it is another kind of JSON."""
+    try:
+        parsed = json_text.parse(_body())
+    except json_text.NotJSON:
+        raise Unusable(400, "The body is not JSON.") from None
+    return parsed if isinstance(parsed, dict) else {}
 
 
 @blueprint.get("/activities/<text:activity_id>")
@@ -134,8 +151,7 @@ def show(activity_id: str) -> ResponseReturnValue:
 def put_store(external_id: str) -> ResponseReturnValue:
     """Add a store, or rename it."""
     workspace_id = _workspace_id()
-    body = request.get_json(silent=True)
-    name = body.get("name") if isinstance(body, dict) else None
+    name = _object().get("name")
     if not is_line(external_id, EXTERNAL_ID):
         return problem(422, f"The store's id must be one line of up to {EXTERNAL_ID} characters.")
     if not isinstance(name, str) or not is_line(name.strip(), STORE_NAME):
@@ -151,8 +167,12 @@ def erase() -> ResponseReturnValue:
     from webapp.services import erasures
 
     workspace_id = _workspace_id()
-    body = request.get_json(silent=True)
-    email = body.get("email") if isinstance(body, dict) else None
-    if not isinstance(email, str) or "@" not in email or not is_line(email.strip(), EMAIL):
+    email = _object().get("email")
+    if (
+        not isinstance(email, str)
+        or "@" not in email
+        or json_text.REPLACED in email
+        or not is_line(email.strip(), EMAIL)
+    ):
         return problem(422, "email is required.")
     return jsonify(erasures.erase(workspace_id, email.strip().lower(), actor_id=None))

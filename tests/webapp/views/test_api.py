@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from typing import Any
 
 import orjson
@@ -117,6 +118,47 @@ def test_ndjson_and_gzip(any_app: Flask, workspace: Workspace) -> None:
     assert answer.status_code == 202
     assert answer.get_json()["accepted"] == 2
     assert answer.get_json()["rejected"][0]["index"] == 1
+
+
+def test_every_member_of_a_gzip_body_counts(any_app: Flask, workspace: Workspace) -> None:
+    packed = b"".join(gzip.compress(orjson.dumps(event(f"g-{number}")) + b"\n") for number in range(3))
+    headers = {**AUTH, "Content-Type": "application/x-ndjson", "Content-Encoding": "x-gzip"}
+    assert any_app.test_client().post(URL, data=packed, headers=headers).get_json()["accepted"] == 3
+
+
+@pytest.mark.parametrize("spoil", [lambda packed: packed[:-4], lambda packed: packed + b"rest", lambda packed: b"no"])
+def test_a_gzip_body_that_is_not_whole_is_not_taken(any_app: Flask, workspace: Workspace, spoil: Any) -> None:
+    packed = gzip.compress(orjson.dumps({"activities": [event()]}))
+    answer = any_app.test_client().post(URL, data=spoil(packed), headers={**AUTH, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+    assert db.session.scalar(select(func.count()).select_from(Activity)) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-23t10:00:00z", "2026-11-23T11:00:00+01:00", "2026-11-23T10:00:00.123456789Z"]
+)
+def test_a_moment_is_any_of_rfc_3339(any_app: Flask, workspace: Workspace, text: str) -> None:
+    assert post(any_app, event(occurred_at=text)).get_json()["accepted"] == 1
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/api/v1/stores/se"), ("POST", "/api/v1/erasures")])
+def test_the_small_calls_say_what_is_not_json(any_app: Flask, workspace: Workspace, method: str, path: str) -> None:
+    client = any_app.test_client()
+    assert client.open(path, method=method, data=b"{", headers=AUTH).status_code == 400
+    assert client.open(path, method=method, json=[], headers=AUTH).status_code == 422
+    assert client.open(path, method=method, data=b"{").status_code == 401
+
+
+def test_half_a_character_costs_nobody_the_rest(any_app: Flask, workspace: Workspace) -> None:
+    whole, cut = event("c-1"), event("c-2", properties={"shortId": "cut \ud83d", "note": "\U0001f600 \\ud83d"})
+    broken = event("c-3", profile={"email": "ada\ud83d@example.com"})
+    body = json.dumps({"activities": [whole, cut, broken]})
+    answer = any_app.test_client().post(URL, data=body, headers=AUTH)
+    assert answer.status_code == 202
+    assert (answer.get_json()["accepted"], answer.get_json()["rejected"][0]["id"]) == (2, "c-3")
+    kept = db.session.scalar(select(Activity).where(Activity.external_id == "c-2"))
+    assert kept is not None
+    assert orjson.loads(kept.properties or "") == {"shortId": "cut \ufffd", "note": "\U0001f600 \\ud83d"}
 
 
 def reasons(any_app: Flask, identity: str) -> dict[str, str]:
