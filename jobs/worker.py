@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 
 from jobs import context
-from webapp import queue
+from webapp import log, queue
 from webapp.settings import WrongSetting, load
 
 QUEUES = {"fast": queue.FAST, "slow": queue.SLOW}
@@ -31,6 +31,14 @@ class RefusedJob(Exception):
 
 class LaneJob(Job):
     """A job that can be nothing but a drain of a lane, whatever stands in Redis."""
+
+    def restore(self, raw_data: Any) -> Any:
+        """Of what stands there only the lane counts: RQ would import callbacks by name and call webhooks anywhere."""
+        super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+        self.retries_left = self.repeats_left = None
+        self.timeout = queue.DRAIN_SECONDS
 
     @property
     def func(self) -> Any:
@@ -46,6 +54,7 @@ class LaneWorker(SimpleWorker):
     """Runs drains in its own process: no fork a job. A drain ends by its own deadlines; RQ's is a net."""
 
     was_told_to_stop = False
+    max_connection_wait_time = 1.0  # RQ would wait up to a minute after a Redis that was away for long
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         """SIGTERM: finish the drain, then leave, also while Redis is away (RQ would wait for it)."""
@@ -64,6 +73,7 @@ def _spare_the_collector() -> None:
 
 
 def _wait_for_redis() -> None:
+    """RQ gives a worker up whose Redis is full, or lost a key that it works with; we begin anew."""
     try:
         time.sleep(0.5)
     except StopRequested:
@@ -87,8 +97,9 @@ def main(kind: str) -> None:
                 [wanted], connection=connection, serializer=JSONSerializer, job_class=LaneJob, worker_ttl=60
             )
             worker.work(logging_level="WARNING", with_scheduler=False)
-            return  # told to stop
-        except redis.RedisError:
+        except redis.RedisError as problem:
+            log.get("worker").warning("redis", kind=type(problem).__name__)
+        if not LaneWorker.was_told_to_stop:
             _wait_for_redis()
 
 

@@ -22,6 +22,7 @@ DRAIN = "jobs.drain.drain"
 AWAY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 FAILED_FOR = 60
+DRAIN_SECONDS = 60
 SHOWN = 100
 _away_until = 0.0
 
@@ -40,7 +41,7 @@ def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
     try:
         for lane_id, slow in lanes:
             _queue(SLOW if slow else FAST).enqueue_call(
-                DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=60, timeout=60
+                DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=60, timeout=DRAIN_SECONDS
             )
     except redis.RedisError:
         _away_until = time.monotonic() + AWAY_SECONDS

@@ -1,0 +1,65 @@
+"""A worker runs drains and nothing else, whatever somebody wrote into Redis."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+from rq.serializers import JSONSerializer
+
+from jobs import worker
+from webapp import queue
+
+
+def job(function: str, *arguments: Any, **hash_: bytes) -> worker.LaneJob:
+    """A job as it stands in Redis."""
+    made = worker.LaneJob("a-job", connection=redis.Redis(), serializer=JSONSerializer)  # nothing is asked of it
+    made.restore({b"data": json.dumps([function, None, list(arguments), {}]).encode(), **_keyed(hash_)})
+    return made
+
+
+def _keyed(values: dict[str, bytes]) -> dict[bytes, bytes]:
+    return {name.encode(): value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("os.system", ["true"]),
+        ("builtins.eval", ["1"]),
+        ("jobs.drain.claim", [1]),
+        (queue.DRAIN, []),
+        (queue.DRAIN, ["1"]),
+        (queue.DRAIN, [True]),
+        (queue.DRAIN, [1, 2]),
+    ],
+)
+def test_any_other_function_or_argument_is_refused(function: str, arguments: list[Any]) -> None:
+    with pytest.raises(worker.RefusedJob):
+        _ = job(function, *arguments).func
+
+
+def test_a_drain_is_a_drain() -> None:
+    from jobs.drain import drain
+
+    assert job(queue.DRAIN, 7).func is drain
+
+
+def test_callbacks_webhooks_retries_and_timeouts_of_strangers_are_ignored() -> None:
+    hook = [{"url": "http://127.0.0.1:9/", "job_status": "finished", "method": "GET", "headers": None, "timeout": 1}]
+    found = job(
+        queue.DRAIN,
+        7,
+        success_callback_name=b"os.getcwd",
+        failure_callback_name=b"os.getcwd",
+        stopped_callback_name=b"os.getcwd",
+        webhooks=json.dumps(hook).encode(),
+        timeout=b"-1",
+        retries_left=b"5",
+        repeats_left=b"5",
+    )
+    assert (found.success_callback, found.failure_callback, found.stopped_callback) == (None, None, None)
+    assert (found.webhooks, found.timeout) == ([], queue.DRAIN_SECONDS)
+    assert (found.retries_left, found.repeats_left) == (None, None)
