@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import and_, or_, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from webapp import queue
-from webapp.database import affected, db_now, run_writing
+from webapp import clock, queue
+from webapp.database import affected, db_now, is_sqlite, run_writing
 from webapp.models import Batch, BatchOutcome, Connection, Lane, LaneKind
 
 LEASE_SECONDS = 12
@@ -53,11 +55,13 @@ def claim(lane_id: int) -> Claim | None:
                 Lane.next_at <= db_now(),
             )
             .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(*_CLAIMED, Lane.unknown_batch_id)
+            .returning(*_CLAIMED, Lane.unknown_batch_id, db_now().label("now"))
         )
         row = session.execute(statement).one_or_none()
         if row is None:
             return None
+        if not is_sqlite(session):
+            clock.follow(row.now)
         if before is not None and row.unknown_batch_id is not None:
             _doubt(session, lane_id)
         values = {column.key: getattr(row, column.key) for column in _CLAIMED}
@@ -96,6 +100,21 @@ def release(held: Claim, *, again: bool, due_at: object = None) -> None:
     run_writing(work)
     if again:
         queue.wake([(held.lane_id, held.slow)])
+
+
+def let_go(held: Claim) -> None:
+    """Leave a lane in the middle of something, after the database was away: its next holder doubts what was open.
+
+    Nothing else of it is known to be durable. Waited for as long as the lease goes on anyway. Never raises.
+    """
+    mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
+    end = time.monotonic() + LEASE_SECONDS
+    while time.monotonic() < end:
+        try:
+            run_writing(lambda session: session.execute(update(Lane).where(mine).values(lease_until=None)))
+            return
+        except DBAPIError:
+            time.sleep(0.25)
 
 
 def connection_of(session: Session, held: Claim) -> Connection:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import choose, context
-from jobs.claim import Claim, FenceLost, claim, connection_of, release
+from jobs.claim import Claim, FenceLost, claim, connection_of, let_go, release
 from jobs.consents import lane as consents
 from jobs.events import lane as events
 from jobs.fields import lane as fields
@@ -47,6 +47,9 @@ def drain(lane_id: int) -> None:
             _drain(held)
         except FenceLost:
             log.get("drain").info("fence lost", lane=lane_id)
+        except DBAPIError as problem:
+            log.get("drain").warning("database", lane=lane_id, kind=type(problem.orig).__name__)
+            let_go(held)
 
 
 def _drain(held: Claim) -> None:
@@ -60,7 +63,7 @@ def _drain(held: Claim) -> None:
         _hold(held, Hold(seconds=problem.retry_seconds))
         return
     except grants.GrantEnded as ended:
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
+        _lose_grant(held, ended)
         return
     with reading() as session:
         connection = connection_of(session, held)
@@ -74,7 +77,7 @@ def _drain(held: Claim) -> None:
         _hold(held, Hold(seconds=problem.retry_seconds), run)
     except grants.GrantEnded as ended:
         run.flush()
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
+        _lose_grant(held, ended)
     except (FenceLost, DBAPIError):
         raise
     except Exception:
@@ -84,6 +87,12 @@ def _drain(held: Claim) -> None:
     else:
         due_at = None if more else NEXT_DUE[held.kind](run)
         release(held, again=more, due_at=due_at)
+
+
+def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:
+    connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
+    # Somebody has reconnected meanwhile: the lane is still ours, and goes on at once with what they granted.
+    _hold(held, Hold())
 
 
 def _work(run: Run) -> bool:

@@ -1,13 +1,29 @@
-"""The one clock of the program: aware UTC. Leases, `next_at` and budgets use the database's clock instead."""
+"""The one clock of the program: aware UTC. Leases, `next_at` and budgets use the database's clock instead.
+
+A worker follows the database's clock where that is another machine's: what it writes is compared with what others
+wrote, and a machine whose clock is wrong, or is set while it works, must not hold anything back or send it early.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+
+_followed: tuple[datetime, float] | None = None
 
 
 def now() -> datetime:
     """The present moment, aware, in UTC."""
-    return datetime.now(UTC)
+    if _followed is None:
+        return datetime.now(UTC)
+    moment, at = _followed
+    return moment + timedelta(seconds=time.monotonic() - at)
+
+
+def follow(moment: datetime) -> None:
+    """It is `moment` now, says the clock that counts; from here on this process goes by that."""
+    global _followed  # noqa: PLW0603 - a process has one clock
+    _followed = (as_utc(moment), time.monotonic())
 
 
 def as_utc(moment: datetime) -> datetime:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.words import ActivityType, Origin
-from webapp.database import among, insert_or_ignore, reading, run_writing
+from webapp.database import among, db_now, insert_or_ignore, reading, run_writing
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
 from webapp.services import delivery_maker, people, routing, workspace_settings
@@ -102,8 +102,10 @@ def record(
             person = known.get(draft.email or "")
             maker.make(draft, new_ids[draft.id], routes[draft.id], person, links)
     people.save(session, maker.touched.values())
+    # Due by the database's clock: of two web machines one is always a little ahead.
+    inserted = insert(Delivery.__table__).values(due_at=db_now())  # type: ignore[arg-type]
     for rows_made in filter(None, (maker.rows, maker.withdrawals)):
-        session.connection().execute(insert(Delivery.__table__), rows_made)  # type: ignore[arg-type]
+        session.connection().execute(inserted, rows_made)
     maker.count(session)
     return len(new_ids)
 

@@ -118,7 +118,6 @@ class DeliveryMaker:
             "event": draft.event,
             "status": Status.SKIPPED if skipped else Status.WAITING,
             "reason": skipped or Reason.BACKLOG,
-            "due_at": self._now,
             "created_at": self._now,
             "expires_at": self._now + LIFE,
             "settled_at": self._now if skipped else None,

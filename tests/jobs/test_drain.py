@@ -1,0 +1,67 @@
+"""A drain that is broken off gives its lane to the next one, which knows what it may not trust."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from jobs import drain, run
+from tests.jobs.klaviyo import Asked, Given, error, good
+from tests.jobs.shop import Shop
+from tests.rows import Rows
+from webapp import database
+from webapp.catalogue.words import Kind
+from webapp.services import connections
+
+EVENT = "POST /api/events"
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows)
+
+
+def test_a_lane_in_hand_when_the_database_goes_is_free_as_soon_as_it_is_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after its lease; and what was open then counts as sent, perhaps."""
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1)
+    delivery = shop.event(person)
+    real = database.run_writing
+
+    def goes_away(_asked: Asked) -> Given:
+        def away(*_: object) -> None:
+            raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
+
+        monkeypatch.setattr(run, "run_writing", away)
+        return good(202)
+
+    shop.klaviyo.script(EVENT, goes_away)
+    with shop.working():
+        drain.drain(shop.lane(Kind.EVENT).id)
+    lane = shop.lane(Kind.EVENT)
+    assert lane.lease_until is None
+    assert lane.owner is not None, "its next holder is told"
+    monkeypatch.setattr(run, "run_writing", real)
+    with shop.working():
+        drain.drain(shop.lane(Kind.EVENT).id)
+    assert shop.said(delivery) == ["delivered: written"]
+    sent = shop.klaviyo.calls(EVENT)
+    assert len(sent) == 2
+    assert sent[0].event["unique_id"] == sent[1].event["unique_id"]
+    assert shop.link(person).rewrite, "an earlier arrival may still set older fields"
+
+
+def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "lose_grant", lambda *_: None)
+    shop.klaviyo.grants_ended = True
+    delivery = shop.event(shop.person(remembered=True))
+    shop.klaviyo.script(EVENT, error(401))
+    shop.drain(Kind.EVENT)
+    assert shop.lane(Kind.EVENT).lease_until is None
+    shop.klaviyo.grants_ended = False
+    shop.drain(Kind.EVENT)
+    assert shop.said(delivery) == ["delivered: written"]
