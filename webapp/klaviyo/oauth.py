@@ -15,6 +15,8 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuth2Session
 
+from webapp.klaviyo.watchdog import TooLate, Watch, WatchedAdapter
+
 SECONDS = 10
 ENDED = {"invalid_grant", "invalid_grant_type"}
 
@@ -66,14 +68,15 @@ class OAuthApp:
                 )
             )
 
-    def refresh(self, refresh_token: str) -> TokenSet:
-        """A new pair. Raises OAuthProblem."""
+    def refresh(self, refresh_token: str, deadline: float | None = None) -> TokenSet:
+        """A new pair, asked for only before `deadline` (monotonic seconds). Raises OAuthProblem."""
         with self._session() as session:
             return _tokens(
                 lambda: session.refresh_token(
                     f"{self.api_url}/oauth/token", refresh_token=refresh_token, timeout=SECONDS
                 ),
                 fallback_refresh=refresh_token,
+                deadline=deadline,
             )
 
     def revoke(self, refresh_token: str) -> bool:
@@ -102,6 +105,8 @@ class OAuthApp:
         )
         session.trust_env = False
         session.max_redirects = 0
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, WatchedAdapter(max_retries=0))
         return session
 
 
@@ -110,9 +115,13 @@ def new_verifier() -> str:
     return str(generate_token(64))
 
 
-def _tokens(ask: Any, fallback_refresh: str | None = None) -> TokenSet:
+def _tokens(ask: Any, fallback_refresh: str | None = None, deadline: float | None = None) -> TokenSet:
+    """What `ask` brings within SECONDS in all: an answer that drips must not outlive the lease of whoever refreshes."""
     try:
-        answer = ask()
+        with Watch(SECONDS, deadline):
+            answer = ask()
+    except TooLate:
+        raise OAuthProblem("too late", ended=False) from None
     except AuthlibBaseError as problem:
         kind = str(problem.error or "unknown")
         raise OAuthProblem(kind, ended=kind in ENDED) from None

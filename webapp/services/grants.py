@@ -19,12 +19,13 @@ from webapp import clock
 from webapp.crypto import new_secret
 from webapp.database import affected, db_now, reading, writing
 from webapp.extensions import key_ring, settings
-from webapp.klaviyo.oauth import OAuthApp, OAuthProblem, TokenSet
+from webapp.klaviyo.oauth import SECONDS, OAuthApp, OAuthProblem, TokenSet
 from webapp.models import Grant
 
 EARLY = timedelta(seconds=120)
 LEASE_SECONDS = 20
-WAIT_SECONDS = 12
+WAIT_SECONDS = 2  # whoever waits holds a worker
+LONGEST_PAUSE = 60
 DAILY = timedelta(hours=20)
 
 
@@ -120,11 +121,13 @@ def usable(connection_id: int, *, newer_than: int | None = None) -> UsableGrant:
         fresh = grant.expires_at - EARLY > now and grant.refreshed_at + DAILY > now
         if fresh and (newer_than is None or grant.version > newer_than):
             return _opened(grant)
+        asked = time.monotonic()
         owner = _lease(grant)
         if owner is not None:
-            return _refresh(grant, owner)
+            # A process that is frozen here must not spend the old token when it wakes: somebody else did by then.
+            return _refresh(grant, owner, deadline=asked + LEASE_SECONDS - SECONDS - 1)
         if time.monotonic() > end:
-            raise GrantUnavailable(5)
+            raise GrantUnavailable(1)
         time.sleep(0.1)
 
 
@@ -158,13 +161,13 @@ def _lease(grant: Grant) -> str | None:
     return owner if taken else None
 
 
-def _refresh(grant: Grant, owner: str) -> UsableGrant:
+def _refresh(grant: Grant, owner: str, deadline: float) -> UsableGrant:
     try:
-        tokens = app().refresh(refresh_token(grant))
+        tokens = app().refresh(refresh_token(grant), deadline)
     except OAuthProblem as problem:
         _release(grant, owner)
         if not problem.ended:
-            raise GrantUnavailable(min(300, 5 * 2 ** min(grant.refresh_failures, 6))) from None
+            raise GrantUnavailable(min(LONGEST_PAUSE, 5 * 2 ** min(grant.refresh_failures, 6))) from None
         # Believed only after re-reading: somebody else may have stored a newer pair meanwhile.
         if _read(grant.connection_id).version != grant.version:
             raise GrantUnavailable(1) from None

@@ -187,7 +187,7 @@ def test_an_old_refresh_that_ends_does_not_end_the_grant_that_came_meanwhile(
     refreshing.uninstall("ACCTSE")
     app = grants.app()
 
-    def refresh_while_somebody_reconnects(_app: object, token: str) -> TokenSet:
+    def refresh_while_somebody_reconnects(_app: object, token: str, _deadline: float) -> TokenSet:
         granted = refreshing.grant("ACCTSE")
         tokens = TokenSet(granted["access_token"], granted["refresh_token"], 3600, frozenset(granted["scope"].split()))
         run_writing(lambda session: grants.store(session, made.id, tokens))
