@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -156,6 +156,20 @@ def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
     with reading() as session:
         rows = session.connection().execute(_waiting(run, kind).where(among(session, _DELIVERIES.c.id, ids)))
         return [Item._make(row) for row in rows]
+
+
+def as_known_now(items: Sequence[Item]) -> list[Item]:
+    """These with their people's fields as they are by now."""
+    held = {item.person_id: item.fields_version for item in items}
+    with reading() as session:
+        versions = select(_PEOPLE.c.id, _PEOPLE.c.fields_version).where(among(session, _PEOPLE.c.id, held))
+        newer = [row.id for row in session.connection().execute(versions) if row.fields_version > held[row.id]]
+        if not newer:
+            return list(items)
+        columns = (_PEOPLE.c.id, _PEOPLE.c.fields, _PEOPLE.c.fields_version)
+        rows = session.connection().execute(select(*columns).where(among(session, _PEOPLE.c.id, newer)))
+        known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in rows}
+    return [item._replace(**known[item.person_id]) if item.person_id in known else item for item in items]
 
 
 def next_due_at(run: Run, kind: Kind) -> datetime | None:

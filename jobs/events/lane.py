@@ -76,11 +76,19 @@ def _settings(run: Run) -> WorkspaceSettings:
 def _send(run: Run, items: list[Item], links: dict[int, Link]) -> None:
     """One bulk call, or a few single ones while few wait."""
     if len(items) > plan.SINGLES:
-        chosen = plan.fitting(items, _settings(run))
-        _call(run, chosen, links, _open(run, endpoints.EVENTS, chosen, links))
+        _begin(run, endpoints.EVENTS, plan.fitting(items, _settings(run)), links)
         return
     for item in items:
-        _call(run, [item], links, _open(run, endpoints.EVENT, [item], links))
+        _begin(run, endpoints.EVENT, [item], links)
+
+
+def _begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> None:
+    """A batch of these, sent. Their people's fields are read once more now that it is open.
+
+    A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
+    """
+    batch = _open(run, endpoint, items, links)
+    _call(run, choose.as_known_now(items), links, batch)
 
 
 def _open(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
@@ -135,7 +143,8 @@ def _first_open(run: Run) -> Batch:
             return found[0]
         heads = {batches.members(batch)[0]: batch for batch in found}
         order = select(Delivery.id).where(among(session, Delivery.id, heads)).order_by(Delivery.priority, Delivery.id)
-        return heads[session.scalars(order.limit(1)).one()]
+        first = session.scalars(order.limit(1)).one_or_none()
+        return found[0] if first is None else heads[first]
 
 
 def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Link]]:
@@ -176,6 +185,8 @@ def _call(run: Run, items: list[Item], links: dict[int, Link], batch: Batch, *, 
             _unknown(run, batch, items, rest)
         case Outcome.SCOPE_MISSING:
             _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
+        case _ if batch.endpoint == endpoints.EVENTS.name and any(map(_is_repeated, answer.errors)):
+            _one_by_one(run, batch)
         case _ if len(items) == 1:
             _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
         case _:
@@ -223,9 +234,6 @@ def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]
 def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, Link], answer: Answer) -> None:
     """A bulk call is refused whole for one bad item: named ones are taken out, else it goes on in halves."""
     named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
-    if any(_is_repeated(error) for error in answer.errors):
-        _one_by_one(run, batch)
-        return
     if named:
         results = {items[index].id: _named(run, items[index], links, error) for index, error in named.items()}
         left = [item for index, item in enumerate(items) if index not in named]
@@ -235,8 +243,9 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
     half = max(1, len(items) // 2)
     for part in (items[:half], items[half:]):
-        endpoint = endpoints.EVENTS if len(part) > 1 else endpoints.EVENT
-        _call(run, part, links, _open(run, endpoint, part, links))
+        _begin(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part, links)
+        if run.lane.unknown_batch_id is not None:
+            return  # some of it goes again first: the other half may hold later events of the same people
 
 
 def _is_repeated(error: ApiError) -> bool:
@@ -244,6 +253,8 @@ def _is_repeated(error: ApiError) -> bool:
 
 
 def _one_by_one(run: Run, batch: Batch) -> None:
+    """Klaviyo has one of them: the single call drops it silently, and takes the others."""
+
     def work(session: Session) -> None:
         session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import update
 
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import Rows
+from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
-from webapp.models import BatchOutcome, Delivery, Person
+from webapp.database import writing
+from webapp.models import BatchOutcome, Delivery, Lane, LaneKind, Person
 
 ONE, MANY, LOOK = "POST /api/events", "POST /api/event-bulk-create-jobs", "GET /api/profiles"
 
@@ -193,3 +196,36 @@ def test_a_401_refreshes_once_for_the_whole_call(shop: Shop) -> None:
     shop.drain(Kind.EVENT)
     assert shop.said(*deliveries) == ["delivered: written"] * 8
     assert shop.klaviyo.refreshed == 1
+
+
+@pytest.mark.parametrize("refusal", [error(400, "/data/unique_id"), error(400, at(0, "attributes/unique_id"))])
+def test_a_repeated_id_in_a_bulk_call_that_came_down_to_one_event_delivers_it(shop: Shop, refusal: Given) -> None:
+    """Klaviyo has it already: that is no failure, whatever reading of a repeated id holds."""
+    _, deliveries = several(shop, 6, 3)
+    shop.klaviyo.script(MANY, html(500))
+    shop.drain(Kind.EVENT)
+    with writing() as session:
+        erased = [delivery.id for delivery in deliveries[1:]]
+        session.execute(update(Delivery).where(Delivery.id.in_(erased)).values(status=Status.SKIPPED))
+        mine = (Lane.connection_id == shop.connection.id, Lane.kind == LaneKind.EVENTS)
+        session.execute(update(Lane).where(*mine).values(skipped=5))
+    shop.klaviyo.script(MANY, refusal)
+    shop.wait_is_over()
+    shop.drain(Kind.EVENT)
+    assert sent(shop) == [list(range(6)), [0], [0]]
+    assert shop.said(deliveries[0]) == ["delivered: written"]
+
+
+def test_what_is_left_of_one_half_goes_before_the_other_half(shop: Shop) -> None:
+    """A person's later events must not pass those that are to go one by one, or without a bad neighbour."""
+    _, deliveries = several(shop, 8, 1)
+    shop.klaviyo.script(MANY, error(400), error(400, "/data/unique_id"))
+    shop.drain(Kind.EVENT)
+    assert shop.said(*deliveries) == ["delivered: written"] * 8
+    assert [n for each in sent(shop)[2:] for n in each] == list(range(8))
+    _, more = several(shop, 8, 1)
+    shop.klaviyo.script(MANY, error(400), error(400, at(1)))
+    shop.drain(Kind.EVENT)
+    assert shop.said(*more) == ["delivered: written", "failed: rejected", *["delivered: written"] * 6]
+    accepted = [n for each in sent(shop)[12:] for n in each]
+    assert accepted == [0, 2, 3, 4, 5, 6, 7]
