@@ -34,7 +34,7 @@ from webapp.services import api_clock, grants, scope_matrix
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
-LONGEST_BACK_OFF = 300.0
+LONGEST_BACK_OFF = 60.0  # after an outage everybody is back within this time
 _ATTEMPT_DELIVERIES = AttemptDelivery.metadata.tables["attempt_deliveries"]
 AT_ONCE = 8
 
@@ -213,7 +213,7 @@ class Run:
     def back_off(self) -> Hold:
         """Full jitter over an exponential back-off, at least half a second."""
         longest = min(LONGEST_BACK_OFF, 2.0 ** min(self.lane.failures + 1, 9))
-        return Hold(seconds=0.5 + random.uniform(0, longest))  # noqa: S311 - jitter
+        return Hold(seconds=random.uniform(0.5, longest))  # noqa: S311 - jitter
 
 
 @cache

@@ -135,20 +135,23 @@ def confirm_next(run: Run) -> bool:
     if not due:
         return False
     batch = due[0]
+    # Whatever comes of asking, the lane's other work comes before the next look.
+    run.write(lambda session: _look_later(session, batch))
     answer = run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size)
-    if outcome(answer) is Outcome.GONE:
-        run.write(lambda session: _end(session, run, batch, {}, lost=True))
+    if outcome(answer) in {Outcome.GONE, Outcome.SCOPE_MISSING}:
+        gone = outcome(answer) is Outcome.GONE
+        result = settle.waiting(Reason.RETRYING, clock.now()) if gone else settle.skipped(Reason.SCOPE_MISSING)
+        run.write(lambda session: _end(session, run, batch, {}, lost=result))
         return True
     if outcome(answer) is not Outcome.DONE:
         raise run.back_off()
     job = parse.import_job(answer.json)
     if not job.is_over:
-        run.write(lambda session: _look_later(session, batch))
         return True
     failed = _errors(run, batch) if job.failed else {}
     _find_ours(run, batch)
-    cancelled = job.status == "cancelled"
-    run.write(lambda session: _end(session, run, batch, failed, lost=cancelled))
+    lost = settle.waiting(Reason.RETRYING, clock.now()) if job.status == "cancelled" else None
+    run.write(lambda session: _end(session, run, batch, failed, lost=lost))
     return True
 
 
@@ -195,8 +198,13 @@ def _find_ours(run: Run, batch: Batch) -> None:
         return  # whose they are stays open until somebody may look again; what was written is written
 
 
-def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lost: bool) -> None:
-    """The job is over: what it wrote is delivered, what it refused failed, what is owed to the list stays due."""
+def _end(
+    session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lost: settle.Result | None = None
+) -> None:
+    """The job is over: what it wrote is delivered, what it refused failed, what is owed to the list stays due.
+
+    `lost`: nobody knows what it wrote, and what its people become.
+    """
     members: list[Any] = batches.members(batch)
     mine = ProfileLink.connection_id == run.held.connection_id
     people = [member[0] for member in members]
@@ -206,8 +214,8 @@ def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lo
     results: dict[int, settle.Result] = {}
     written: list[list[Any]] = []
     for place, member in enumerate(members):
-        if lost:
-            result = settle.waiting(Reason.RETRYING, clock.now())
+        if lost is not None:
+            result = lost
         elif place in failed:
             result = settle.failed(Reason.REJECTED, failed[place])
         else:
@@ -221,7 +229,7 @@ def _end(session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lo
     refused = [member[0] for place, member in enumerate(members) if place in failed and not lost]
     lookup.mark_created(session, run, [], resolved=refused)
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
-    if lost:
+    if lost is not None:
         converge.unsettle(session, run, people)
     ended = update(Batch).where(Batch.id == batch.id)
     session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))

@@ -35,22 +35,24 @@ def rewrite_next(run: Run) -> bool:
         settings = workspace_settings.load(session, run.held.workspace_id)
     if not rows:
         return False
-    groups = []
+    groups, marked = [], []
     for link, person in rows:
         shared = people.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
         if person.email is not None and link.found and link.klaviyo_id and shared:
             write = ProfileWrite(link.klaviyo_id, person.email, shared)
             groups.append(Group(person.id, (), None, Step.UPDATE, write=write, version=person.fields_version))
-    marked = [link.person_id for link, _ in rows]
-    if groups and "profiles:write" in run.grant.scopes:
-        singles.send(run, groups, also=lambda session: _unmark(session, run, marked))
-    else:
+        else:
+            marked.append(person.id)
+    if "profiles:write" not in run.grant.scopes:
+        marked, groups = [link.person_id for link, _ in rows], []
+    if marked:
         run.write(lambda session: _unmark(session, run, marked))
+    singles.send(run, groups, also=lambda session, sent: _unmark(session, run, [group.person_id for group in sent]))
     return True
 
 
 def _unmark(session: Session, run: Run, person_ids: list[int]) -> None:
-    """In the commit that opens the batch: from there on a call of unknown outcome sets the mark anew."""
+    """In the commit that opens their batch: from there on a call that was not taken, or perhaps, sets it anew."""
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id,
         among(session, ProfileLink.person_id, person_ids),

@@ -29,8 +29,14 @@ OPEN = frozenset({Outcome.DONE, Outcome.UNKNOWN})  # after these somebody may ha
 Written = tuple[Group, Answer]
 
 
-def send(run: Run, groups: Sequence[Group], also: Callable[[Session], None] | None = None) -> None:
-    """Write these people, as many as the time slice and the budget allow; the rest stays due."""
+Also = Callable[[Session, Sequence[Group]], None]
+
+
+def send(run: Run, groups: Sequence[Group], also: Also | None = None) -> None:
+    """Write these people, as many as the time slice and the budget allow; the rest stays due.
+
+    `also` belongs to the commit that opens a batch, with the people in it.
+    """
     for endpoint, step in ((endpoints.PROFILE_PATCH, Step.UPDATE), (endpoints.PROFILE_IMPORT, Step.CREATE)):
         left = [group for group in groups if group.step is step]
         while left:
@@ -40,7 +46,7 @@ def send(run: Run, groups: Sequence[Group], also: Callable[[Session], None] | No
                 return
 
 
-def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[[Session], None] | None) -> int:
+def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Also | None) -> int:
     """As many calls at once as there is budget for; how many."""
 
     def work(session: Session) -> tuple[Batch, list[Group]]:
@@ -51,7 +57,7 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Callable[
         if endpoint is endpoints.PROFILE_IMPORT:
             lookup.note_creating(session, run, {group.person_id: group.link for group in groups})
         if also is not None:
-            also(session)
+            also(session, groups)
         members = [group.member for group in groups]
         return batches.open_batch(session, run, endpoint, members, size=len(groups)), groups
 
@@ -97,6 +103,10 @@ def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done
         converge.unsettle(session, run, unknown)
     certain = [g for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
     lookup.note_refused(session, run, {group.person_id: group.link for group in certain})
+    # Whoever is written once more has no delivery that waits for it: the mark is put back.
+    untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is Outcome.AGAIN]
+    if untaken:
+        converge.unsettle(session, run, untaken, seconds=0)
     converge.after_write(session, run, [group for group, _ in done], batch.started_at)
     batches.close(session, run, batch, BatchOutcome.ACCEPTED if done else BatchOutcome.REJECTED)
     return [group for group, _ in done if group.person_id in listed]

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import update
 
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.models import BatchOutcome, Delivery, Person
+from webapp.database import writing
+from webapp.models import BatchOutcome, Delivery, Lane, Person
 
 LOOK, JOB, STATUS = "GET /api/profiles", "POST /api/profile-bulk-import-jobs", "GET /api/profile-bulk-import-jobs/{id}"
 ERRORS, PATCH = "GET /api/profile-bulk-import-jobs/{id}/import-errors", "PATCH /api/profiles/{id}"
@@ -114,6 +116,29 @@ def test_asking_about_it_is_tried_again(shop: Shop, answer: Any) -> None:
     shop.drain(Kind.FIELDS, times=2)
     assert shop.said(*deliveries) == ["delivered: written"] * 6
     assert len(shop.klaviyo.calls(JOB)) == 1
+
+
+@pytest.mark.parametrize("answer", [html(500), html(200)])
+def test_the_lane_goes_on_while_klaviyo_does_not_say_how_a_job_goes(shop: Shop, answer: Any) -> None:
+    several(shop)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(STATUS, *[answer] * 20)
+    other = shop.fields(shop.person(remembered=True), points=9)
+    shop.drain(Kind.FIELDS, times=2)
+    with writing() as session:
+        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(held_until=None))
+    shop.drain(Kind.FIELDS)
+    assert shop.said(other) == ["delivered: written"]
+
+
+def test_a_job_that_may_not_be_asked_about_ends_for_the_missing_scope(shop: Shop) -> None:
+    people, deliveries = several(shop)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(STATUS, error(403))
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(*deliveries) == ["skipped: scope_missing"] * 6
+    assert len(shop.klaviyo.calls(JOB)) == 1, "not written over and over"
+    assert all(shop.link(person).job_batch_id is None for person in people)
 
 
 def test_named_ones_are_out_and_the_rest_goes_again(shop: Shop) -> None:

@@ -1,0 +1,103 @@
+"""Fields end at the newest: whoever may hold an older value is written once more, whatever comes in between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import update
+
+from jobs import drain, lookup
+from tests.jobs.klaviyo import html, throttled
+from tests.jobs.shop import Shop
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Budget, Person, ProfileLink
+
+PATCH, EVENT = "PATCH /api/profiles/{id}", "POST /api/events"
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows)
+
+
+def marked(shop: Shop, count: int) -> list[Person]:
+    """People whose older write is over, so that they are to be written once more."""
+    people = [shop.person(remembered=True) for _ in range(count)]
+    for person in people:
+        shop.fields(person, points=7)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.asked.clear()
+    with writing() as session:
+        mine = update(ProfileLink).where(ProfileLink.connection_id == shop.connection.id)
+        session.execute(mine.values(rewrite=True, unsettled_until=clock.now() - timedelta(seconds=1)))
+    shop.wait_is_over()
+    return people
+
+
+def drain_fields(shop: Shop) -> None:
+    with shop.working():
+        drain.drain(shop.lane(Kind.FIELDS).id)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [throttled(2), html(403), html(500), requests.exceptions.ConnectTimeout(), requests.exceptions.ReadTimeout()],
+)
+def test_one_that_was_not_taken_is_tried_again(shop: Shop, answer: Any) -> None:
+    (person,) = marked(shop, 1)
+    shop.klaviyo.script(PATCH, answer)
+    drain_fields(shop)
+    assert shop.link(person).rewrite, "still to be written once more"
+    with writing() as session:
+        session.merge(shop.link(person)).unsettled_until = clock.now() - timedelta(seconds=1)
+    shop.wait_is_over()
+    drain_fields(shop)
+    assert len(shop.klaviyo.calls(PATCH)) == 2
+    assert not shop.link(person).rewrite
+
+
+def test_whoever_the_budget_leaves_out_stays_marked(shop: Shop) -> None:
+    people = marked(shop, 5)
+    with writing() as session:
+        account = shop.connection.klaviyo_account_id
+        small = update(Budget).where(Budget.klaviyo_account_id == account, Budget.endpoint == PATCH)
+        session.execute(small.values(limits={"1": 3, "60": 3}, spent=[]))
+    drain_fields(shop)
+    assert len(shop.klaviyo.calls(PATCH)) == 3
+    assert [shop.link(person).rewrite for person in people].count(True) == 2
+    with writing() as session:
+        session.execute(small.values(spent=[]))
+    shop.wait_is_over()
+    drain_fields(shop)
+    assert len({asked.path for asked in shop.klaviyo.calls(PATCH)}) == 5
+    assert not any(shop.link(person).rewrite for person in people)
+
+
+def test_an_event_carries_what_was_written_while_its_person_was_looked_up(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its person's points change, and are written, between the choosing of the event and its call."""
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1)
+    shop.drain(Kind.FIELDS)
+    shop.event(person)
+    real = lookup.links_of
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(lookup, "links_of", real)
+        shop.fields(person, points=2)
+        drain.drain(shop.lane(Kind.FIELDS).id)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(lookup, "links_of", slow)
+    shop.drain(Kind.EVENT)
+    (event,) = shop.klaviyo.calls(EVENT)
+    carried = event.body["data"]["attributes"]["profile"]["data"]["attributes"]["properties"]
+    assert carried == {"Cevoid: Points": 2}
+    assert [a.endpoint for a in shop.klaviyo.asked] == [PATCH, PATCH, EVENT]
