@@ -162,7 +162,7 @@ def test_what_was_there_before_the_account_tells_of_nobody(place: Place) -> None
 @pytest.mark.parametrize(("origin", "asked"), [(Origin.PLATFORM, 1), (Origin.BACKFILL, 0)])
 def test_a_drain_of_one_account_wakes_the_others(engine_rows: Rows, origin: Origin, asked: int) -> None:
     shop = Shop(engine_rows)
-    other = engine_rows.connection(shop.workspace)
+    other = engine_rows.connection(shop.workspace, engine_rows.store(shop.workspace))
     delivery = shop.fields(shop.person(), points=1)
     with writing() as session:
         session.get_one(Activity, delivery.activity_id).origin = origin
