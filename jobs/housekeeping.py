@@ -15,7 +15,7 @@ from jobs import expiry, pruning, watch
 from webapp import clock, log
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
-from webapp.services import grants, lanes, profile_now, proofs
+from webapp.services import erasures, grants, lanes, profile_now, proofs
 
 SAMPLES_EVERY = timedelta(minutes=10)
 _sampled_at: datetime | None = None
@@ -23,7 +23,7 @@ _sampled_at: datetime | None = None
 
 def run() -> None:
     """One round. What breaks in one of them is in the log, and the others go on; the database's absence is raised."""
-    for work in (expiry.run, _look_at_old_grants, watch.run, pruning.run, _ask_for_samples):
+    for work in (expiry.run, _look_at_old_grants, watch.run, pruning.run, erasures.sweep, _ask_for_samples):
         try:
             work()
         except DBAPIError:

@@ -269,6 +269,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_people")),
         sa.UniqueConstraint("workspace_id", "email", name=op.f("uq_people_workspace_id_email")),
     )
+    with op.batch_alter_table("people", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_people_erased_at",
+            ["erased_at"],
+            unique=False,
+            sqlite_where=sa.text("erased_at IS NOT NULL"),
+            postgresql_where=sa.text("erased_at IS NOT NULL"),
+        )
+
     op.create_table(
         "profile_links",
         sa.Column(
@@ -636,6 +645,13 @@ def downgrade() -> None:
         batch_op.drop_index("ix_profile_links_person_id")
 
     op.drop_table("profile_links")
+    with op.batch_alter_table("people", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_people_erased_at",
+            sqlite_where=sa.text("erased_at IS NOT NULL"),
+            postgresql_where=sa.text("erased_at IS NOT NULL"),
+        )
+
     op.drop_table("people")
     with op.batch_alter_table("lanes", schema=None) as batch_op:
         batch_op.drop_index("ix_lanes_next_at")

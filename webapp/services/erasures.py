@@ -6,6 +6,7 @@ The links to Klaviyo's records go too; in Klaviyo itself nothing is removed.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -14,8 +15,10 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import affected, run_writing
-from webapp.models import Activity, Delivery, Person, ProfileLink
+from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink
 from webapp.services import audit, lanes, profile_now
+
+SWEPT = timedelta(hours=1)  # no drain goes on for so long
 
 
 def erase(workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
@@ -31,12 +34,14 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
     now = clock.now()
     person.email = person.first_name = person.last_name = None
     person.fields = person.consents = "{}"
+    person.home_store_id = None
     person.erased_at = now
     blank = {"properties": None, "profile": None, "consent": None, "erased_at": now}
     # By their deliveries, which are found by an index; every activity of a person has one.
     theirs = select(Delivery.activity_id).where(Delivery.person_id == person.id)
     activities = affected(session, update(Activity).where(Activity.id.in_(theirs)).values(**blank))
     session.execute(delete(ProfileLink).where(ProfileLink.person_id == person.id))
+    _forget_answers(session, person.id)
     stopped = _stop(session, workspace_id, person.id)
     profile_now.forget(session, workspace_id, person.id)
     audit.record(
@@ -48,6 +53,26 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
         after={"activities": activities, "deliveries_stopped": stopped},
     )
     return {"people": 1, "activities": activities, "deliveries_stopped": stopped}
+
+
+def _forget_answers(session: Session, person_id: int) -> None:
+    """What Klaviyo said when it refused something of theirs may quote it. The calls themselves stay."""
+    theirs = Delivery.person_id == person_id
+    session.execute(update(Delivery).where(theirs, Delivery.detail.is_not(None)).values(detail=None))
+    named = select(AttemptDelivery.attempt_id).where(AttemptDelivery.delivery_id.in_(select(Delivery.id).where(theirs)))
+    batches = select(Delivery.batch_id).where(theirs, Delivery.batch_id.is_not(None))
+    for mine in (Attempt.id.in_(named), Attempt.batch_id.in_(batches)):
+        session.execute(update(Attempt).where(mine, Attempt.error.is_not(None)).values(error=None))
+
+
+def sweep() -> None:
+    """A drain that was at work during an erasure may have noted once more who was in Klaviyo: that goes too."""
+    run_writing(_sweep)
+
+
+def _sweep(session: Session) -> None:
+    erased = select(Person.id).where(Person.erased_at.is_not(None), Person.erased_at > clock.now() - SWEPT)
+    session.execute(delete(ProfileLink).where(ProfileLink.person_id.in_(erased)))
 
 
 def _stop(session: Session, workspace_id: int, person_id: int) -> int:
