@@ -12,19 +12,26 @@ from typing import Any
 import requests
 
 EVERY_SECONDS = 4.0
-PEOPLE = ("ada@example.com",)
-STORES = ("se", "no", "de")
+PEOPLE = {
+    "se": ("ada", "alma", "astrid", "elias", "saga"),
+    "no": ("ada", "anders", "frida", "ingrid", "lars"),
+    "de": ("ada", "clara", "emil", "greta", "leo"),
+}
 KEY = "demo-ingest-key"
 
 
 def activity(chance: random.Random) -> dict[str, Any]:
     """One activity of somebody who is in the demo's Klaviyo accounts."""
     points = chance.randrange(10, 2000, 10)
+    store = chance.choice(tuple(PEOPLE))
     common = {
         "id": f"trickle-{uuid.uuid4()}",
-        "store": chance.choice(STORES),
+        "store": store,
         "occurred_at": datetime.now(UTC).isoformat(),
-        "profile": {"email": chance.choice(PEOPLE), "fields": {"points": points, "program_member": True}},
+        "profile": {
+            "email": f"{chance.choice(PEOPLE[store])}@example.com",
+            "fields": {"points": points, "program_member": True},
+        },
     }
     if chance.random() < 0.3:
         return {**common, "type": "profile"}

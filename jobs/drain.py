@@ -90,7 +90,7 @@ def _drain(held: Claim) -> None:
 
 
 def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:
-    connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
+    connections.lose_grant(held.connection_id, ended.cause, ended.version)
     # Somebody has reconnected meanwhile: the lane is still ours, and goes on at once with what they granted.
     _hold(held, Hold())
 

@@ -69,7 +69,7 @@ def _bite(held: Claim, task: Task, ends_at: float) -> None:
         _put_off(task, clock.now() + timedelta(seconds=problem.retry_seconds), counts=True)
     except grants.GrantEnded as ended:
         _failed(task, "Klaviyo no longer accepts our access. Reconnect first.")
-        connections.lose_grant(held.connection_id, "Klaviyo no longer accepts our access", ended.version)
+        connections.lose_grant(held.connection_id, ended.cause, ended.version)
     except lookup.MayNotLook:
         _failed(task, "Klaviyo does not allow it: profiles:read is missing. Reconnect to grant it.")
     except TaskProblem as problem:

@@ -14,6 +14,8 @@ document.addEventListener("submit", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
+  const menu = document.querySelector("details.menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); return; }
   const editing = event.target.closest?.("[data-editing]") ?? document.querySelector("[data-editing]");
   editing?.querySelector("[data-cancel]")?.click();
 });
@@ -36,4 +38,12 @@ document.addEventListener("htmx:responseError", (event) => {
 document.querySelectorAll("[data-print]").forEach((button) => {
   button.hidden = false;
   button.addEventListener("click", () => window.print());
+});
+
+// On a narrow screen the navigation scrolls sideways: begin with where one is.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
+// The menu closes where one looks elsewhere.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });

@@ -57,10 +57,10 @@ async function keepCurrent(element) {
     try {
       await refresh(element);
       pause = Math.min(30000, Math.max(EVERY, 5 * (performance.now() - started)));
-      if (stamp) stamp.textContent = "Updated just now · updates by itself";
+      if (stamp) stamp.dataset.at = String(Date.now());
     } catch {
       pause = Math.min(30000, pause * 2);
-      if (stamp) stamp.textContent = "Not reachable at the moment · tries again by itself";
+      if (stamp) { delete stamp.dataset.at; stamp.textContent = "Not reachable at the moment · tries again by itself"; }
     }
   }
 }
@@ -136,6 +136,11 @@ setInterval(() => {
   for (const element of document.querySelectorAll("time[data-ago]")) {
     const text = ago(Math.max(0, Math.floor((now - Date.parse(element.dateTime)) / 1000)));
     if (element.textContent !== text) element.textContent = text;
+  }
+  const stamp = document.querySelector("#updated[data-at]");
+  if (stamp) {
+    const text = `Updated ${ago(Math.max(1, Math.floor((Date.now() - stamp.dataset.at) / 1000)))} · updates by itself`;
+    if (stamp.textContent !== text) stamp.textContent = text;
   }
   for (const element of document.querySelectorAll("[data-gone-at]")) {
     element.hidden = now > Date.parse(element.dataset.goneAt) && !element.contains(document.activeElement);

@@ -73,8 +73,8 @@ def test_the_words() -> None:
     assert health.of(facts(), [lane], {Incident.FAILING: "25 in 24 hours"}, NOW).word == "Failing"
     assert health.of(facts(), [], {Incident.SILENT: "yesterday"}, NOW).word == "Silent"
     without = " ".join(scope for scope in ALL_SCOPES.split() if scope != "subscriptions:write")
-    assert health.of(facts(scopes=without), [], {}, NOW).why == "off: newsletter"
+    assert health.of(facts(scopes=without), [], {}, NOW).why == "newsletter off: scope missing"
     lost = facts(state=ConnectionState.NEEDS_REAUTHORIZATION, state_cause="It was removed", state_at=at(3))
-    assert health.of(lost, [], {}, NOW).why == "It was removed, for 3 h"
+    assert health.of(lost, [], {}, NOW).why == "It was removed 3 h ago"
     assert health.of(facts(paused_at=NOW, paused_by=7), [], {}, NOW).why == "by a person"
     assert health.of(facts(), [], {}, NOW).word == "Delivering"

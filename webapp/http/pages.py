@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from webapp import clock
 from webapp.extensions import htmx
-from webapp.models import Role
+from webapp.models import Role, User
 
 
 def init_app(app: Flask) -> None:
@@ -20,6 +20,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["number"] = lambda value: f"{value:,}"
+    app.jinja_env.filters["initials"] = initials
     app.jinja_env.globals["csrf"] = _csrf_field
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
@@ -32,6 +33,13 @@ def _context() -> dict[str, object]:
         "workspace": getattr(g, "workspace", None),
         "is_owner": getattr(g, "role", None) is Role.OWNER,
     }
+
+
+def initials(person: User) -> str:
+    """Two letters for somebody: of the name's first and last word, else of the address."""
+    words = person.name.split()
+    letters = words[0][0] + words[-1][0] if len(words) > 1 else (person.name or person.email)[:2]
+    return letters.upper()
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

@@ -30,10 +30,11 @@ ACCOUNT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the person is told, and whether something was connected."""
+    """What the person is told, whether something was connected, and whether only part of it works."""
 
     sentence: str
     connected: bool
+    is_partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         subject=("connection", made.id),
         after={"account": chosen.account_id, "scopes": sorted(chosen.tokens.scopes)},
     )
-    return Outcome(f"{chosen.name} is connected.{_what_is_off(chosen)}", True)
+    off = _what_is_off(chosen)
+    return Outcome(f"{chosen.name} is connected.{off}", True, bool(off))
 
 
 def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
@@ -202,7 +204,8 @@ def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen)
         return Outcome(sentence, False)
     _take_grant(session, attempt, wanted, chosen)
     goes_on = "It stays paused until somebody resumes it." if wanted.is_paused else "What waited goes out now."
-    return Outcome(f"{chosen.name} is connected again. {goes_on}{_what_is_off(chosen)}", True)
+    off = _what_is_off(chosen)
+    return Outcome(f"{chosen.name} is connected again. {goes_on}{off}", True, bool(off))
 
 
 def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
@@ -220,7 +223,8 @@ def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         f"{chosen.name} has taken the place of {before}. What waited for {before} is skipped now; "
         "whatever comes from here on goes to the new account."
     )
-    return Outcome(sentence + _what_is_off(chosen), True)
+    off = _what_is_off(chosen)
+    return Outcome(sentence + off, True, bool(off))
 
 
 def _wanted(session: DatabaseSession, attempt: Authorization) -> Connection:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from webapp import clock
 from webapp.database import affected, writing
 from webapp.extensions import db
-from webapp.models import Alert, Connection, ConnectionState
+from webapp.models import Alert, Connection, ConnectionState, Lane
 from webapp.services import alerts, connections
 from webapp.services.connection_search import Counts
 
@@ -18,13 +18,14 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Banners:
-    """`needed`: connections that wait for their owner, the longest wait first, up to SHOWN; `more`: how many others do.
+    """`needed`: connections that wait for their owner, with how many deliveries wait there, the longest wait first, up
+    to SHOWN; `more`: how many others do.
 
     `mended`: those that did and work again, with the alert that said so. `open`: other incidents that go on, with
     their sentence.
     """
 
-    needed: list[Connection]
+    needed: list[tuple[Connection, int]]
     more: int
     mended: list[tuple[Alert, Connection]]
     open: list[tuple[Alert, Connection, str]]
@@ -37,11 +38,19 @@ def of(workspace_id: int, counts: Counts) -> Banners:
     return Banners(needed, counts.reconnect - len(needed), mended, _open(workspace_id) if counts.incidents else [])
 
 
-def _needed(workspace_id: int) -> list[Connection]:
-    waiting = select(Connection).where(
-        Connection.workspace_id == workspace_id, Connection.state == ConnectionState.NEEDS_REAUTHORIZATION
+def _needed(workspace_id: int) -> list[tuple[Connection, int]]:
+    owed = (
+        select(func.coalesce(func.sum(Lane.made - Lane.delivered - Lane.skipped - Lane.failed), 0))
+        .where(Lane.connection_id == Connection.id)
+        .scalar_subquery()
     )
-    return list(db.session.scalars(waiting.order_by(Connection.state_at, Connection.id).limit(SHOWN)))
+    waiting = (
+        select(Connection, owed)
+        .where(Connection.workspace_id == workspace_id, Connection.state == ConnectionState.NEEDS_REAUTHORIZATION)
+        .order_by(Connection.state_at, Connection.id)
+        .limit(SHOWN)
+    )
+    return [(connection, int(count)) for connection, count in db.session.execute(waiting)]
 
 
 def _mended(workspace_id: int) -> list[tuple[Alert, Connection]]:

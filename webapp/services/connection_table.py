@@ -56,8 +56,10 @@ class Row:
 
     @property
     def features(self) -> str:
-        """How much works, in words."""
+        """How much works, in words; nothing where nothing does, or where the status says it."""
         count, lacking = len(scopes.FEATURES), len(self.lacking)
+        if self.connection.state is not ConnectionState.ACTIVE or self.health.shape == "half":
+            return ""
         return f"{count - lacking} of {count} features on" if lacking else "all features on"
 
 
@@ -120,12 +122,9 @@ def _empty_in(connection: Facts, waiting: int, hourly: float) -> str:
         return ""
     minutes = waiting / hourly * 60
     if minutes < 1:
-        return "empty in less than a minute"
-    if minutes < 90:
-        return f"empty in about {round(minutes)} min"
-    return (
-        f"empty in about {round(minutes / 60)} h" if minutes < 48 * 60 else f"empty in about {round(minutes / 1440)} d"
-    )
+        return "empty in a minute"
+    size, unit = (1, "min") if minutes < 90 else (60, "h") if minutes < 48 * 60 else (1440, "d")
+    return f"empty in ~{round(minutes / size)} {unit}"
 
 
 def _delivered(workspace_id: int) -> int:

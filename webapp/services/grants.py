@@ -27,6 +27,10 @@ LEASE_SECONDS = 20
 WAIT_SECONDS = 2  # whoever waits holds a worker
 LONGEST_PAUSE = 60
 DAILY = timedelta(hours=20)
+UNUSED = timedelta(days=89)
+REMOVED = "the app was removed in Klaviyo"
+EXPIRED = "our access expired, unused for 90 days"
+INTERRUPTED = "our access was lost while it was renewed"
 
 
 class GrantUnavailable(Exception):
@@ -38,11 +42,11 @@ class GrantUnavailable(Exception):
 
 
 class GrantEnded(Exception):
-    """Klaviyo no longer accepts this grant. `version`: which one, None where there is none at all."""
+    """Klaviyo no longer accepts this grant. `version`: which one, None where there is none. `cause`: in words."""
 
-    def __init__(self, version: int | None = None) -> None:
+    def __init__(self, version: int | None = None, cause: str = REMOVED) -> None:
         super().__init__("the grant has ended")
-        self.version = version
+        self.version, self.cause = version, cause
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -171,7 +175,7 @@ def _refresh(grant: Grant, owner: str, deadline: float) -> UsableGrant:
         # Believed only after re-reading: somebody else may have stored a newer pair meanwhile.
         if _read(grant.connection_id).version != grant.version:
             raise GrantUnavailable(1) from None
-        raise GrantEnded(grant.version) from None
+        raise GrantEnded(grant.version, _cause(grant)) from None
     values = _sealed(grant.connection_id, tokens)
     if not tokens.scopes:
         values["scopes"] = grant.scopes
@@ -191,6 +195,13 @@ def _refresh(grant: Grant, owner: str, deadline: float) -> UsableGrant:
     if not stored:
         raise GrantUnavailable(1)
     return _opened(_read(grant.connection_id))
+
+
+def _cause(grant: Grant) -> str:
+    """Why Klaviyo refuses a refresh: it says the same whatever the reason, so this is by what we know of the grant."""
+    if grant.refresh_owner is not None:
+        return INTERRUPTED  # whoever held the lease before us died with it, perhaps with the new pair in hand
+    return EXPIRED if clock.now() - grant.refreshed_at > UNUSED else REMOVED
 
 
 def _release(grant: Grant, owner: str) -> None:

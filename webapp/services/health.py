@@ -38,7 +38,7 @@ def _stopped(connection: Facts, now: datetime) -> Health | None:
         return Health("Disconnected", "quiet", "ring", "its history stays")
     if connection.state is ConnectionState.NEEDS_REAUTHORIZATION:
         why = connection.state_cause or "Klaviyo refuses our access"
-        return Health("Reconnect needed", "bad", "triangle", f"{why}, {since(connection.state_at, now)}")
+        return Health("Reconnect needed", "bad", "triangle", f"{why} {since(connection.state_at, now)}")
     if connection.is_paused:
         person = f"by {connection.paused_name or 'a person'}"
         who = person if connection.paused_by else "by us: Klaviyo refused everything for two days"
@@ -69,15 +69,15 @@ def _in_part(lacking: Mapping[str, tuple[str, ...]]) -> Health | None:
     if not lacking:
         return None
     titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
-    return Health("Delivering in part", "warn", "half", f"off: {', '.join(titles)}")
+    return Health("Delivering in part", "warn", "half", f"{', '.join(titles)} off: scope missing")
 
 
 def since(moment: datetime, now: datetime) -> str:
-    """`for 3 h`, by the minute at finest."""
+    """`3 h ago`, by the minute at finest."""
     seconds = int((now - moment).total_seconds())
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"for {seconds // size} {unit}"
+            return f"{seconds // size} {unit} ago"
     return "just now"
 
 

@@ -16,6 +16,10 @@ from webapp.views.connections import BASE, own_row, table_url
 blueprint = Blueprint("authorizations", __name__)
 
 
+def _refuse(sentence: str) -> None:
+    flash(sentence, "problem")
+
+
 def _table(slug: str) -> ResponseReturnValue:
     return redirect(url_for("connections.index", workspace=slug), 303)
 
@@ -26,7 +30,7 @@ def connect() -> ResponseReturnValue:
     """Enable or Create Connection: on to Klaviyo."""
     store = request.form.get("store", "")
     if store and not NUMBER.match(store):
-        flash("Choose one of this workspace's stores.")
+        _refuse("Choose one of this workspace's stores.")
         return _table(g.workspace.slug)
     return _to_klaviyo(g.workspace, Purpose.CONNECT, store_id=int(store) if store else None)
 
@@ -60,7 +64,7 @@ def _to_klaviyo(
     except LookupError:
         abort(404)
     except Refusal as refusal:
-        flash(str(refusal))
+        _refuse(str(refusal))
         return _table(workspace.slug)
     return redirect(url, 303)
 
@@ -73,7 +77,7 @@ def install() -> ResponseReturnValue:
     if len(owned) == 1:
         return _install(owned[0])
     if not owned:
-        flash("Klaviyo is connected by the owner of a workspace, and you own none. Ask its owner to press Install.")
+        _refuse("Klaviyo is connected by the owner of a workspace, and you own none. Ask its owner to press Install.")
         return redirect(url_for("home.index"), 303)
     return render_template("connections/install.html", workspaces=owned)
 
@@ -91,7 +95,7 @@ def _install(workspace: Workspace) -> ResponseReturnValue:
     if not present:
         return _to_klaviyo(workspace, Purpose.CONNECT)
     if any(connection.state is ConnectionState.NEEDS_REAUTHORIZATION for connection in present):
-        flash("If this is about an account that is here already, press Reconnect. For another one: Add connection.")
+        _refuse("If this is about an account that is here already, press Reconnect. For another one: Add connection.")
         return _table(workspace.slug)
     flash("Choose the store that the Klaviyo account belongs to.")
     return redirect(url_for("connections.new", workspace=workspace.slug), 303)
@@ -103,7 +107,7 @@ def callback() -> ResponseReturnValue:
     """Klaviyo's redirect: the attempt is consumed first, whatever came."""
     attempt = authorizations.consume(request.args.get("state", ""), g.session_row)
     if attempt is None:
-        flash("This answer from Klaviyo is unknown, used or too old. Nothing was changed; start again from here.")
+        _refuse("This answer from Klaviyo is unknown, used or too old. Nothing was changed; start again from here.")
         return redirect(url_for("home.index"), 303)
     workspace = db.session.get(Workspace, attempt.workspace_id)
     if workspace is None:
@@ -113,12 +117,13 @@ def callback() -> ResponseReturnValue:
         # No longer theirs: what they may do counts when the answer comes, not when they left.
         abort(404)
     if request.args.get("error") == "access_denied":
-        flash("You did not allow it in Klaviyo, so nothing was connected. Press the button to try again.")
+        _refuse("You did not allow it in Klaviyo, so nothing was connected. Press the button to try again.")
     elif not request.args.get("code"):
-        flash("Klaviyo answered with an error, so nothing was connected. Try again in a minute.")
+        _refuse("Klaviyo answered with an error, so nothing was connected. Try again in a minute.")
     else:
         try:
-            flash(authorizations.finish(attempt, request.args["code"]).sentence)
+            outcome = authorizations.finish(attempt, request.args["code"])
+            flash(outcome.sentence, "message" if outcome.connected and not outcome.is_partly else "problem")
         except Refusal as refusal:
-            flash(str(refusal))
+            _refuse(str(refusal))
     return _table(workspace.slug)

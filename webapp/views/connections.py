@@ -199,7 +199,7 @@ def undo(connection_id: int) -> ResponseReturnValue:
         problem, status = "This row has changed meanwhile, so nothing was undone. Look at it first.", 409
     if htmx:
         return _row(connection_id, problem, status)
-    flash(problem or "Undone.")
+    flash(problem or "Undone.", "problem" if problem else "message")
     return redirect(table_url(), 303)
 
 
@@ -245,5 +245,5 @@ def _act(action: Callable[[], None]) -> ResponseReturnValue:
     except LookupError:
         abort(404)
     except Refusal as refusal:
-        flash(str(refusal))
+        flash(str(refusal), "problem")
     return redirect(table_url(), 303)

@@ -165,10 +165,23 @@ def test_a_refresh_killed_before_it_was_stored_is_tried_again(rows: Rows, refres
     grants.app().refresh(old)  # the answer comes, and the process dies before storing it
     change(made, expires_at=clock.now(), refresh_owner="a dead process", refresh_until=clock.now())
     if "rotates" in refreshing.options:
-        with pytest.raises(grants.GrantEnded):
+        with pytest.raises(grants.GrantEnded) as ended:
             grants.usable(made.id)
+        assert ended.value.cause == grants.INTERRUPTED
     else:
         assert lives(refreshing, grants.usable(made.id).access_token)
+
+
+@pytest.mark.parametrize(("days", "cause"), [(1, grants.REMOVED), (100, grants.EXPIRED)])
+def test_why_a_grant_ended_is_told_by_when_it_was_last_good(
+    rows: Rows, refreshing: SandboxProcess, days: int, cause: str
+) -> None:
+    made = connected(rows, refreshing)
+    change(made, expires_at=clock.now(), refreshed_at=clock.now() - timedelta(days=days))
+    refreshing.uninstall("ACCTSE")
+    with pytest.raises(grants.GrantEnded) as ended:
+        grants.usable(made.id)
+    assert ended.value.cause == cause
 
 
 def test_a_lease_of_a_dead_process_is_waited_out(rows: Rows, refreshing: SandboxProcess) -> None:
@@ -212,10 +225,10 @@ def test_a_refusal_that_is_told_late_does_not_end_what_was_connected_anew(
     granted = refreshing.grant("ACCTSE")
     tokens = TokenSet(granted["access_token"], granted["refresh_token"], 3600, frozenset(granted["scope"].split()))
     run_writing(lambda session: grants.store(session, made.id, tokens))
-    connections.lose_grant(made.id, "Klaviyo no longer accepts our access", ended.value.version)
+    connections.lose_grant(made.id, grants.REMOVED, ended.value.version)
     with reading() as session:
         assert session.get_one(Connection, made.id).state is ConnectionState.ACTIVE
-    connections.lose_grant(made.id, "Klaviyo no longer accepts our access", read(made).version)
+    connections.lose_grant(made.id, grants.REMOVED, read(made).version)
     with reading() as session:
         assert session.get_one(Connection, made.id).state is ConnectionState.NEEDS_REAUTHORIZATION
 
