@@ -80,7 +80,11 @@ def run(app: Flask, stop: threading.Event) -> None:
 def _keep_house(app: Flask, stop: threading.Event) -> None:
     with app.app_context():
         while not stop.is_set():
-            _waiting_out(housekeeping.run, stop)
+            try:
+                _waiting_out(housekeeping.run, stop)
+            except Exception:
+                # A mistake of ours in one round must not be the end of all of them.
+                log.get("sweeper").exception("housekeeping failed")
             stop.wait(HOUSEKEEPING_SECONDS)
 
 
