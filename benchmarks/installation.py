@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -78,39 +79,58 @@ class Installation(Stack):
             assert accepted.accepted == len(items), accepted.rejected[:3]
         return time.perf_counter() - began
 
-    def waiting(self) -> int:
-        """Deliveries of all lanes that have no final status."""
+    def waiting(self, connection_id: int | None = None) -> int:
+        """Deliveries of all lanes (of one connection) that have no final status."""
         with reading() as session:
             sums = select(func.sum(Lane.made - Lane.delivered - Lane.skipped - Lane.failed))
+            if connection_id is not None:
+                sums = sums.where(Lane.connection_id == connection_id)
             return int(session.scalar(sums) or 0)
 
-    def drain(self, workers: int = 1, seconds: float = 600) -> tuple[float, float]:
-        """Start sweeper and workers and wait until nothing waits: (seconds, CPU seconds of the workers)."""
+    def drain(self, workers: int = 1, seconds: float = 600) -> Drained:
+        """Start sweeper and workers and wait until nothing waits; what is timed begins with the first delivery."""
+        with self.working(workers) as children:
+            before = self.delivered()
+            wait_for(lambda: self.delivered() > before, "the first delivery", 60)
+            began, first = time.perf_counter(), self.delivered()
+            spent = [cpu(child) for child in children]
+            wait_for(lambda: self.waiting() == 0, "an empty backlog", seconds)
+            took = time.perf_counter() - began
+            used = sum(cpu(child) - old for child, old in zip(children, spent, strict=True))
+            return Drained(self.delivered() - first, took, used)
+
+    @contextmanager
+    def working(self, workers: int) -> Iterator[list[Child]]:
+        """Sweeper, fast workers and a slow one run; the workers are given."""
         children = [
             Child(f"worker-{n}", python("-m", "jobs.worker", "fast"), self.env, self.home) for n in range(workers)
         ]
         children.append(Child("worker-slow", python("-m", "jobs.worker", "slow"), self.env, self.home))
-        self.sweeper.start()
-        for child in children:
-            child.start()
-        wait_for(self.has_begun, "the first delivery", 60)
-        began, left = time.perf_counter(), self.waiting()
-        before = [_cpu(child) for child in children]
-        wait_for(lambda: self.waiting() == 0, "an empty backlog", seconds)
-        took = time.perf_counter() - began
-        spent = sum(_cpu(child) - old for child, old in zip(children, before, strict=True))
         for child in [*children, self.sweeper]:
-            child.stop()
-        self.counted = left
-        return took, spent
+            child.start()
+        try:
+            yield children
+        finally:
+            for child in [*children, self.sweeper]:
+                child.stop()
 
-    def has_begun(self) -> bool:
-        """Whether anything was delivered."""
+    def delivered(self) -> int:
+        """Deliveries of all lanes that were delivered."""
         with reading() as session:
-            return bool(session.scalar(select(func.sum(Lane.delivered))))
+            return int(session.scalar(select(func.sum(Lane.delivered))) or 0)
 
 
-def _cpu(child: Child) -> float:
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What was delivered after the first call, in how many seconds, for how many CPU seconds of the workers."""
+
+    count: int
+    seconds: float
+    cpu: float
+
+
+def cpu(child: Child) -> float:
+    """CPU seconds of a process so far."""
     times = psutil.Process(child.pid).cpu_times()
     return float(times.user + times.system)
 
