@@ -6,10 +6,10 @@ asks in the same drain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -42,30 +42,35 @@ class Link(NamedTuple):
     klaviyo_id: str | None
     found: bool | None
     looked_up_at: datetime | None
-    fields_version: int
-    unsettled_until: datetime | None
-    rewrite: bool
-    job_batch_id: int | None
-    creating_since: datetime | None
-    created_by_us_at: datetime | None
-    list_due: bool
-    subscribed_at: datetime | None
-    subscribed_list_id: str | None
-    withdrawn_delivery_id: int | None
+    fields_version: int = 0
+    unsettled_until: datetime | None = None
+    rewrite: bool = False
+    job_batch_id: int | None = None
+    creating_since: datetime | None = None
+    created_by_us_at: datetime | None = None
+    list_due: bool = False
+    subscribed_at: datetime | None = None
+    subscribed_list_id: str | None = None
+    withdrawn_delivery_id: int | None = None
 
 
 _LINKS = ProfileLink.metadata.tables["profile_links"]
 _COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
+_THERE = _COLUMNS[:4]
 
 
-def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False) -> dict[int, Link]:
-    """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold, MayNotLook."""
-    known = {} if fresh else known_links(run, people)
+def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False, there_only: bool = False) -> dict[int, Link]:
+    """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold, MayNotLook.
+
+    `there_only`: all that is wanted of a link is who is there; events are read by the thousand.
+    """
+    columns = _THERE if there_only else _COLUMNS
+    known = {} if fresh else known_links(run, people, columns)
     stale = {person_id: email for person_id, email in people.items() if not is_believed(known.get(person_id))}
     if not stale:
         return known
     look_up(run, stale)
-    return known_links(run, people)
+    return known_links(run, people, columns)
 
 
 def is_believed(link: Link | None) -> bool:
@@ -81,13 +86,13 @@ def was_asked_again(run: Run, link: Link | None, attempts: int) -> bool:
     return attempts > 0 and fresh
 
 
-def known_links(run: Run, people: Iterable[int]) -> dict[int, Link]:
-    """What is remembered."""
+def known_links(run: Run, people: Iterable[int], columns: Sequence[Any] = _COLUMNS) -> dict[int, Link]:
+    """What is remembered; of `columns` the first four at least, the others as if nothing were."""
     with reading() as session:
-        statement = select(*_COLUMNS).where(
+        statement = select(*columns).where(
             _LINKS.c.connection_id == run.held.connection_id, among(session, _LINKS.c.person_id, people)
         )
-        return {row.person_id: Link._make(row) for row in session.connection().execute(statement)}
+        return {row[0]: Link(*row) for row in session.connection().execute(statement)}
 
 
 def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False) -> dict[int, FoundProfile]:

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
@@ -45,6 +45,7 @@ from webapp.models.types import UtcDateTime
 
 T = TypeVar("T")
 BUSY_TIMEOUT_MS = 10_000
+IDLE_SECONDS = 0.5
 TRIES = 8
 # A server that is gone without a word (a failover, a cut cable) is noticed within 15 seconds, not in hours.
 REACHING = {
@@ -63,15 +64,16 @@ def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
     """Options for `create_engine`, by the backend of `url`."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 16, "connect_args": REACHING}
+    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 16, "connect_args": REACHING}
     if read_only:
         options["execution_options"] = {"postgresql_readonly": True}
     return options
 
 
 def prepare(engine: Engine, *, read_only: bool) -> None:
-    """Set up every new connection of `engine` (SQLite's pragmas and its BEGIN; PostgreSQL needs nothing)."""
+    """Set up every new connection of `engine`: SQLite's pragmas and its BEGIN; PostgreSQL's are looked after."""
     if engine.dialect.name != "sqlite":
+        _ping_when_idle(engine)
         return
 
     @event.listens_for(engine, "connect")
@@ -83,6 +85,26 @@ def prepare(engine: Engine, *, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _ping_when_idle(engine: Engine) -> None:
+    """A connection that lay idle is tried before it is used: the server may have been restarted meanwhile.
+
+    SQLAlchemy's own ping is one round trip before every transaction; a drain of a thousand events makes twenty.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _on_checkin(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("idle_since", float("inf")) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as problem:
+            raise DisconnectionError from problem  # the pool opens another one
 
 
 def _pragmas(*, read_only: bool) -> list[str]:

@@ -65,7 +65,8 @@ def step(run: Run) -> bool:
 
 
 def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
-    return lookup.links_of(run, {item.person_id: item.email for item in items if item.email})
+    people = {item.person_id: item.email for item in items if item.email}
+    return lookup.links_of(run, people, there_only=True)
 
 
 def _settings(run: Run) -> WorkspaceSettings:

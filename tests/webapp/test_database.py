@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+import psycopg
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from tests import databases
 from tests.rows import Rows
 from webapp import clock
 from webapp.database import (
@@ -129,3 +131,22 @@ def test_upserts_add_and_ignore(any_app: Flask, rows: Rows) -> None:
             session.execute(upsert_adding(session, table, key=key, add=["delivered"]), [row])
         session.execute(insert_or_ignore(session, table), [row])
     assert db.session.scalar(select(ConnectionStat.delivered)) == 6
+
+
+def test_a_connection_that_lay_idle_is_tried_before_it_is_used(
+    any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart of the server: nobody is told of connections that died while nobody used them."""
+    monkeypatch.setattr("webapp.database.IDLE_SECONDS", 0.0)
+    workspace = rows.workspace()
+    with reading() as session:
+        session.scalar(select(db_now()))
+    url = make_url(any_app.config["SQLALCHEMY_DATABASE_URI"])
+    if url.get_backend_name() == "postgresql":
+        with psycopg.connect(databases.postgres().get_uri(), autocommit=True) as other:
+            theirs = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            assert other.execute(theirs, [url.database]).rowcount >= 2
+    with reading() as session:
+        assert session.scalar(select(Workspace.slug)) == workspace.slug
+    with writing() as session:
+        session.execute(update(Workspace).values(name="renamed"))

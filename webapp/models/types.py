@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -31,9 +32,18 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """From the database, aware."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return _aware(value)
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], datetime | None]:
+        """The same without a detour: a bulk call's rows hold ten thousand of them."""
+        read = self.impl_instance.result_processor(dialect, coltype)
+        return _aware if read is None else lambda value: _aware(read(value))
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    if value is None or value.tzinfo is UTC:
+        return value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Word(TypeDecorator[W], Generic[W]):
@@ -45,11 +55,29 @@ class Word(TypeDecorator[W], Generic[W]):
     def __init__(self, words: type[W]) -> None:
         super().__init__()
         self.words = words
+        self._read = _Words(words)
 
     def process_bind_param(self, value: W | str | None, dialect: Dialect) -> str | None:
         """To the database. Raises ValueError for a word that is not in the list."""
         return None if value is None else self.words(value).value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> W | None:
-        """From the database, as the enum's member."""
-        return None if value is None else self.words(value)
+        """From the database, as the enum's member. Raises ValueError for a word that is not in the list."""
+        found: W | None = self._read[value]
+        return found
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], W | None]:
+        """The same without a detour."""
+        return self._read.__getitem__
+
+
+class _Words(dict[Any, Any]):
+    """Text -> member; None -> None. Another text is asked of the enum, which refuses it."""
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__({word.value: word for word in words})
+        self[None] = None
+        self._words = words
+
+    def __missing__(self, value: Any) -> StrEnum:
+        return self._words(value)

@@ -6,11 +6,12 @@ never by check-then-insert. Statements go in key order: unsorted concurrent ones
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import orjson
 from sqlalchemy import delete, exists, insert, select
@@ -31,8 +32,14 @@ LIFE = delivery_maker.LIFE  # how long a delivery may wait
 
 
 def unique_id(workspace_id: int, external_id: str) -> str:
-    """Klaviyo's `unique_id` of an activity: the same after a crash, a resend or a re-ingest."""
-    return str(uuid5(NAMESPACE, f"{workspace_id}:{external_id}"))
+    """Klaviyo's `unique_id` of an activity, a UUIDv5: the same after a crash, a resend or a re-ingest.
+
+    Put together by hand: a bulk call has a thousand, and the library takes several times as long for each.
+    """
+    name = f"{workspace_id}:{external_id}".encode()
+    digest = hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 @dataclass(frozen=True, slots=True)

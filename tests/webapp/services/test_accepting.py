@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid5
 
 import orjson
 import pytest
 from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from tests.rows import Rows
@@ -179,3 +182,8 @@ def test_an_erased_person_does_not_come_back_with_a_duplicate(shop: Shop) -> Non
     assert shop.person("bob@example.com") is None
     assert shop.person("cid@example.com") is not None
     assert db.session.scalar(select(func.count()).select_from(Person)) == 2
+
+
+@given(workspace=st.integers(1, 2**40), identity=st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_an_activitys_unique_id_is_a_uuid_of_workspace_and_callers_id(workspace: int, identity: str) -> None:
+    assert activities.unique_id(workspace, identity) == str(uuid5(activities.NAMESPACE, f"{workspace}:{identity}"))
