@@ -1,33 +1,48 @@
-"""How long one event of a small account takes while others are limited, hang, or have a mountain waiting. `make bench`.
+"""How long one event of a small account takes while others are limited, hang, or have a mountain waiting.
 
-Two accounts have a backlog of 30,000 events each; in the second case a third one never answers. A small account
-posts one event at a time.
+Fifty accounts, one tenant each. Behind the big ones: as many tenants as there are fast workers have mountains waiting.
+Beside the dead ones: five are limited by Klaviyo, three never answer, all eight have work. Another tenant posts one
+event at a time through the ingest's own function; what is timed ends when its delivery says so.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks.installation import Installation, address, installed
-from benchmarks.report import save, table
-from tests.processes import Child, python, wait_for
+from benchmarks.piles import Pile, know
+from benchmarks.report import Figure, tell
+from tests.processes import wait_for
 from webapp.database import reading
 from webapp.models import Connection, Delivery
 from webapp.services import activities, sharing
 
-WHALES, EVENTS, PEOPLE, SMALL = 2, 30_000, 2_000, 30
+ACCOUNTS, LIMITED, HANGING = 50, 5, 3
+PEOPLE, TIMES = 1_000, 100
+MOUNTAIN = 600_000
+DEAD_WORK = 5_000
 
 
-def prepare(there: Installation) -> tuple[list[Connection], Connection, list[Connection]]:
-    """Whales on one account each, one small connection, and accounts that hang or are limited."""
-    accounts = ["ACCTSE", "ACCTNO", "ACCTDE", "ACCTDK"]
-    made = [there.connect(account, f"tenant-{account.lower()}") for account in accounts]
-    for connection, account in zip(made, accounts, strict=True):
-        there.sandbox.put_profiles(account, *[address(number) for number in range(PEOPLE)])
+def prepare(there: Installation) -> list[Connection]:
+    """Fifty tenants with an account each, events on, fields off; everybody is known to be there."""
+    made = []
+    for number in range(1, ACCOUNTS + 1):
+        account = f"AC{number:04d}"
+        connection = there.connect(account, f"tenant-{number}")
         sharing.choose_fields(connection.workspace_id, None, [])
-    return made[:WHALES], made[2], made[3:]
+        made.append(connection)
+    return made
+
+
+def people(there: Installation, connection: Connection) -> None:
+    """Put people into the account and remember them as looked up."""
+    emails = [address(number) for number in range(PEOPLE)]
+    found = there.sandbox.put_profiles(connection.klaviyo_account_id, *emails)
+    know(connection, found)
 
 
 def one(there: Installation, small: Connection, number: int) -> float:
@@ -37,7 +52,7 @@ def one(there: Installation, small: Connection, number: int) -> float:
         "type": "event",
         "event": "tier_earned",
         "occurred_at": "2026-11-23T10:00:00Z",
-        "profile": {"email": address(number)},
+        "profile": {"email": address(number % 20)},
         "properties": {},
     }
     began = time.perf_counter()
@@ -50,39 +65,73 @@ def one(there: Installation, small: Connection, number: int) -> float:
         time.sleep(0.003)
 
 
-def measure(backend: str, workers: int, *, dead: bool) -> dict[str, float]:
-    """The small account's times behind the big ones, and with one account that hangs besides."""
-    with tempfile.TemporaryDirectory() as home, installed(Path(home), backend) as there:
-        whales, small, others = prepare(there)
-        for connection in whales:
-            there.backlog(connection.workspace_id, EVENTS, PEOPLE)
-        if dead:
-            there.sandbox.fault("hang", account="ACCTDK", times=1000)
-            for connection in others:
-                there.backlog(connection.workspace_id, 1000, PEOPLE)
-        children = [
-            Child(f"worker-{number}", python("-m", "jobs.worker", "fast"), there.env, there.home)
-            for number in range(workers)
-        ]
-        children += [Child("worker-slow", python("-m", "jobs.worker", "slow"), there.env, there.home), there.sweeper]
-        for child in children:
-            child.start()
-        wait_for(there.has_begun, "the first delivery", 60)
-        taken = sorted(one(there, small, number) for number in range(SMALL))
+def measure(there: Installation, small: Connection, workers: int) -> tuple[list[float], int]:
+    """One event at a time, TIMES times, sorted; and how many of others still waited at the end."""
+    with there.working(workers):
+        before = there.delivered()
+        wait_for(lambda: there.delivered() > before, "the first delivery", 120)
+        taken = []
+        for number in range(TIMES):
+            taken.append(one(there, small, number))
+            time.sleep(0.05)
         left = there.waiting()
-        for child in children:
-            child.stop()
-    return {"p50 ms": taken[len(taken) // 2], "slowest ms": taken[-1], "still waiting elsewhere": left}
+    return sorted(taken), left
+
+
+def behind_the_big(workers: int, mountain: int) -> list[Figure]:
+    """As many tenants as fast workers have mountains waiting."""
+    with tempfile.TemporaryDirectory() as home, _installed(home) as there:
+        made = prepare(there)
+        for connection in made[:workers]:
+            Pile(connection, mountain, PEOPLE).make()
+            people(there, connection)
+        there.sandbox.put_profiles(made[-1].klaviyo_account_id, *[address(number) for number in range(PEOPLE)])
+        taken, left = measure(there, made[-1], workers)
+    name = f"behind {workers} tenants with {mountain:,} each"
+    return _figures(name, taken, left, 500)
+
+
+def beside_the_dead(workers: int) -> list[Figure]:
+    """Five accounts are limited, three hang."""
+    with tempfile.TemporaryDirectory() as home, _installed(home) as there:
+        made = prepare(there)
+        for number, connection in enumerate(made[: LIMITED + HANGING]):
+            Pile(connection, DEAD_WORK, PEOPLE).make()
+            people(there, connection)
+            account = connection.klaviyo_account_id
+            if number < LIMITED:
+                there.sandbox.fault("429", account=account, times=100_000, retry_after=1)
+            else:
+                there.sandbox.fault("hang", account=account, times=100_000)
+        healthy = made[LIMITED + HANGING :]
+        for connection in healthy:
+            there.sandbox.put_profiles(connection.klaviyo_account_id, *[address(number) for number in range(20)])
+        with there.working(workers):
+            time.sleep(2)
+            taken = sorted(one(there, healthy[-1], number) for number in range(TIMES))
+            left = there.waiting()
+    name = f"beside {LIMITED} limited and {HANGING} hanging, {workers} workers"
+    return _figures(name, taken, left, 1000)
+
+
+def _installed(home: str) -> AbstractContextManager[Installation]:
+    return installed(Path(home), "postgresql", "--limits", "off", "--extra-accounts", str(ACCOUNTS))
+
+
+def _figures(name: str, taken: list[float], left: int, aim: float) -> list[Figure]:
+    assert left, "nothing waited elsewhere any more: this measured nothing"
+    return [
+        Figure(f"{name}: p50", taken[len(taken) // 2], "ms"),
+        Figure(f"{name}: p99", taken[int(len(taken) * 0.99) - 1], "ms", at_most=aim),
+        Figure(f"{name}: waiting elsewhere at the end", left),
+    ]
 
 
 def main() -> None:
     """Print the table and keep the figures."""
-    found = {
-        "2 workers, 2 whales": measure("postgresql", 2, dead=False),
-        "4 workers, 2 whales, 1 hangs": measure("postgresql", 4, dead=True),
-    }
-    print(table(f"One event of a small account, {SMALL} times", found))
-    save("fairness", found)
+    mountain = int(sys.argv[1]) if len(sys.argv) > 1 else MOUNTAIN
+    figures = behind_the_big(2, mountain) + beside_the_dead(8)
+    tell("fairness", f"One event of a small account, {TIMES} times", figures)
 
 
 if __name__ == "__main__":
