@@ -99,10 +99,9 @@ def _ping_when_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("idle_since", float("inf")) < IDLE_SECONDS:
-            return
         try:
-            engine.dialect.do_ping(connection)
+            if time.monotonic() - record.info.get("idle_since", float("inf")) > IDLE_SECONDS:
+                engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as problem:
             raise DisconnectionError from problem  # the pool opens another one
 
