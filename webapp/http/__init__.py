@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask
+from werkzeug.routing import IntegerConverter, Map
 
 from webapp.http import access, errors, headers, pages
 
 
+class RowId(IntegerConverter):
+    """A number that may be a row's: no table has a larger one, and the databases stumble over it."""
+
+    def __init__(self, url_map: Map, **options: Any) -> None:
+        super().__init__(url_map, **{"max": 2**63 - 1, **options})
+
+
 def init_app(app: Flask) -> None:
     """Set all of it up for `app`."""
+    app.url_map.converters["int"] = RowId
     access.init_app(app)
     headers.init_app(app)
     errors.init_app(app)

@@ -5,6 +5,7 @@ Every view states its rule with one of the decorators below; a test walks all ro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -18,6 +19,8 @@ from webapp.extensions import htmx, settings
 from webapp.models import Role
 from webapp.services import sessions, workspaces
 
+# What browsers drop from an address, or read as a slash.
+_MISREAD = re.compile(r"[\x00-\x20\x7f\\]")
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 
@@ -124,7 +127,7 @@ def _to_sign_in() -> ResponseReturnValue:
 
 def safe_next(text: str | None) -> str | None:
     """`text` when it is a path of ours, else None."""
-    if not text or not text.startswith("/") or text.startswith(("//", "/\\")) or "\n" in text:
+    if not text or not text.startswith("/") or text.startswith("//") or _MISREAD.search(text):
         return None
     parts = urlsplit(text)
     return text if not parts.scheme and not parts.netloc else None

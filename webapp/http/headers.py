@@ -42,7 +42,7 @@ def _add(response: Response) -> Response:
     response.headers["X-Request-Id"] = getattr(g, "request_id", "")
     if values.is_https:
         response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    if request.endpoint != "static":
+    if request.endpoint != "static" or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "no-store")
         response.vary.update(["HX-Request", "HX-Target", "Cookie"])
     return response

@@ -8,17 +8,20 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest
-from webapp.database import upsert, writing
+from webapp.database import run_writing, upsert, writing
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import SignInFailure, User
 from webapp.services import audit, sessions
 
 FREE_TRIES = 5
+FREE_TRIES_OF_AN_ADDRESS = 50  # a whole office, or everybody behind a proxy, comes from one
 LONGEST_WAIT = timedelta(minutes=15)
+FORGOTTEN_AFTER = timedelta(hours=1)
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
@@ -43,35 +46,40 @@ def _nobodys_hash() -> str:
 
 def sign_in(email: str, password: str, address: str) -> User | None:
     """The user, or None for a wrong pair. Raises TooManyTries. An unknown address takes as long as a wrong password."""
-    subjects = [digest(f"account:{email}"), digest(f"address:{address}")]
-    _refuse_if_waiting(subjects)
+    account, browser = digest(f"account:{email}"), digest(f"address:{address}")
+    # Counted before the password is looked at: guesses at the same instant would all find the count of before.
+    run_writing(lambda session: _count_a_try(session, {account: FREE_TRIES, browser: FREE_TRIES_OF_AN_ADDRESS}))
     user = db.session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
     try:
         fits = _hasher.verify(user.password_hash if user else _nobodys_hash(), password) and user is not None
     except VerificationError:
         fits = False
-    with writing() as session:
-        if fits:
-            session.execute(delete(SignInFailure).where(SignInFailure.subject == subjects[0]))
-        else:
-            now = clock.now()
-            table = SignInFailure.__table__
-            changes = {"failures": table.c.failures + 1, "last_at": now}
-            rows = [{"subject": subject, "failures": 1, "last_at": now} for subject in sorted(subjects)]
-            session.execute(upsert(session, table, key=["subject"], update=changes), rows)
+    if fits:
+        run_writing(lambda session: _take_back(session, account, browser))
     return user if fits else None
 
 
-def _refuse_if_waiting(subjects: list[str]) -> None:
-    rows = db.session.scalars(select(SignInFailure).where(SignInFailure.subject.in_(subjects)))
-    for row in rows:
-        over = row.failures - FREE_TRIES
-        if over < 0:
-            continue
-        wait = min(timedelta(seconds=2**over), LONGEST_WAIT)
-        left = (row.last_at + wait - clock.now()).total_seconds()
+def _count_a_try(session: DatabaseSession, free: dict[str, int]) -> None:
+    """Count one for each subject, unless one of them has to wait. Raises TooManyTries."""
+    now, table = clock.now(), SignInFailure.__table__
+    session.execute(delete(SignInFailure).where(SignInFailure.last_at < now - FORGOTTEN_AFTER))
+    mine = SignInFailure.subject.in_(free)
+    for row in session.scalars(select(SignInFailure).where(mine).order_by(SignInFailure.subject).with_for_update()):
+        over = row.failures - free[row.subject]
+        wait = min(timedelta(seconds=2 ** min(over, 20)), LONGEST_WAIT) if over >= 0 else timedelta(0)
+        left = (row.last_at + wait - now).total_seconds()
         if left > 0:
             raise TooManyTries(int(left) + 1)
+    rows = [{"subject": subject, "failures": 1, "last_at": now} for subject in sorted(free)]
+    changes = {"failures": table.c.failures + 1, "last_at": now}
+    session.execute(upsert(session, table, key=["subject"], update=changes), rows)
+
+
+def _take_back(session: DatabaseSession, account: str, browser: str) -> None:
+    """It was no failure: the account's count begins anew, the address's loses this one."""
+    session.execute(delete(SignInFailure).where(SignInFailure.subject == account))
+    counted = (SignInFailure.subject == browser, SignInFailure.failures > 0)
+    session.execute(update(SignInFailure).where(*counted).values(failures=SignInFailure.failures - 1))
 
 
 def by_email(email: str) -> User | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
@@ -37,6 +37,7 @@ def submit() -> ResponseReturnValue:
         return _again(email, sentence, wanted, 429)
     if user is None:
         return _again(email, "This address and password do not belong together.", wanted, 422)
+    session.clear()  # a forms' token that somebody planted before is worth nothing after
     response = redirect(wanted or url_for("home.index"), 303)
     return _remembering(response, sessions.begin(user, request.user_agent.string))
 
@@ -64,6 +65,7 @@ def _again(email: str, problem: str, wanted: str | None, status: int) -> Respons
 def sign_out() -> ResponseReturnValue:
     """End this session."""
     sessions.end(g.session_row.id, g.user.id)
+    session.clear()
     response = redirect(url_for("sign_in.form"), 303)
     response.delete_cookie(sessions.cookie_name(secure=settings().is_https))
     return response

@@ -10,9 +10,10 @@ from flask.testing import FlaskClient
 
 from tests.browsing import token_in
 from tests.rows import Rows
+from webapp import clock
 from webapp.http.access import rule_of, safe_next
-from webapp.models import Role, User, Workspace
-from webapp.services import sessions
+from webapp.models import Alert, CustomProperty, Role, Task, TaskState, User, Workspace
+from webapp.services import ingest_keys, sessions, users
 
 
 def signed_in(app: Flask, user: User) -> FlaskClient:
@@ -74,6 +75,89 @@ def test_anothers_connection_is_not_found_by_its_id(app: Flask, rows: Rows, peop
         assert client.post(base + action, data={"version": "1"}).status_code == 404
 
 
+NUMBERED = {"connection_id", "delivery_id", "person_id", "task_id", "alert_id", "activity_id", "property_id"} | {
+    "key_id",
+    "user_id",
+    "store_id",
+}
+
+
+def test_nothing_of_another_tenant_is_found_by_its_number(app: Flask, rows: Rows, people: dict[str, User]) -> None:
+    elsewhere = rows.workspace("elsewhere")
+    ids = theirs(rows, elsewhere)
+    client, asked = signed_in(app, people["owner"]), 0
+    for rule in app.url_map.iter_rules():
+        names = rule.arguments - {"workspace"}
+        if "workspace" not in rule.arguments or not names:
+            continue
+        assert names <= NUMBERED, f"{rule.endpoint} takes {names}: say whose that is"
+        path = re.sub(r"<(?:\w+:)?workspace>", "mine", rule.rule)
+        path = re.sub(r"<int:(\w+)>", lambda match: str(ids[match[1]]), path)
+        for method in (rule.methods or set()) & {"GET", "POST"}:
+            answer = client.open(path, method=method, data={"version": "1", "name": "x", "role": "owner"})
+            assert answer.status_code == 404, f"{method} {path}"
+            asked += 1
+    assert asked > 40
+
+
+def theirs(rows: Rows, workspace: Workspace) -> dict[str, int]:
+    """One of everything that has a number, in somebody else's workspace."""
+    connection, person = rows.connection(workspace), rows.person(workspace)
+    activity = rows.activity(workspace, person)
+    now = clock.now()
+    task = rows.save(
+        Task(
+            workspace_id=workspace.id,
+            connection_id=connection.id,
+            kind="backfill",
+            name="theirs",
+            arguments={},
+            state=TaskState.RUNNING,
+            created_at=now,
+            due_at=now,
+        )
+    )
+    alert = rows.save(
+        Alert(workspace_id=workspace.id, connection_id=connection.id, cause="reconnect_needed", opened_at=now)
+    )
+    kept = rows.save(
+        CustomProperty(workspace_id=workspace.id, key="shoe_size", label="Shoe size", type="number", created_at=now)
+    )
+    key = ingest_keys.create(workspace.id, "theirs", None)
+    assert ingest_keys.workspace_of(key) == workspace.id
+    return {
+        "connection_id": connection.id,
+        "delivery_id": rows.delivery(activity, connection).id,
+        "person_id": person.id,
+        "task_id": task.id,
+        "alert_id": alert.id,
+        "activity_id": activity.id,
+        "property_id": kept.id,
+        "key_id": ingest_keys.of(workspace.id)[0].id,
+        "user_id": rows.user(workspace).id,
+        "store_id": rows.store(workspace).id,
+    }
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**40])
+def test_a_number_no_row_can_have_is_not_found(any_app: Flask, rows: Rows, number: int) -> None:
+    client = signed_in(any_app, rows.user(rows.workspace("mine")))
+    base = "/w/mine/settings/integrations/klaviyo"
+    for path in (f"/connections/{number}", f"/deliveries/{number}", f"/people/{number}", f"/backfills/{number}"):
+        assert client.get(base + path).status_code == 404, path
+
+
+def test_the_forms_token_of_before_is_worth_nothing_after_signing_in(app: Flask, rows: Rows) -> None:
+    user = rows.user(rows.workspace("mine"), password_hash=users.hash_password("a long password"))
+    client = app.test_client()
+    form = {"csrf_token": token_in(client.get("/sign-in").text), "email": user.email, "password": "a long password"}
+    with client.session_transaction() as kept:
+        assert "csrf_token" in kept
+    assert client.post("/sign-in", data=form).status_code == 303
+    with client.session_transaction() as kept:
+        assert "csrf_token" not in kept
+
+
 def test_a_change_needs_the_forms_token_and_our_own_site(app: Flask, rows: Rows) -> None:
     user = rows.user(rows.workspace("mine"))
     client = signed_in(app, user)
@@ -87,12 +171,37 @@ def test_a_change_needs_the_forms_token_and_our_own_site(app: Flask, rows: Rows)
 
 
 def test_the_headers_are_on_every_answer(app: Flask) -> None:
-    for path in ("/sign-in", "/nowhere", "/healthz", "/api/v1/activities/x"):
-        headers = app.test_client().get(path).headers
+    for path in ("/sign-in", "/nowhere", "/healthz", "/api/v1/activities/x", "/static/js/live.js", "/static/nothing"):
+        with app.test_client().get(path) as answer:
+            headers = answer.headers
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert headers["X-Request-Id"]
+        assert headers["Cache-Control"] == ("no-cache" if path.endswith(".js") else "no-store")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/\t/evil.example",
+        "/\r\n/evil.example",
+        "/ok\r\nX: y",
+        "/a\\..\\b",
+        "/\x00/x",
+        "/\x0b/x",
+        "//",
+        "\\\\evil.example",
+    ],
+)
+def test_what_browsers_read_another_way_is_no_path_of_ours(text: str) -> None:
+    assert safe_next(text) is None
+
+
+@pytest.mark.parametrize("text", ["/", "/w/mine/settings?log=2", "/%2f/x"])
+def test_a_path_of_ours_is_gone_back_to(text: str) -> None:
+    assert safe_next(text) == text
 
 
 @pytest.mark.parametrize("text", ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "", None])
