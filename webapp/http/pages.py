@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from webapp import clock
 from webapp.extensions import htmx
+from webapp.http import browser
 from webapp.models import Role, User
 
 
@@ -21,6 +22,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["number"] = lambda value: f"{value:,}"
     app.jinja_env.filters["initials"] = initials
+    app.jinja_env.filters["browser"] = browser.named
     app.jinja_env.globals["csrf"] = _csrf_field
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -89,8 +89,12 @@ def renew(session: DatabaseSession, session_id: int, user_id: int) -> tuple[str,
 
 
 def living(user_id: int) -> list[Session]:
-    """A user's sessions that have not ended, newest first."""
+    """A user's sessions that could still be used, newest first."""
+    now = clock.now()
     statement = select(Session).where(
-        Session.user_id == user_id, Session.ended_at.is_(None), Session.expires_at > clock.now()
+        Session.user_id == user_id,
+        Session.ended_at.is_(None),
+        Session.expires_at > now,
+        Session.active_at > now - IDLE,
     )
     return list(db.session.scalars(statement.order_by(Session.id.desc())))

@@ -8,8 +8,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from tests.rows import Rows
+from webapp import clock
+from webapp.database import writing
 from webapp.extensions import db
-from webapp.models import AuditEntry, User
+from webapp.models import AuditEntry, Session, User
 from webapp.services import sessions, users
 
 OLD, NEW = "the old password", "the new password"
@@ -94,3 +96,13 @@ def test_another_browser_of_ones_own_is_signed_out(app: Flask, person: User) -> 
     assert here.post(f"/account/sessions/{newest.id}/end").status_code == 303
     assert elsewhere.get("/account").status_code == 303
     assert here.get("/account").status_code == 200
+
+
+def test_a_browser_nobody_used_for_half_a_day_is_not_listed(app: Flask, person: User) -> None:
+    here, elsewhere = browser(app, person), browser(app, person)
+    idle = sessions.living(person.id)[0]
+    with writing() as session:
+        session.get_one(Session, idle.id).active_at = clock.now() - sessions.IDLE
+    assert elsewhere.get("/account").status_code == 303
+    assert [row.id for row in sessions.living(person.id)] == [idle.id - 1]
+    assert here.get("/account").text.count('data-label="Browser"') == 1
