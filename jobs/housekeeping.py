@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
 from webapp.services import erasures, grants, lanes, profile_now, proofs
 
+GRANTS_A_ROUND = 100
 SAMPLES_EVERY = timedelta(minutes=10)
 _sampled_at: datetime | None = None
 
@@ -42,18 +43,21 @@ def _ask_for_samples() -> None:
 
 
 def _look_at_old_grants() -> None:
-    """A drain refreshes a grant older than a day: so an uninstall is noticed although nothing is sent."""
+    """The tasks lane refreshes a grant older than a day: so an uninstall is noticed although nothing is sent.
+
+    A hundred of them, whichever: some that cannot be refreshed for long must not keep the others from their turn.
+    """
     statement = (
         select(Grant.connection_id)
         .join(Connection, Connection.id == Grant.connection_id)
         .where(Connection.state == ConnectionState.ACTIVE, Grant.refreshed_at < clock.now() - grants.DAILY)
     )
     with reading() as session:
-        old = list(session.scalars(statement.limit(100)))
+        old = list(session.scalars(statement.order_by(func.random()).limit(GRANTS_A_ROUND)))
     if old:
         run_writing(lambda session: _nudge(session, old))
 
 
 def _nudge(session: Session, connection_ids: list[int]) -> None:
     for connection_id in connection_ids:
-        lanes.nudge(session, connection_id, LaneKind.EVENTS)
+        lanes.nudge(session, connection_id, LaneKind.TASKS)

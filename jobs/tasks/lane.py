@@ -1,4 +1,4 @@
-"""The tasks lane: the next due task, a bite at a time, quick ones first."""
+"""The tasks lane: a grant older than a day is refreshed, then the next due task, a bite at a time, quick ones first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.tasks.kinds import KINDS, LONG
 from jobs.tasks.run import TaskProblem, TaskRun, TaskStopped, finish
 from webapp import clock, log
 from webapp.database import db_now, reading, run_writing
-from webapp.models import Lane, Task, TaskState
+from webapp.models import Connection, ConnectionState, Grant, Lane, Task, TaskState
 from webapp.services import connections, grants
 from webapp.services.tasks import WORKED_ON
 
@@ -24,6 +24,7 @@ TRIES = 5
 
 def work(held: Claim, ends_at: float) -> tuple[bool, datetime | None]:
     """Bites until the slice is over or nothing is due: (whether more is due now, when the next one comes due)."""
+    _look_at_grant(held)
     while True:
         task = _next(held)
         if task is None:
@@ -31,6 +32,28 @@ def work(held: Claim, ends_at: float) -> tuple[bool, datetime | None]:
         _bite(held, task, ends_at)
         if time.monotonic() > ends_at:
             return True, None
+
+
+def _look_at_grant(held: Claim) -> None:
+    """Refresh a grant a day old. This lane goes on where the others are paused: an uninstall is noticed there too."""
+    old = (
+        select(Grant.id)
+        .join(Connection, Connection.id == Grant.connection_id)
+        .where(
+            Grant.connection_id == held.connection_id,
+            Grant.refreshed_at < clock.now() - grants.DAILY,
+            Connection.state == ConnectionState.ACTIVE,
+        )
+    )
+    with reading() as session:
+        if session.scalar(old) is None:
+            return
+    try:
+        grants.usable(held.connection_id)
+    except grants.GrantUnavailable:
+        return  # housekeeping asks again in a minute
+    except grants.GrantEnded as ended:
+        connections.lose_grant(held.connection_id, ended.cause, ended.version)
 
 
 def _next(held: Claim) -> Task | None:
