@@ -56,16 +56,17 @@ class Link(NamedTuple):
 
 _LINKS = ProfileLink.metadata.tables["profile_links"]
 _COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
-_THERE = _COLUMNS[:4]
+THERE = _COLUMNS[:4]  # who is there, and no more: events are read by the thousand
 
 
-def links_of(run: Run, people: Mapping[int, str], *, fresh: bool = False, there_only: bool = False) -> dict[int, Link]:
-    """Person id -> link, looked up where it is not remembered, or everybody where `fresh`. Raises Hold, MayNotLook.
+def links_of(
+    run: Run, people: Mapping[int, str], *, known: dict[int, Link] | None = None, columns: Sequence[Any] = _COLUMNS
+) -> dict[int, Link]:
+    """Person id -> link, looked up where it is not remembered (`known`: what is, if asked before).
 
-    `there_only`: all that is wanted of a link is who is there; events are read by the thousand.
+    Raises Hold, MayNotLook.
     """
-    columns = _THERE if there_only else _COLUMNS
-    known = {} if fresh else known_links(run, people, columns)
+    known = known_links(run, people, columns) if known is None else known
     stale = {person_id: email for person_id, email in people.items() if not is_believed(known.get(person_id))}
     if not stale:
         return known

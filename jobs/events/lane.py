@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobs import batches, choose, lookup, settle
 from jobs.choose import Item
-from jobs.events import plan
+from jobs.events import plan, shared_look_up
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
@@ -50,10 +50,12 @@ def step(run: Run) -> bool:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
     try:
-        links = _links(run, items) if looked_up else {}
+        links = _known_first(run, items) if looked_up else {}
     except lookup.MayNotLook:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
+    if links is None:
+        return False  # due as it is: the next sweep finds the lane again
     planned = plan.plan(
         items, links, creates=creates, looked_up=looked_up, now=clock.now(), started_at=run.lane.started_at
     )
@@ -64,9 +66,18 @@ def step(run: Run) -> bool:
     return True
 
 
+def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
+    """The people's links; None where the fields lane is about to look them up."""
+    people = {item.person_id: item.email for item in items if item.email}
+    known = lookup.known_links(run, people, lookup.THERE)
+    if shared_look_up.is_coming(run, items, known):
+        return None
+    return lookup.links_of(run, people, known=known, columns=lookup.THERE)
+
+
 def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
     people = {item.person_id: item.email for item in items if item.email}
-    return lookup.links_of(run, people, there_only=True)
+    return lookup.links_of(run, people, columns=lookup.THERE)
 
 
 def _settings(run: Run) -> WorkspaceSettings:

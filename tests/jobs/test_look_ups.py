@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.jobs.klaviyo import Asked, Given, error, html, throttled
 from tests.jobs.shop import CREATES, Shop
@@ -13,13 +14,14 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Person
+from webapp.models import Delivery, Lane, Person
 
-LOOK, ONE, MANY, PATCH = (
+LOOK, ONE, MANY, PATCH, JOB = (
     "GET /api/profiles",
     "POST /api/events",
     "POST /api/event-bulk-create-jobs",
     "PATCH /api/profiles/{id}",
+    "POST /api/profile-bulk-import-jobs",
 )
 
 
@@ -173,3 +175,57 @@ def test_an_import_never_believes_what_was_remembered(shop: Shop, monkeypatch: p
     (asked,) = shop.klaviyo.calls("POST /api/profile-bulk-import-jobs")
     assert len(asked.profiles) == 3
     assert all("email" not in item["attributes"] for item in asked.profiles)
+
+
+def crowd(shop: Shop, count: int = 101) -> tuple[list[Delivery], list[Delivery]]:
+    """People nobody knows, more than one look-up's, with an event and a change of fields each."""
+    pairs = [(shop.event(person), shop.fields(person, points=1)) for person in (shop.person() for _ in range(count))]
+    return [event for event, _ in pairs], [fields for _, fields in pairs]
+
+
+def test_many_are_looked_up_once_for_both_their_events_and_their_fields(shop: Shop) -> None:
+    events, fields = crowd(shop)
+    shop.drain(Kind.EVENT)
+    assert shop.klaviyo.endpoints == [], "the fields lane looks them up in any case"
+    assert shop.lane(Kind.EVENT).next_at is not None
+    shop.drain(Kind.FIELDS)
+    shop.drain(Kind.EVENT)
+    assert shop.klaviyo.endpoints == [LOOK, LOOK, JOB, MANY]
+    assert set(shop.said(*events)) == {"delivered: written"}
+    assert set(shop.said(*fields)) == {"waiting: klaviyo_processing"}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"failures": 1},
+        {"stopped": True},
+        {"held_until": clock.now() + timedelta(hours=1)},
+        {"unknown_batch_id": 1},
+    ],
+    ids=lambda trouble: next(iter(trouble)),
+)
+def test_events_do_not_wait_for_a_fields_lane_in_trouble(shop: Shop, trouble: dict[str, Any]) -> None:
+    events, _ = crowd(shop)
+    with writing() as session:
+        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**trouble))
+    shop.drain(Kind.EVENT)
+    assert shop.klaviyo.endpoints == [LOOK, LOOK, MANY]
+    assert set(shop.said(*events)) == {"delivered: written"}
+
+
+def test_events_do_not_wait_for_a_fields_lane_that_may_not_import(engine_rows: Rows) -> None:
+    shop = Shop(engine_rows, scopes="events:write profiles:read profiles:write")
+    events, _ = crowd(shop)
+    shop.drain(Kind.EVENT)
+    assert set(shop.said(*events)) == {"delivered: written"}
+
+
+def test_events_do_not_wait_for_a_fields_lane_that_is_further_on(shop: Shop) -> None:
+    events, fields = crowd(shop)
+    with writing() as session:
+        later = clock.now() + timedelta(minutes=10)  # as while their import job is under way
+        session.execute(update(Delivery).where(Delivery.id.in_([row.id for row in fields])).values(due_at=later))
+    shop.fields(shop.person(), points=2)
+    shop.drain(Kind.EVENT)
+    assert set(shop.said(*events)) == {"delivered: written"}
