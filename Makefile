@@ -39,8 +39,10 @@ check: .venv/.dev ## lint, format, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: .venv/.dev ## the benchmarks: a table, and benchmarks/results/*.json
-	@for name in latency throughput fairness connection_table pages sandbox_rate; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+BENCHMARKS := latency throughput limits spread fairness recovery depth idle backfill aging connection_table pages sandbox_rate fresh_start
+bench: .venv/.dev static/vendor/htmx.min.js ## the benchmarks, some 30 minutes: tables, and benchmarks/results/*.json; ONLY="latency limits" for some
+	@failed=""; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "These ended with an error:$$failed"; exit 1; }
 
 soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), from SEED, on BACKEND (sqlite)
 	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.report import Figure, tell
 from tests.browsing import enable, sign_in
 from tests.stack import Stack, running
 
-RUNS = 40
-RESULTS = Path(__file__).parent / "results"
+RUNS = 100
 
 
 def measure(stack: Stack) -> list[float]:
@@ -42,14 +41,15 @@ def measure(stack: Stack) -> list[float]:
 
 def main() -> None:
     """Print a table and keep the figures."""
-    found = {}
+    figures = []
     for backend in ("sqlite", "postgresql"):
         with tempfile.TemporaryDirectory() as home, running(Path(home), backend=backend) as stack:
             taken = measure(stack)
-        found[backend] = {"p50_ms": statistics.median(taken), "p99_ms": taken[-1], "runs": RUNS}
-        print(f"{backend:12} p50 {found[backend]['p50_ms']:6.0f} ms   slowest of {RUNS} {taken[-1]:6.0f} ms")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latency.json").write_text(json.dumps(found, indent=2) + "\n")
+        figures += [
+            Figure(f"{backend}: p50", statistics.median(taken), "ms", at_most=150),
+            Figure(f"{backend}: p99", taken[int(len(taken) * 0.99) - 1], "ms", at_most=500),
+        ]
+    tell("latency", f"Ingest to Klaviyo on an idle system, {RUNS} times", figures)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ _LINKS = """
 INSERT INTO profile_links (connection_id, person_id, klaviyo_id, found, looked_up_at, fields_version, rewrite, list_due)
 SELECT :connection, people.id, :klaviyo_id, true, now(), 0, false, false
 FROM people WHERE workspace_id = :workspace AND email = :email
+ON CONFLICT (connection_id, person_id) DO UPDATE SET looked_up_at = now(), found = true, klaviyo_id = :klaviyo_id
 """
 _LANE = """
 UPDATE lanes SET made = made + :made, delivered = delivered + :delivered, news = news + 1, next_at = clock_timestamp()
@@ -67,7 +68,7 @@ class Pile:
 
     def _insert(self, session: Session) -> None:
         given = {"workspace": self.connection.workspace_id, "connection": self.connection.id}
-        session.execute(text(_PEOPLE), {**given, "most": self.people - 1, "fields": FIELDS})
+        add_people(session, self.connection.workspace_id, self.people)
         values = {
             **given,
             "prefix": self.prefix,
@@ -84,6 +85,11 @@ class Pile:
         for kind in self.kinds:
             counted = {"made": self.count, "delivered": self.count if self.finished else 0}
             session.execute(text(_LANE), {"connection": self.connection.id, "lane": LANES[kind], **counted})
+
+
+def add_people(session: Session, workspace_id: int, count: int) -> None:
+    """People with a field to share; those who are there already stay."""
+    session.execute(text(_PEOPLE), {"workspace": workspace_id, "most": count - 1, "fields": FIELDS})
 
 
 def know(connection: Connection, profiles: dict[str, str]) -> None:
