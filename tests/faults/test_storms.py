@@ -11,6 +11,7 @@ import pytest
 from tests.faults.storm import World
 from tests.processes import Child
 
+pytestmark = pytest.mark.timeout(300)  # a slow machine may be slow
 Make = Callable[..., World]
 
 
