@@ -33,11 +33,12 @@ test: .venv/.dev static/vendor/htmx.min.js ## the tests
 test-long: .venv/.dev static/vendor/htmx.min.js ## the long fault and browser runs
 	@$(BIN)/python -m pytest -q -m "long or browser"
 
-check: .venv/.dev ## lint, format, types, import rules
+check: .venv/.dev ## lint, format, types, import rules, templates
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/djlint templates --lint --quiet
 
 BENCHMARKS := latency throughput limits spread fairness recovery depth idle backfill aging connection_table pages sandbox_rate fresh_start
 bench: .venv/.dev static/vendor/htmx.min.js ## the benchmarks, some 30 minutes: tables, and benchmarks/results/*.json; ONLY="latency limits" for some

@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from flask import Flask
+from jinja2 import StrictUndefined
 from sqlalchemy import create_engine
 
 from tests import databases
+from tests.reading import ReadingClient
 from webapp import create_app
 from webapp.crypto import new_key
 from webapp.extensions import db
@@ -46,6 +48,8 @@ def make_app(backend: str, data_dir: Path, **environ: str) -> Flask:
         url = databases.new_postgres_url(_postgres_template())
     app = create_app(test_settings(url, data_dir, **environ))
     app.testing = True
+    app.jinja_env.undefined = StrictUndefined
+    app.test_client_class = ReadingClient
     return app
 
 
