@@ -21,6 +21,7 @@ from jobs.tasks import lane as tasks
 from webapp import log
 from webapp.catalogue.words import Kind
 from webapp.database import db_now, reading, run_writing
+from webapp.klaviyo.answers import Reached
 from webapp.models import Lane, LaneKind
 from webapp.services import connections, grants
 
@@ -110,13 +111,14 @@ def _work(run: Run) -> bool:
 
 def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
     """Nobody sleeps holding a worker: write down when to go on, and leave."""
+    why = "rate_limited" if hold.limited else why_of(run)
     if run is not None:
         run.flush()
 
     def work(session: Session) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
-        values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if hold.limited else "retrying"}
+        values: dict[str, object] = {"held_until": until, "held_reason": why}
         if run is not None and run.timed_out:
             values["slow"] = True
         session.execute(
@@ -130,3 +132,13 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
         )
 
     run_writing(work)
+
+
+def why_of(run: Run | None) -> str:
+    """What the last call that was not taken came to, for those who look at what waits."""
+    answer = run.not_taken if run is not None else None
+    if answer is None:
+        return "retrying"
+    if answer.status is not None:
+        return f"answered {answer.status}"
+    return "could not be reached" if answer.reached is Reached.NOT_SENT else "did not answer"

@@ -60,7 +60,8 @@ class Stale(Exception):
 class Run:
     """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
 
-    `began`: since when this drain has the lane; what was looked up since then is fresh.
+    `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
+    then is fresh.
     """
 
     held: Claim
@@ -72,6 +73,7 @@ class Run:
     timed_out: bool = False
     quick_again: bool = False
     began: datetime = field(default_factory=clock.now)
+    not_taken: Answer | None = None
     attempts: list[Attempt] = field(default_factory=list)
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
@@ -181,6 +183,7 @@ class Run:
         long = answer.duration_ms >= 900 * FAST_SECONDS
         self.timed_out = self.timed_out or (long and outcome(answer) is Outcome.UNKNOWN)
         self.quick_again = answer.ok and not long
+        self.not_taken = self.not_taken if answer.ok else answer
         self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
         # Where a call delivered, `deliveries.batch_id` says which it was; a call that did not is written besides.
         self._undelivered.append([] if outcome(answer) is Outcome.DONE else held)

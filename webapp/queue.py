@@ -11,7 +11,14 @@ from typing import Any
 
 import redis
 from rq import Queue, Worker
-from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.registry import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    FinishedJobRegistry,
+    ScheduledJobRegistry,
+    StartedJobRegistry,
+)
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
@@ -24,6 +31,12 @@ LOOK_SECONDS = 1.0
 FAILED_FOR = 60
 DRAIN_SECONDS = 60
 SHOWN = 100
+OTHERS = {
+    "finished": FinishedJobRegistry,
+    "deferred": DeferredJobRegistry,
+    "scheduled": ScheduledJobRegistry,
+    "canceled": CanceledJobRegistry,
+}
 _away_until = 0.0
 
 
@@ -68,11 +81,16 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class QueueSeen:
-    """One queue: wake-ups waiting, started, and the newest that failed with when (job id, moment)."""
+    """One queue: wake-ups waiting, started, and the newest that failed with when (job id, moment).
+
+    `others`: RQ's other registries by name, which ours leave empty: nothing is finished, deferred or put off there.
+    """
 
     name: str
     waiting: int
+    oldest_at: datetime | None
     started: tuple[str, ...]
+    others: tuple[tuple[str, int], ...]
     failed: int
     newest_failed: tuple[tuple[str, datetime], ...]
 
@@ -118,10 +136,13 @@ def _queue_seen(name: str, reader: redis.Redis) -> QueueSeen:
     failed = FailedJobRegistry(queue=queue)
     # Scored by when they are forgotten, which is a fixed time after they failed.
     newest: Any = reader.zrevrange(failed.key, 0, 9, withscores=True)
+    oldest = next(iter(queue.get_jobs(0, 1)), None)
     return QueueSeen(
         name=name,
         waiting=queue.count,
+        oldest_at=_aware(oldest.enqueued_at) if oldest is not None else None,
         started=tuple(started),
+        others=tuple((name, int(reader.zcard(registry(queue=queue).key))) for name, registry in OTHERS.items()),
         failed=failed.get_job_count(cleanup=False),
         newest_failed=tuple((each[0].decode(), datetime.fromtimestamp(each[1] - FAILED_FOR, UTC)) for each in newest),
     )

@@ -17,6 +17,7 @@ REQUEST_ID = 120
 class Filters:
     """What is asked for; None: anything. `since` and `until` are about when the activity was accepted.
 
+    `activity_id` is our own number of an activity: the caller's id may hold an address, and this stands in addresses.
     `before` is the last id of the page above, `follow` keeps the first page current. In an address `since` is called
     `from`: there `since` is the version a poll has.
     """
@@ -27,6 +28,7 @@ class Filters:
     connection_id: int | None = None
     person_id: int | None = None
     request_id: str | None = None
+    activity_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     before: int | None = None
@@ -61,6 +63,7 @@ def _query(asked: Filters) -> dict[str, str]:
         "connection": asked.connection_id,
         "person": asked.person_id,
         "request": asked.request_id,
+        "activity": asked.activity_id,
         "from": _shown(asked.since),
         "to": _shown(asked.until),
         "before": asked.before,
@@ -108,6 +111,7 @@ def parse(words: Mapping[str, str]) -> tuple[Filters, list[str]]:
         connection_id=number("connection"),
         person_id=number("person"),
         request_id=words.get("request", "").strip()[:REQUEST_ID] or None,
+        activity_id=number("activity"),
         since=moment("from"),
         until=moment("to"),
         before=number("before"),

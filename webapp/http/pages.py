@@ -14,12 +14,14 @@ from webapp import clock
 from webapp.extensions import htmx
 from webapp.http import browser
 from webapp.models import Role, User
+from webapp.services import addresses
 
 
 def init_app(app: Flask) -> None:
     """Filters and what every template knows."""
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["masked"] = masked
     app.jinja_env.filters["number"] = lambda value: f"{value:,}"
     app.jinja_env.filters["initials"] = initials
     app.jinja_env.filters["browser"] = browser.named
@@ -61,6 +63,11 @@ def moment(at: datetime | None) -> str | Markup:
         return "never"
     # Neither text can hold anything that needs escaping; Markup's own format() takes ten times as long.
     return Markup(f'<time datetime="{at.isoformat(timespec="seconds")}" data-ago>{ago(at)}</time>')  # noqa: S704
+
+
+def masked(value: object) -> object:
+    """What people typed or Klaviyo said, with addresses in full only for owners."""
+    return value if getattr(g, "role", None) is Role.OWNER else addresses.mask_all(value)
 
 
 def is_shown(version: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 # Each begins where a run of its characters begins: tried at every one of them, a long text would take hours.
-ADDRESS = re.compile(r"(?<![^\s\"'<>@:/(),])[^\s\"'<>@:/(),]+@[^\s\"'<>@:/(),]+")
+# `%40` is an @ in a link.
+ADDRESS = re.compile(r"(?<![^\s\"'<>@:/(),])[^\s\"'<>@:/(),]+(?:@|%40)[^\s\"'<>@:/(),]+")
 LONG_SECRET = re.compile(
     r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_.-]{20,}|(?i:bearer)\s+\S+",
 )

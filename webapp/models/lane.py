@@ -26,7 +26,8 @@ class Lane(Base):
     """One worker at a time: `owner` holds it until `lease_until` under `fence`, which grows with every claim.
 
     `next_at` is when there is something to do (None: nothing), `held_until` the moment before which nothing may be sent
-    (budget, back-off). The sweeper wakes lanes whose `next_at` and `held_until` have come. `stopped` lanes are never
+    (budget, back-off), `held_reason` why: `rate_limited`, or what Klaviyo did, as in "Klaviyo answered 500".
+    The sweeper wakes lanes whose `next_at` and `held_until` have come. `stopped` lanes are never
     woken (paused, needs reauthorization, disconnected); `started_at` is when one that was stopped went on. All times by
     the database's clock.
 

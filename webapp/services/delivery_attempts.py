@@ -28,7 +28,7 @@ def attempts_of(session: Session, delivery: Delivery) -> list[Attempt]:
     """The calls a delivery was in, oldest first: of its last batch, of an open one, and those that name it."""
     named = select(AttemptDelivery.attempt_id).where(AttemptDelivery.delivery_id == delivery.id)
     mine: list[ColumnElement[bool]] = [Attempt.id.in_(named)]
-    batches = _open_batches(session, delivery) if delivery.status is Status.WAITING else []
+    batches = [each.id for each in _open_batches(session, delivery)]
     if delivery.batch_id is not None:
         batches.append(delivery.batch_id)
     if batches:
@@ -40,15 +40,23 @@ def attempts_of(session: Session, delivery: Delivery) -> list[Attempt]:
     return found
 
 
-def _open_batches(session: Session, delivery: Delivery) -> list[int]:
+def sending_since(session: Session, delivery: Delivery) -> datetime | None:
+    """Since when a call that holds it has had no answer; None: none is under way."""
+    unanswered = [each for each in _open_batches(session, delivery) if each.outcome is BatchOutcome.UNKNOWN]
+    return min((each.started_at for each in unanswered), default=None)
+
+
+def _open_batches(session: Session, delivery: Delivery) -> list[Batch]:
     """The batches of its lane whose end is not known, where they hold it."""
+    if delivery.status is not Status.WAITING:
+        return []
     lane_id = session.scalar(
         select(Lane.id).where(Lane.connection_id == delivery.connection_id, Lane.kind == LANE_OF[delivery.kind])
     )
     is_open = or_(Batch.outcome == BatchOutcome.UNKNOWN, Batch.job_due_at.is_not(None))
-    statement = select(Batch.id, Batch.members).where(Batch.lane_id == lane_id, is_open, Batch.members.is_not(None))
-    rows = session.execute(statement.order_by(Batch.id.desc()).limit(OPEN_BATCHES))
-    return [row.id for row in rows if delivery.id in _members(row.members or "[]")]
+    statement = select(Batch).where(Batch.lane_id == lane_id, is_open, Batch.members.is_not(None))
+    found = session.scalars(statement.order_by(Batch.id.desc()).limit(OPEN_BATCHES))
+    return [batch for batch in found if delivery.id in _members(batch.members or "[]")]
 
 
 def _consent_calls(session: Session, delivery: Delivery, settled_at: datetime) -> list[Attempt]:

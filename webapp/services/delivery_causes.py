@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,13 +22,19 @@ LOOKED_AT = (Status.FAILED, Status.WAITING, Status.SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One cause. `more`: there are more than were counted. `newest_at` is when its newest activity was accepted."""
+    """One cause. `more`: there are more than were counted.
+
+    `newest_at` is when its newest activity was accepted, `detail` what Klaviyo said of that one; `connections` whose
+    they are.
+    """
 
     status: Status
     reason: Reason
     count: int
     more: bool
     newest_at: datetime
+    detail: str | None
+    connections: tuple[int, ...]
 
 
 def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> list[Group]:
@@ -36,6 +43,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
     holds = waiting_reasons.of_workspace(session, workspace_id)
     since, _ = around(session, clock.now() - timedelta(hours=hours))
     counts: dict[tuple[Status, Reason], tuple[int, int]] = {}
+    owners: dict[tuple[Status, Reason], set[int]] = defaultdict(set)
     capped: set[tuple[Status, Reason]] = set()
     for status in LOOKED_AT:
         for stored in sorted(REASONS[status]):
@@ -48,15 +56,16 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
                 key = (status, waiting_reasons.reason_of(status, stored, owner, kind, holds))
                 before, last = counts.get(key, (0, 0))
                 counts[key] = (before + number, max(last, newest))
+                owners[key] |= {owner} if owner is not None else set()
                 capped |= {key} if is_capped else set()
-    moments = _moments([newest for _, newest in counts.values()])
+    newest_ones = _newest([newest for _, newest in counts.values()])
     found = [
-        Group(status, reason, number, (status, reason) in capped, moments[newest])
-        for (status, reason), (number, newest) in counts.items()
+        Group(*key, number, key in capped, *newest_ones[newest], tuple(sorted(owners[key])))
+        for key, (number, newest) in counts.items()
     ]
     return sorted(found, key=lambda group: (LOOKED_AT.index(group.status), -group.count, group.reason))
 
 
-def _moments(ids: list[int]) -> dict[int, datetime]:
-    statement = select(Delivery.id, Delivery.created_at).where(Delivery.id.in_(ids))
-    return {row.id: row.created_at for row in db.session.execute(statement)}
+def _newest(ids: list[int]) -> dict[int, tuple[datetime, str | None]]:
+    statement = select(Delivery.id, Delivery.created_at, Delivery.detail).where(Delivery.id.in_(ids))
+    return {row.id: (row.created_at, row.detail) for row in db.session.execute(statement)}

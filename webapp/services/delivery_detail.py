@@ -17,15 +17,16 @@ from webapp.models import (
     Attempt,
     Connection,
     Delivery,
-    EventChoice,
     Grant,
     Lane,
     Person,
+    ProfileLink,
     Store,
 )
-from webapp.services import rebuilt, resend_rules, waiting_reasons, workspace_settings
-from webapp.services.delivery_attempts import attempts_of
+from webapp.services import rebuilt, resend_rules, settings_then, waiting_reasons
+from webapp.services.delivery_attempts import attempts_of, sending_since
 from webapp.services.lanes import LANE_OF
+from webapp.services.settings_then import SettingsThen
 
 SIBLINGS = 20
 ROUTES = {
@@ -40,19 +41,13 @@ FEATURE_OF = {Kind.EVENT: "events", Kind.FIELDS: "profile_data", Kind.CONSENT: "
 
 
 @dataclass(frozen=True, slots=True)
-class SettingsNow:
-    """Today's settings that a delivery depends on. `lacking`: scopes its kind needs and the account has not granted."""
-
-    event_on: bool | None
-    event_changed_at: datetime | None
-    fields_on: int
-    fields_known: int
-    lacking: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Detail:
-    """All of it. `until`: the next look at a waiting one; None: nothing is sent before somebody acts."""
+    """All of it. `until`: the next look at a waiting one; None: nothing is sent before somebody acts.
+
+    `siblings`: the other deliveries of its activity, each with today's reason; `lacking`: scopes its kind needs and the
+    account has not granted; `sending_since`: of a call under way, or of one whose answer never came; `link`: what we
+    know of the person in its account.
+    """
 
     delivery: Delivery
     activity: Activity
@@ -62,10 +57,13 @@ class Detail:
     store: Store | None
     route: str
     attempts: list[Attempt]
-    siblings: list[Delivery]
+    siblings: list[tuple[Delivery, Reason]]
     item: rebuilt.Item | None
-    settings: SettingsNow
+    settings: SettingsThen
+    lacking: tuple[str, ...]
     until: datetime | None
+    sending_since: datetime | None
+    link: ProfileLink | None
     in_line: int
 
     @property
@@ -76,7 +74,7 @@ class Detail:
     @property
     def resent_with_it(self) -> list[int]:
         """What goes along when it is sent again: itself, and what ended undelivered beside it in the same account."""
-        mine = [each for each in self.siblings if each.connection_id == self.delivery.connection_id]
+        mine = [each for each, _ in self.siblings if each.connection_id == self.delivery.connection_id]
         beside = [each.id for each in mine if resend_rules.refusal(each, self.connection) is None]
         return [self.delivery.id, *beside]
 
@@ -107,26 +105,23 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         store=store,
         route=ROUTES.get(activity.route or "", activity.route or "not said"),
         attempts=attempts_of(session, delivery),
-        siblings=list(session.scalars(siblings.order_by(Delivery.id).limit(SIBLINGS))),
+        siblings=[
+            (each, waiting_reasons.of(each, holds))
+            for each in session.scalars(siblings.order_by(Delivery.id).limit(SIBLINGS))
+        ],
         item=rebuilt.item(session, delivery, activity, person, connection),
-        settings=_settings(session, delivery, connection),
+        settings=settings_then.of(session, delivery, activity.accepted_at, connection),
+        lacking=_lacking(session, delivery, connection),
         until=waiting_reasons.until(delivery, holds),
+        sending_since=sending_since(session, delivery),
+        link=session.get(ProfileLink, (connection.id, person.id)) if connection and person else None,
         in_line=_in_line(session, delivery),
     )
 
 
-def _settings(session: Session, delivery: Delivery, connection: Connection | None) -> SettingsNow:
-    known = workspace_settings.load(session, delivery.workspace_id)
-    choice = session.get(EventChoice, (delivery.workspace_id, delivery.event)) if delivery.event else None
+def _lacking(session: Session, delivery: Delivery, connection: Connection | None) -> tuple[str, ...]:
     grant = session.scalar(select(Grant).where(Grant.connection_id == connection.id)) if connection else None
-    lacking = missing(grant.scope_set).get(FEATURE_OF[delivery.kind], ()) if grant else ()
-    return SettingsNow(
-        event_on=delivery.event in known.events_on if delivery.event else None,
-        event_changed_at=choice.changed_at if choice else None,
-        fields_on=len(known.fields_on),
-        fields_known=len(known.fields),
-        lacking=lacking,
-    )
+    return missing(grant.scope_set).get(FEATURE_OF[delivery.kind], ()) if grant else ()
 
 
 def _in_line(session: Session, delivery: Delivery) -> int:

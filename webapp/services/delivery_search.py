@@ -44,10 +44,9 @@ def page(workspace_id: int, filters: Filters) -> Page:
     """A page of what the filters mean. Its order is that of the ids, so that new ones never move what is below."""
     session = db.session()
     holds = waiting_reasons.of_workspace(session, workspace_id)
-    if filters.request_id is not None:
-        ids = delivery_attempts.deliveries_of(session, workspace_id, filters.request_id, PAGE)
-        rows = [row for row in rows_of(session, ids) if matcher(workspace_id, filters, holds)(row)]
-        return Page(details(session, [row.id for row in rows], holds), None, None)
+    ids = named(session, workspace_id, filters, PAGE)
+    if ids is not None:
+        return Page(details(session, ids, holds), None, None)
     above, below = bounds(session, filters)
     looked = scan(
         session,
@@ -61,6 +60,23 @@ def page(workspace_id: int, filters: Filters) -> Page:
     if looked.cut and looked.last_id is not None:
         looked_to = session.scalar(select(Delivery.created_at).where(Delivery.id == looked.last_id))
     return Page(details(session, [row.id for row in looked.rows], holds), looked.last_id, looked_to)
+
+
+def named(session: Session, workspace_id: int, filters: Filters, limit: int) -> list[int] | None:
+    """The deliveries that one of Klaviyo's answers or an activity names, those of them that are meant, newest first.
+
+    None: the filters name none, so that they are to be looked for.
+    """
+    found: list[set[int]] = []
+    if filters.request_id is not None:
+        found.append(set(delivery_attempts.deliveries_of(session, workspace_id, filters.request_id, limit)))
+    if filters.activity_id is not None:
+        owed = select(Delivery.id).where(Delivery.activity_id == filters.activity_id)
+        found.append(set(session.scalars(owed.limit(limit))))
+    if not found:
+        return None
+    is_meant = matcher(workspace_id, filters, waiting_reasons.of_workspace(session, workspace_id))
+    return [row.id for row in rows_of(session, set.intersection(*found)) if is_meant(row)]
 
 
 def bounds(session: Session, filters: Filters) -> tuple[int, int]:

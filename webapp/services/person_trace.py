@@ -8,13 +8,15 @@ from typing import Any
 import orjson
 from sqlalchemy import select
 
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
 from webapp.services import waiting_reasons, workspace_settings
 from webapp.services.delivery_ranges import LAST_ID, merged
 
 PAGE = 60
+LOOKED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,11 @@ class KnownField:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The person in one connection's account."""
+    """The person in one connection's account. `waiting`: profile data of theirs is in line for it."""
 
     connection: Connection
     link: ProfileLink
+    waiting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,17 @@ def known(person: Person) -> Known:
         .order_by(Connection.id)
         .limit(50)
     )
+    in_line = select(Delivery.connection_id).where(
+        Delivery.person_id == person.id, Delivery.kind == Kind.FIELDS, Delivery.status == Status.WAITING
+    )
+    waiting = set(session.scalars(in_line.limit(LOOKED)))
     owned = select(Connection).where(Connection.workspace_id == person.workspace_id).order_by(Connection.id).limit(50)
     return Known(
         person=person,
         home_store=session.get(Store, person.home_store_id) if person.home_store_id else None,
         fields=fields,
         consents=orjson.loads(person.consents),
-        links=[Link(connection, link) for connection, link in links],
+        links=[Link(connection, link, connection.id in waiting) for connection, link in links],
         live=[connection for connection in session.scalars(owned) if connection.is_live],
     )
 

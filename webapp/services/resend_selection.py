@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 from webapp.database import index_range, plan_anew
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Activity, Delivery, Person
-from webapp.services import delivery_attempts
 from webapp.services.delivery_ranges import COLUMNS, LAST_ID, AnyRow, Range, merged, ranges
-from webapp.services.delivery_search import bounds, matcher
+from webapp.services.delivery_search import bounds, matcher, named
 from webapp.services.resend_rules import STATUSES, UNROUTED
 
 MOST_IDS = 1_000
@@ -51,9 +50,9 @@ def chosen(session: Session, workspace_id: int, ids: list[int], filters: Filters
     """What a person chose: ids where any were given, else everything the filters mean today."""
     up_to = session.scalar(select(func.max(Delivery.id))) or 0
     asked = replace(filters, before=None, follow=False)
-    if not ids and asked.request_id is not None:
-        ids = delivery_attempts.deliveries_of(session, workspace_id, asked.request_id, MOST_IDS)
-        return Selection(tuple(sorted(ids)), asked, up_to)
+    listed = None if ids else named(session, workspace_id, asked, MOST_IDS)
+    if listed is not None:
+        return Selection(tuple(sorted(listed)), asked, up_to)
     return Selection(tuple(sorted(set(ids))[:MOST_IDS]) if ids else None, asked, up_to)
 
 

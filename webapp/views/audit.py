@@ -10,21 +10,31 @@ from flask.typing import ResponseReturnValue
 
 from webapp import clock
 from webapp.catalogue.actions import ACTIONS
+from webapp.forms.delivery_filters import parse
 from webapp.http.access import workspace_access
-from webapp.services import audit_log
+from webapp.models import Role
+from webapp.services import audit_log, delivery_search
 from webapp.views.connections import EVERYBODY
 from webapp.views.settings import BASE
 
 blueprint = Blueprint("audit", __name__, url_prefix=BASE)
 
 
+NAMES = ("action", "person", "connection", "from", "to")
+
+
 def _filters() -> audit_log.Filters:
+    """Times and the connection are read as on the deliveries' page; what is not understood is left out."""
     words = request.args
-    person, before = words.get("person", ""), words.get("before", "")
+    person = words.get("person", "")
+    asked, _ = parse({name: words[name] for name in ("connection", "from", "to") if name in words})
     return audit_log.Filters(
         action=words.get("action") or None,
         person=audit_log.AUTOMATIC if person == "automatic" else _number(person),
-        before=_number(before),
+        connection_id=asked.connection_id,
+        since=asked.since,
+        until=asked.until,
+        before=_number(words.get("before", "")),
     )
 
 
@@ -45,7 +55,8 @@ def index() -> ResponseReturnValue:
         "actions": ACTIONS,
         "people": audit_log.people(g.workspace.id),
         "filters": filters,
-        "query": {name: text for name, text in request.args.items() if name in {"action", "person"} and text},
+        "accounts": delivery_search.accounts(g.workspace.id),
+        "query": {name: text for name, text in request.args.items() if name in NAMES and text},
     }
     return render_template("settings/audit.html", **context)
 
@@ -54,7 +65,7 @@ def index() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def export() -> ResponseReturnValue:
     """The whole log that fits the filters, streamed."""
-    lines = audit_log.csv_lines(g.workspace.id, _filters())
+    lines = audit_log.csv_lines(g.workspace.id, _filters(), masked=g.role is not Role.OWNER)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # the app itself outlives the request
     response = Response(_streamed(app, lines), mimetype="text/csv")
     name = f"audit-{g.workspace.slug}-{clock.now():%Y-%m-%d}.csv"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import orjson
 from flask import Blueprint, abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp import clock
 from webapp.catalogue.causes import CAUSES, RESENDABLE
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
@@ -17,7 +19,7 @@ from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Activity, Role
-from webapp.services import addresses, delivery_causes, delivery_detail, delivery_search, proofs
+from webapp.services import addresses, delivery_causes, delivery_detail, delivery_finder, delivery_search, proofs
 from webapp.services.addresses import mask_all
 from webapp.services.delivery_detail import Detail
 from webapp.views import mending
@@ -33,18 +35,38 @@ def index() -> ResponseReturnValue:
     if request.args.get("view") == "causes":
         return _causes()
     filters, problems = parse(request.args)
-    page = delivery_search.page(g.workspace.id, filters)
+    return _list(filters, problems)
+
+
+def _list(filters: Filters, problems: list[str], *, sought: str = "", unfound: bool = False) -> ResponseReturnValue:
     return region(
         "deliveries/index.html",
         "list",
-        422 if problems else 200,
-        shown=page,
+        422 if problems or unfound else 200,
+        shown=delivery_search.page(g.workspace.id, filters),
         filters=filters,
         problems=problems,
+        sought=sought,
+        unfound=unfound,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
         resendable=RESENDABLE,
         **_choices(),
     )
+
+
+@blueprint.post("/find")
+@workspace_access(*EVERYBODY)
+def find() -> ResponseReturnValue:
+    """Whatever somebody has in hand: 303 to what it names. Posted, so that no address stands in a URL."""
+    sought = request.form.get("what", "")[:320].strip()
+    found = delivery_finder.find(g.workspace.id, sought) if sought else None
+    if found is None:
+        return _list(Filters(), [], sought=sought, unfound=True)
+    slug = g.workspace.slug
+    if isinstance(found, int):
+        return redirect(url_for("deliveries.show", workspace=slug, delivery_id=found), 303)
+    query: dict[str, Any] = dict(found.query())
+    return redirect(url_for("deliveries.index", workspace=slug, **query), 303)
 
 
 def _choices() -> dict[str, Any]:
@@ -55,6 +77,7 @@ def _choices() -> dict[str, Any]:
         "accounts": delivery_search.accounts(g.workspace.id),
         "causes": CAUSES,
         "show_email": show_email,
+        "seen": seen_by(in_full=g.role is Role.OWNER),
     }
 
 
@@ -62,12 +85,14 @@ def _causes() -> ResponseReturnValue:
     """What fails, waits and is skipped, by cause."""
     words = request.args
     hours = int(words["hours"]) if words.get("hours") in {str(hours) for hours in delivery_causes.WINDOWS} else 24
-    connection_id = int(words["connection"]) if words.get("connection", "").isdigit() else None
+    connection_id = parse(words)[0].connection_id
     groups = delivery_causes.groups(g.workspace.id, hours, connection_id)
     return region(
         "deliveries/causes.html",
         "groups",
         groups=groups,
+        mends=mending.of_groups(groups),
+        since=(clock.now() - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M"),
         hours=hours,
         windows=delivery_causes.WINDOWS,
         connection_id=connection_id,
@@ -79,6 +104,11 @@ def _causes() -> ResponseReturnValue:
 def show_email(email: str | None) -> str:
     """Owners see their people's addresses; support agents see them masked."""
     return (email or "no address") if g.role is Role.OWNER else addresses.masked(email)
+
+
+def seen_by(*, in_full: bool) -> Callable[[Any], Any]:
+    """What a page shows of a value that may hold addresses."""
+    return (lambda value: value) if in_full else mask_all
 
 
 @blueprint.get("/<int:delivery_id>")
@@ -118,10 +148,7 @@ def _found(delivery_id: int) -> Detail:
 
 def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
     in_full = revealed or g.role is Role.OWNER
-
-    def seen(value: Any) -> Any:
-        return value if in_full else mask_all(value)
-
+    seen = seen_by(in_full=in_full)
     email = found.person.email if found.person else None
     own = url_for("deliveries.show", workspace=g.workspace.slug, delivery_id=found.delivery.id)
     return region(

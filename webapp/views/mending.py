@@ -1,14 +1,20 @@
-"""The button that mends a cause: where it leads, and whether this person may press it."""
+"""The buttons that mend a cause: where they lead, and whether this person may press them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from flask import g, url_for
 
 from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY
 from webapp.catalogue.reasons import Reason
+from webapp.extensions import db
 from webapp.models import Connection, Role
+from webapp.services import connections
+from webapp.services.delivery_causes import Group
+
+OFFERED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +52,19 @@ def button(reason: Reason, connection: Connection | None) -> Button | None:
         "profile_data": "fields.index",
     }[name]
     return Button(BUTTONS[name], url_for(endpoint, workspace=slug), False, allowed)
+
+
+def of_groups(groups: Iterable[Group]) -> dict[Group, list[Button]]:
+    """The buttons of each cause: one, or one for each of the first few connections it is about, by their names."""
+    live = {each.id: each for each in connections.live(db.session(), g.workspace.id)}
+    found = {}
+    for group in groups:
+        mine: list[Connection | None] = [live[each] for each in group.connections if each in live]
+        pairs = [(each, button(group.reason, each)) for each in (mine[:OFFERED] or [None])]
+        made = {each.url: (connection, each) for connection, each in pairs if each is not None}
+        named = len(mine) > 1 and len(made) > 1
+        found[group] = [
+            replace(each, label=f"{each.label}: {connection.account_name}") if named and connection else each
+            for connection, each in made.values()
+        ]
+    return found

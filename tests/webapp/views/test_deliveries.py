@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,12 +14,12 @@ from tests.rows import Rows
 from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Batch, Connection, Delivery, Lane, LaneKind
-from webapp.services import delivery_search
+from webapp.services import audit, delivery_search, sharing
 
 LIST = f"{BASE}/deliveries"
 
@@ -61,10 +62,39 @@ def test_every_filter_finds_its_own_and_nothing_else(any_app: Flask, shop: Shop)
         f"connection={shop.connection.id}&status=failed": [failed],
         f"person={somebody.id}": [unrouted, elsewhere],
         f"person={somebody.id}&status=skipped": [unrouted],
+        f"activity={tier.id}": [elsewhere],
+        f"activity={tier.id}&status=failed": [],
         f"to={yesterday}": [old],
         f"from={yesterday}&status=delivered": [elsewhere, fields],
     }.items():
         assert shown(client.get(f"{LIST}?{query}").text) == [row.id for row in wanted], query
+
+
+def test_whatever_one_has_in_hand_is_found_by_one_box(any_app: Flask, shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace, shop.person, external_id="join:ada@example.com")
+    event = shop.rows.delivery(activity, shop.connection, status=Status.DELIVERED, reason=Reason.WRITTEN)
+    fields = shop.rows.delivery(activity, shop.connection, kind=Kind.FIELDS)
+    other = shop.delivery(Status.FAILED, Reason.REJECTED)
+    tried = {"connection_id": shop.connection.id, "endpoint": "POST /api/events", "size": 1, "outcome": "refused"}
+    attempt = shop.rows.save(Attempt(**tried, request_id="req-9", http_status=400, started_at=clock.now()))
+    shop.rows.save(AttemptDelivery(attempt_id=attempt.id, delivery_id=other.id))
+    client = signed_in(any_app, shop.support)
+    for sought, wanted in {
+        " Ada@Example.com ": [other, fields, event],
+        "join:ada@example.com": [fields, event],
+        "req-9": [other],
+    }.items():
+        answer = client.post(f"{LIST}/find", data={"what": sought})
+        assert answer.status_code == 303, sought
+        assert "ada" not in answer.location
+        assert shown(client.get(answer.location).text) == [row.id for row in wanted], sought
+    assert client.post(f"{LIST}/find", data={"what": str(other.id)}).location == f"{LIST}/{other.id}"
+    theirs = shop.rows.workspace("theirs")
+    foreign = shop.rows.delivery(shop.rows.activity(theirs, external_id="foreign-1"), None)
+    for nothing in ("foreign-1", str(foreign.id), "nobody@example.com", " "):
+        missed = client.post(f"{LIST}/find", data={"what": nothing})
+        assert missed.status_code == 422, nothing
+        assert 'id="what-problem"' in missed.text
 
 
 def test_a_word_that_is_not_understood_is_said(any_app: Flask, shop: Shop) -> None:
@@ -188,6 +218,90 @@ def test_causes_are_counted(any_app: Flask, shop: Shop) -> None:
     assert f"{LIST}/resends/new?status=failed&amp;reason=rejected" in html
 
 
+def test_a_cause_says_what_klaviyo_said_and_has_the_buttons_that_mend_it(any_app: Flask, shop: Shop) -> None:
+    second = shop.rows.connection(shop.workspace, shop.rows.store(shop.workspace, "no"), account_name="Acme NO")
+    shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
+    for connection in (shop.connection, second):
+        activity = shop.rows.activity(shop.workspace, shop.person)
+        shop.rows.delivery(activity, connection, status=Status.SKIPPED, reason=Reason.SCOPE_MISSING)
+        with writing() as session:
+            session.get_one(Connection, connection.id).paused_at = clock.now()
+        shop.rows.delivery(activity, connection, kind=Kind.FIELDS)
+    owners = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text
+    for text in ("Bad for ada@example.com", ">Reconnect: Acme SE<", ">Reconnect: Acme NO<", ">Resume: Acme NO<"):
+        assert text in owners, text
+    agents = signed_in(any_app, shop.support).get(f"{LIST}?view=causes").text
+    assert "Bad for a…@example.com" in agents
+    assert "Reconnect: Acme SE" not in agents
+    assert ">Resume: Acme SE<" in agents
+    of_one = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes&connection={second.id}").text
+    assert ">Reconnect</button>" in of_one
+    listed = re.search(r'id="cause-skipped-scope_missing" href="([^"]+)"', owners)
+    assert listed is not None
+    assert "from=" in listed.group(1)
+    assert len(shown(signed_in(any_app, shop.owner).get(listed.group(1).replace("&amp;", "&")).text)) == 2
+
+
+def test_the_settings_a_delivery_ran_under_stay_with_it(any_app: Flask, shop: Shop) -> None:
+    sharing.choose_events(shop.workspace.id, None, [])
+    delivery = shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, settled_at=clock.now())
+    waiting = shop.delivery(Status.WAITING, Reason.BACKLOG)
+    client = signed_in(any_app, shop.owner)
+
+    def settings_of(row: Delivery) -> str:
+        found = re.search(r'id="settings">(.*?)</dl>', client.get(f"{LIST}/{row.id}").text, re.S)
+        assert found is not None
+        return " ".join(re.sub(r"<[^>]+>", " ", found.group(1)).split())
+
+    assert "Event off ·" in settings_of(delivery)
+    assert "Changed since" not in settings_of(delivery)
+    sharing.choose_events(shop.workspace.id, None, ["member_joined_program"])
+    sharing.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    with writing() as session:
+        connection = session.get_one(Connection, shop.connection.id)
+        edit = {"list_id": None, "list_opt_in": None, "store_id": connection.store_id}
+        before = {**edit, "behavior": "update_existing", "list_name": None}
+        after = {**edit, "behavior": "create_profile", "list_name": "New people"}
+        connection.sync_behavior, connection.list_name = SyncBehavior.CREATE_PROFILE, "New people"
+        about = ("connection", connection.id)
+        entry: dict[str, Any] = {"action": "connection.edited", "subject": about, "before": before, "after": after}
+        audit.record(session, workspace_id=shop.workspace.id, actor_id=None, **entry)
+    told = settings_of(delivery)
+    for text in (
+        "Event off now on ·",
+        "Profile data 1 of 8 fields shared now 2",
+        "Profile sync behavior Only update existing now Create profile",
+        "List none now New people",
+        "Changed since Changed a connection&#39;s settings",
+        "Chose which events are sent",
+    ):
+        assert text in told, (text, told)
+    of_waiting = settings_of(waiting)
+    assert "Event off now on" in of_waiting  # that counted when it was accepted
+    assert "Profile data 2 of 8 fields shared ·" in of_waiting
+    assert "Profile sync behavior Create profile List" in of_waiting
+
+
+def test_what_stands_beside_it_what_is_under_way_and_the_look_up(any_app: Flask, shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace, shop.person)
+    skipped = {"status": Status.SKIPPED, "reason": Reason.NOT_IN_KLAVIYO}
+    fields = shop.rows.delivery(activity, shop.connection, kind=Kind.FIELDS, **skipped)
+    event = shop.rows.delivery(activity, shop.connection)
+    shop.rows.link(shop.connection, shop.person, found=False, klaviyo_id=None)
+    client = signed_in(any_app, shop.support)
+    page = client.get(f"{LIST}/{fields.id}").text
+    assert "nobody with this address is there" in page
+    assert "What Klaviyo has now" in page
+    assert "waiting, In line" in page
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
+        common = {"connection_id": shop.connection.id, "endpoint": "POST /api/events", "fence": 1, "size": 1}
+        session.add(Batch(lane_id=lane.id, members=f"[{event.id}]", started_at=clock.now(), **common))
+        lane.held_until, lane.held_reason = clock.now() + timedelta(minutes=5), "rate_limited"
+    assert "waiting, Klaviyo&#39;s limit reached" in client.get(f"{LIST}/{fields.id}").text
+    assert "A call that holds it is under way since" in client.get(f"{LIST}/{event.id}").text
+
+
 def test_one_delivery_in_full(any_app: Flask, shop: Shop) -> None:
     shop.rows.link(shop.connection, shop.person, klaviyo_id="01KADA")
     delivery = shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
@@ -229,7 +343,14 @@ def test_addresses_are_masked_for_support_until_revealed(any_app: Flask, shop: S
 
 def test_filters_go_into_an_address_and_back() -> None:
     query = {"status": "failed", "reason": "rejected", "event": "tier_earned", "connection": "3", "request": "r-1"}
-    query |= {"person": "4", "from": "2026-11-23T10:00", "to": "2026-11-24T10:00", "before": "9", "follow": "1"}
+    query |= {
+        "activity": "5",
+        "person": "4",
+        "from": "2026-11-23T10:00",
+        "to": "2026-11-24T10:00",
+        "before": "9",
+        "follow": "1",
+    }
     filters, problems = parse(query)
     assert problems == []
     assert filters.query() == query

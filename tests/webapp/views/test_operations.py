@@ -134,5 +134,8 @@ def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) 
         ("cevoid-fast", 2, 0),
         ("cevoid-slow", 1, 0),
     ]
+    assert all(seen.oldest_at is not None for seen in before.queues)
+    for name in ("finished", "deferred", "scheduled", "canceled"):
+        assert f"0 {name}" in page
     assert queue.look() == before
     assert "cevoid-fast" not in signed_in(with_redis, shop.owner).get(PAGE).text
