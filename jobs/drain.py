@@ -111,19 +111,20 @@ def _work(run: Run) -> bool:
 
 def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
     """Nobody sleeps holding a worker: write down when to go on, and leave."""
-    why = "rate_limited" if hold.limited else why_of(run)
+    why = None if hold.limited else why_of(run)
     if run is not None:
         run.flush()
 
     def work(session: Session) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
-        values: dict[str, object] = {"held_until": until, "held_reason": why}
+        values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if hold.limited else "retrying"}
         if run is not None and run.timed_out:
             values["slow"] = True
         session.execute(
             statement.values(
                 **values,
+                held_detail=why,
                 lease_until=None,
                 owner=None,
                 woken_at=None,
@@ -134,11 +135,11 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
     run_writing(work)
 
 
-def why_of(run: Run | None) -> str:
+def why_of(run: Run | None) -> str | None:
     """What the last call that was not taken came to, for those who look at what waits."""
     answer = run.not_taken if run is not None else None
     if answer is None:
-        return "retrying"
+        return None
     if answer.status is not None:
         return f"answered {answer.status}"
     return "could not be reached" if answer.reached is Reached.NOT_SENT else "did not answer"

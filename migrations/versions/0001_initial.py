@@ -233,6 +233,7 @@ def upgrade() -> None:
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_reason", sa.String(length=40), nullable=True),
+        sa.Column("held_detail", sa.String(length=40), nullable=True),
         sa.Column("woken_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("stopped", sa.Boolean(), server_default="0", nullable=False),

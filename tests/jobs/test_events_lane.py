@@ -96,6 +96,22 @@ NOT_TAKEN: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (error(405), "answered 405"),
+        (html(403), "answered 403"),
+        (error(500), "answered 500"),
+        (requests.exceptions.ConnectTimeout(), "could not be reached"),
+        (requests.exceptions.ReadTimeout(), "did not answer"),
+        (throttled(5), None),
+    ],
+)
+def test_what_klaviyo_did_is_said_beside_why_it_waits(shop: Shop, answer: Any, why: str | None) -> None:
+    one(shop, answer)
+    assert shop.lane(Kind.EVENT).held_detail == why
+
+
 @pytest.mark.parametrize("answers", NOT_TAKEN.values(), ids=list(NOT_TAKEN))
 def test_not_taken_and_tried_again(shop: Shop, answers: list[Any]) -> None:
     _, delivery = one(shop, *answers)

@@ -68,7 +68,7 @@ def facts(**values: object) -> Facts:
 def test_the_words() -> None:
     lane = LaneFacts(LaneKind.EVENTS, 5, NOW + timedelta(seconds=90), "retrying", 1)
     assert health.of(facts(), [lane], {}, NOW).why == "Klaviyo did not take it; next try 12:01:30 UTC"
-    told = LaneFacts(LaneKind.EVENTS, 5, NOW + timedelta(seconds=90), "answered 500", 1)
+    told = LaneFacts(LaneKind.EVENTS, 5, NOW + timedelta(seconds=90), "retrying", 1, "answered 500")
     assert health.of(facts(), [told], {}, NOW).why == "Klaviyo answered 500; next try 12:01:30 UTC"
     slowed = LaneFacts(LaneKind.EVENTS, 5, NOW + timedelta(seconds=42), "rate_limited", 0)
     assert health.of(facts(), [slowed], {}, NOW).why == "its limit is used up until 12:00:42 UTC"

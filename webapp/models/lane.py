@@ -26,7 +26,7 @@ class Lane(Base):
     """One worker at a time: `owner` holds it until `lease_until` under `fence`, which grows with every claim.
 
     `next_at` is when there is something to do (None: nothing), `held_until` the moment before which nothing may be sent
-    (budget, back-off), `held_reason` why: `rate_limited`, or what Klaviyo did, as in "Klaviyo answered 500".
+    (budget, back-off), `held_reason` why, `held_detail` what Klaviyo did, as in "Klaviyo answered 500".
     The sweeper wakes lanes whose `next_at` and `held_until` have come. `stopped` lanes are never
     woken (paused, needs reauthorization, disconnected); `started_at` is when one that was stopped went on. All times by
     the database's clock.
@@ -48,6 +48,7 @@ class Lane(Base):
     next_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     held_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     held_reason: Mapped[str | None] = mapped_column(String(40))
+    held_detail: Mapped[str | None] = mapped_column(String(40))
     woken_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     stopped: Mapped[bool] = mapped_column(default=False, server_default="0")
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

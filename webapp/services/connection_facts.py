@@ -78,6 +78,7 @@ class LaneFacts(NamedTuple):
     held_until: datetime | None
     held_reason: str | None
     failures: int
+    held_detail: str | None = None
 
 
 class Settling(NamedTuple):
@@ -116,6 +117,7 @@ _LANES = select(
     Lane.held_until,
     Lane.held_reason,
     Lane.failures,
+    Lane.held_detail,
 ).where(
     Lane.connection_id.in_(_ids),
     Lane.kind != LaneKind.TASKS,

@@ -56,11 +56,12 @@ def _incident(alarms: Mapping[str, str]) -> Health | None:
 
 def _held(lanes: Sequence[LaneFacts], now: datetime) -> Health | None:
     held = [lane for lane in lanes if lane.held_until and lane.held_until > now and lane.waiting]
-    retried = [(lane.held_until, lane.held_reason) for lane in held if lane.failures and lane.held_until]
+    retried = [(lane.held_until, lane.held_detail) for lane in held if lane.failures and lane.held_until]
     if retried:
         until, why = max(retried, key=lambda each: each[0])
-        cause = why if why not in {None, "retrying", "rate_limited"} else "did not take it"
-        return Health("Retrying", "warn", "turn", f"Klaviyo {cause}; next try {clock_time(until, now)}")
+        return Health(
+            "Retrying", "warn", "turn", f"Klaviyo {why or 'did not take it'}; next try {clock_time(until, now)}"
+        )
     if held:
         until = max(lane.held_until for lane in held if lane.held_until)
         return Health("Slowed by Klaviyo", "warn", "square", f"its limit is used up until {clock_time(until, now)}")

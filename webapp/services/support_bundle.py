@@ -171,6 +171,7 @@ def _lane(seen: operations.LaneSeen) -> dict[str, Any]:
         "next_at": _iso(lane.next_at),
         "held_until": _iso(lane.held_until),
         "held_reason": lane.held_reason,
+        "held_detail": lane.held_detail,
         "failures": lane.failures,
         "slow": lane.slow,
     }
