@@ -41,6 +41,14 @@ class Change:
         return f"{' '.join(said)} It counts from now on."
 
 
+def undone(on: Iterable[str], turned_on: Iterable[str], turned_off: Iterable[str]) -> list[str] | None:
+    """What would be on if a save were undone; None where there is none, or somebody has changed it again since."""
+    now, added, removed = set(on), set(turned_on), set(turned_off)
+    if not (added or removed) or not added <= now or removed & now:
+        return None
+    return sorted((now - added) | removed)
+
+
 def events_on(workspace_id: int) -> frozenset[str]:
     """The events turned on."""
     statement = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)

@@ -19,11 +19,17 @@ blueprint = Blueprint("events", __name__, url_prefix=f"{BASE}/events")
 @blueprint.get("")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
-    """Every event with what it is for, when it fires and what Klaviyo receives, and whether it is on."""
+    """Every event with what it is for, when it fires and what Klaviyo receives, and whether it is on.
+
+    After a save, what it changed (`?turned_on=`, `?turned_off=`) can be undone.
+    """
+    since = sharing.events_since(g.workspace.id)
+    turned_on, turned_off = request.args.getlist("turned_on"), request.args.getlist("turned_off")
     return render_template(
         "events/index.html",
         groups={title: [event for event in EVENTS.values() if event.group == group] for group, title in GROUPS.items()},
-        since=sharing.events_since(g.workspace.id),
+        since=since,
+        undone=sharing.undone(since, turned_on, set(turned_off) & set(EVENTS)),
         samples=sharing.samples(g.workspace.id),
         common=COMMON,
         total=len(EVENTS),
@@ -42,7 +48,10 @@ def save() -> ResponseReturnValue:
         wanted |= before | sharing.recommended_events()
     change = sharing.choose_events(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({event.key: event.title for event in EVENTS.values()}))
-    return redirect(url_for("events.index", workspace=g.workspace.slug), 303)
+    changed = url_for(
+        "events.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None
+    )
+    return redirect(changed, 303)
 
 
 def _test_form(status: int, problems: dict[str, str], typed: dict[str, str]) -> ResponseReturnValue:

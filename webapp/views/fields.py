@@ -20,10 +20,14 @@ blueprint = Blueprint("fields", __name__, url_prefix=f"{BASE}/profile-data")
 @blueprint.get("")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
-    """Every field with its Klaviyo property, and whether it is on; after a save, what it turned on (`?turned_on=`)."""
+    """Every field with its Klaviyo property, and whether it is on.
+
+    After a save, what it turned on can be brought to everybody, and the save undone (`?turned_on=`, `?turned_off=`).
+    """
     known, on = sharing.fields(g.workspace.id)
     keys = request.args.getlist("turned_on")
     turned_on = [known[key] for key in keys if key in on]
+    turned_off = {key for key in request.args.getlist("turned_off") if key in known and not known[key].retired}
     return render_template(
         "fields/index.html",
         default=[field for field in known.values() if field.custom_id is None],
@@ -32,6 +36,7 @@ def index() -> ResponseReturnValue:
         on=on,
         types=CUSTOM_TYPES,
         turned_on=turned_on,
+        undone=sharing.undone(on, keys, turned_off),
         connections=backfills.targets(g.workspace.id) if turned_on else [],
     )
 
@@ -48,7 +53,10 @@ def save() -> ResponseReturnValue:
         wanted |= (on if shown is None else set()) | sharing.recommended_fields()
     change = sharing.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({key: _name(field) for key, field in known.items()}))
-    return redirect(url_for("fields.index", workspace=g.workspace.slug, turned_on=change.on or None), 303)
+    changed = url_for(
+        "fields.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None
+    )
+    return redirect(changed, 303)
 
 
 def _name(field: Field) -> str:

@@ -75,6 +75,26 @@ def test_saving_events_says_what_changed(owner: FlaskClient, shop: Shop) -> None
     assert sharing.events_on(shop.workspace.id) == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "name", "first", "second"),
+    [
+        (EVENTS_URL, "event", "member_joined_program", "tier_earned"),
+        (FIELDS_URL, "field", "points", "tier_name"),
+    ],
+)
+def test_a_save_is_undone_by_a_button(owner: FlaskClient, url: str, name: str, first: str, second: str) -> None:
+    assert "Undo" not in text(owner.get(url))
+    saved = owner.post(url, data={"complete": "1", "shown": first, name: second})
+    page = owner.get(saved.location)
+    assert "Not what you meant? Undo" in text(page)
+    form = page.text[page.text.index('<form class="attention"') :].split("</form>")[0]
+    back = {key: re.findall(rf'name="{key}" value="([^"]+)"', form) for key in ("complete", "shown", name)}
+    assert back == {"complete": ["1"], "shown": [second], name: [first]}
+    undone = owner.post(url, data=back)
+    assert ticked(owner.get(undone.location).text, name) == {first}
+    assert "Undo" not in text(owner.get(saved.location)), "somebody changed it since"
+
+
 def test_support_sees_but_does_not_choose(app: Flask, shop: Shop) -> None:
     support = signed_in(app, shop.support)
     for url in (EVENTS_URL, FIELDS_URL):
