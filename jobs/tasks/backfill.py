@@ -54,10 +54,11 @@ def step(run: TaskRun) -> bool:
         raise _look_later(run, cursor)
     bite = existing.following(run, cursor["after"], cursor["up_to"], BITE)
     current = existing.settings(run)
-    owed = [person for person in bite if person.found or existing.is_taken(run, current, person)]
+    ours = {person.id for person in bite if existing.is_taken(run, current, person)}
+    owed = [person for person in bite if person.found or person.id in ours]
     cursor["left_out"] += len(bite) - len(owed)
     cursor["after"] = bite[-1].id if len(bite) == BITE else cursor["up_to"]
-    run_writing(lambda session: _owe(session, run, owed, dict(cursor), result, waiting))
+    run_writing(lambda session: _owe(session, run, (owed, ours), dict(cursor), result, waiting))
     return True
 
 
@@ -90,7 +91,7 @@ def _save(session: Session, run: TaskRun, cursor: dict[str, Any], result: dict[s
 def _owe(
     session: Session,
     run: TaskRun,
-    people: list[Known],
+    people: tuple[list[Known], set[int]],
     cursor: dict[str, Any],
     result: dict[str, Any],
     waiting: int,
@@ -110,8 +111,9 @@ def _owe(
     _save(session, run, cursor, result, waiting + len(made))
 
 
-def _insert(session: Session, run: TaskRun, people: list[Known]) -> list[int]:
-    """The deliveries' ids in their order."""
+def _insert(session: Session, run: TaskRun, owed: tuple[list[Known], set[int]]) -> list[int]:
+    """The deliveries' ids in their order. Whoever is of another store is never created by theirs."""
+    people, ours = owed
     if not people:
         return []
     now = clock.now()
@@ -128,7 +130,7 @@ def _insert(session: Session, run: TaskRun, people: list[Known]) -> list[int]:
     table = Activity.__table__
     statement = insert_or_ignore(session, table).returning(table.c.id, table.c.person_id)
     activities = sorted((row.id, row.person_id) for row in session.execute(statement, rows))
-    owed = {
+    common = {
         "workspace_id": run.connection.workspace_id,
         "connection_id": run.connection.id,
         "kind": Kind.FIELDS,
@@ -139,7 +141,10 @@ def _insert(session: Session, run: TaskRun, people: list[Known]) -> list[int]:
         "created_at": now,
         "expires_at": now + LIFE,
     }
-    deliveries = [{**owed, "activity_id": activity, "person_id": person} for activity, person in activities]
+    deliveries = [
+        {**common, "activity_id": activity, "person_id": person, "only_existing": person not in ours}
+        for activity, person in activities
+    ]
     return sorted(session.scalars(insert(Delivery).returning(Delivery.id), deliveries)) if deliveries else []
 
 

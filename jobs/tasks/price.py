@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from jobs import lookup
 from jobs.tasks.run import TaskProblem, TaskRun
 from webapp import clock
 from webapp.database import reading
 from webapp.models import Person, ProfileLink
+from webapp.services import workspace_settings
 
 BITE = 800
 SHARE = 0.5
@@ -50,12 +51,19 @@ def step(run: TaskRun) -> bool:
 
 
 def _mine(run: TaskRun) -> ColumnElement[bool]:
-    """People with an address whom the connection takes."""
+    """People with an address whom the connection would take, as routing has it for their home stores."""
     store_id = run.task.arguments["store_id"]
     ours = and_(
         Person.workspace_id == run.connection.workspace_id, Person.email.is_not(None), Person.tested_only.is_(False)
     )
-    return ours if store_id is None else and_(ours, Person.home_store_id == store_id)
+    with reading() as session:
+        settings = workspace_settings.load(session, run.connection.workspace_id)
+    others = [connection.store_id for connection in settings.connections if connection.id != run.connection.id]
+    homeless = Person.home_store_id.is_(None)
+    if store_id is None:
+        return and_(ours, or_(homeless, Person.home_store_id.not_in([other for other in others if other])))
+    of_store = Person.home_store_id == store_id
+    return and_(ours, of_store if others else or_(of_store, homeless))
 
 
 def _count(run: TaskRun) -> int:

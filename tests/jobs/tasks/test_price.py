@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from jobs.tasks import price as price_task
 from tests.jobs.tasks.conftest import work
@@ -14,7 +14,7 @@ from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.database import reading, writing
-from webapp.models import Attempt, Connection, Grant, Task, TaskState
+from webapp.models import Attempt, Connection, Grant, Task, TaskState, Workspace
 from webapp.services import price
 from webapp.services.price import Price
 
@@ -67,6 +67,18 @@ def test_without_a_store_everybody_counts(place: Place) -> None:
     place.rows.person(place.workspace, home_store_id=place.other.id)
     place.rows.person(place.workspace)
     assert place.count(None).known == 32
+
+
+def test_whoever_has_no_home_store_belongs_to_the_only_account(place: Place) -> None:
+    place.rows.person(place.workspace)
+    assert place.count(place.store.id).known == 31
+    place.rows.connection(place.workspace, place.other)
+    with writing() as session:
+        session.execute(update(Workspace).values(version=Workspace.version + 1))
+        session.execute(delete(Task))
+    assert place.count(place.store.id).known == 30
+    place.rows.person(place.workspace, home_store_id=place.other.id)
+    assert place.count(None).known == 31, "the other store has an account of its own"
 
 
 def test_what_is_remembered_is_not_asked_again(place: Place) -> None:
