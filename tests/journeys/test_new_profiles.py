@@ -91,3 +91,20 @@ def test_a_deleted_list_is_said_and_profiles_go_on(there: World) -> None:
     with reading() as session:
         found = session.query(Connection).filter_by(klaviyo_account_id="ACCTNO").one()
     assert found.list_missing_at is not None
+
+
+def test_a_change_reaches_every_account_the_person_is_in(there: World) -> None:
+    """Posted for Sweden; in Norway's account too, which creates people: it is told, and creates nobody by it."""
+    known, stranger = there.address("ACCTSE", 1), there.address("ACCTSE", 2)
+    there.stack.sandbox.put_profiles("ACCTNO", known)
+    before = set(there.stack.sandbox.profiles("ACCTNO"))
+
+    def points(email: str) -> object:
+        return there.stack.sandbox.profiles("ACCTNO")[email]["properties"].get("Cevoid: Points")
+
+    there.stack.ingest(*({**change(email, f"e-{email}", 41), "store": "se"} for email in (known, stranger)))
+    wait_for(lambda: points(known) == 41, "what is shared now", 30)
+    there.stack.ingest({**change(known, "e-later", 42), "store": "se"})
+    wait_for(lambda: points(known) == 42, "the next change", 10)
+    assert set(there.stack.sandbox.profiles("ACCTNO")) == before
+    there.check_sums()
