@@ -13,7 +13,7 @@ from sqlalchemy import select
 from webapp import clock, demo
 from webapp.crypto import new_secret
 from webapp.database import writing
-from webapp.doctor import examine
+from webapp.doctor import examine, lacking, made_by_another_version
 from webapp.extensions import db, settings
 from webapp.models import Membership, Role, User, Workspace
 from webapp.services import ingest_keys, stores, token_keys, users
@@ -126,6 +126,9 @@ def seed_demo(*, migrates: bool) -> None:
         )
     if migrates:
         upgrade()
+    missing = lacking()
+    if missing:
+        raise click.ClickException(made_by_another_version(missing))
     demo.seed()
     click.echo("The demo workspaces are there.")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import redis
 import requests
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from webapp import queue
@@ -43,7 +43,7 @@ def examine(values: Settings) -> Iterator[Finding]:
     yield Finding("TOKEN_KEYS", f"{len(values.token_keys)} PRESENT")
     yield Finding("MAIL_URL", "PRESENT" if values.mail_url else "unset: alerts are shown on the page only")
     yield _try("database", _database, "Is it running, and does DATABASE_URL name it?")
-    yield _try("schema", _schema, "Run: flask --app wsgi db upgrade")
+    yield _schema()
     yield _try("redis", lambda: _redis(values), "Is it running, and does REDIS_URL name it? Nothing is lost meanwhile.")
     yield _workers()
     yield _try("klaviyo", lambda: _klaviyo(values), "Can this machine reach KLAVIYO_API_URL?")
@@ -63,9 +63,34 @@ def _database() -> str:
     return "answers"
 
 
-def _schema() -> str:
+def _tables() -> str:
     db.session.execute(select(Workspace.id).limit(1)).all()
     return "is there"
+
+
+def _schema() -> Finding:
+    remedy = "Run: flask --app wsgi db upgrade"
+    found = _try("schema", _tables, remedy)
+    missing = [] if found.problem else lacking()
+    return Finding("schema", "", made_by_another_version(missing)) if missing else found
+
+
+def lacking() -> list[str]:
+    """The columns of ours that the database does not have, such as `lanes.fence`."""
+    inspector = inspect(db.engines["read"])
+    there = inspector.get_multi_columns()
+    names = {(table, column["name"]) for (_, table), columns in there.items() for column in columns}
+    ours = [(table.name, column.name) for table in db.metadata.sorted_tables for column in table.columns]
+    return [f"{table}.{column}" for table, column in ours if (table, column) not in names]
+
+
+def made_by_another_version(missing: list[str]) -> str:
+    """What a person is told of such a database."""
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return (
+        f"The database was made by another version of this program (it lacks {shown}). "
+        "Go back to that version, or begin anew with another DATA_DIR or DATABASE_URL."
+    )
 
 
 def _redis(values: Settings) -> str:

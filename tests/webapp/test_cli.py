@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
@@ -72,3 +72,12 @@ def test_the_doctor_says_a_line_about_everything(app: Flask) -> None:
     assert lines["klaviyo"].startswith("BAD: ConnectionError.")
     assert lines["TOKEN_KEYS"] == "ok, 1 PRESENT"
     assert "a test's secret key" not in said
+
+
+def test_a_database_of_another_version_is_named_before_anything_breaks(any_app: Flask) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE sessions DROP COLUMN browser"))
+    code, said = run(any_app, "demo", "seed")
+    assert code == 1
+    assert "made by another version of this program (it lacks sessions.browser)" in said
+    assert "schema: BAD: The database was made by another version" in run(any_app, "doctor")[1]
