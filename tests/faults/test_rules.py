@@ -132,6 +132,7 @@ class Accounts:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", list(READINGS))
 def test_the_rules_hold_whatever_comes(make_world: Make, seed: int) -> None:
     world = make_world(sandbox_options=("--limits", "off", *READINGS[seed]))
