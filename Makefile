@@ -40,7 +40,7 @@ check: .venv/.dev ## lint, format, types, import rules, templates
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/djlint templates --lint --quiet
 
-BENCHMARKS := latency throughput limits spread fairness recovery depth idle backfill aging connection_table pages sandbox_rate fresh_start
+BENCHMARKS := latency throughput limits spread fairness recovery depth idle backfill aging connection_table pages ingest_indexes sandbox_rate fresh_start
 bench: .venv/.dev static/vendor/htmx.min.js ## the benchmarks, some 30 minutes: tables, and benchmarks/results/*.json; ONLY="latency limits" for some
 	@failed=""; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "These ended with an error:$$failed"; exit 1; }
