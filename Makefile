@@ -45,8 +45,8 @@ bench: .venv/.dev static/vendor/htmx.min.js ## the benchmarks, some 30 minutes: 
 	@failed=""; for name in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "These ended with an error:$$failed"; exit 1; }
 
-soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), from SEED, on BACKEND (sqlite)
-	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)
+soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), or of EVENTS with KILLS (100), from SEED, on BACKEND (sqlite)
+	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(EVENTS),--events $(EVENTS)) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)
 
 lock: .venv/.dev ## compile the lock files anew
 	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate $$name.in -o $$name.txt; done

@@ -238,7 +238,7 @@ class World:
         self.check_ledger()
 
 
-def world(home: Path, seed: int, **options: Any) -> tuple[World, Callable[[], None]]:
+def world(home: Path, seed: int, people: int = 40, **options: Any) -> tuple[World, Callable[[], None]]:
     """A started World with its app context pushed, and what ends it."""
     stack = Stack(home, **options)
     try:
@@ -258,6 +258,6 @@ def world(home: Path, seed: int, **options: Any) -> tuple[World, Callable[[], No
         context.pop()
         stack.stop()
 
-    made = World(stack, app, seed)
+    made = World(stack, app, seed, people)
     made.connect()
     return made, end
