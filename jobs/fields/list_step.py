@@ -40,6 +40,9 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
         _record(run, groups, Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING), added=False)
         return
     ids = _klaviyo_ids(run, groups)
+    if not ids:
+        _record(run, groups, settle.DELIVERED, added=False)
+        return
     run.write(lambda session: run.reserve(session, endpoints.LIST_ADD))
     answer = run.send(payloads.add_to_list(list_id, ids), size=len(ids))
     match outcome(answer):
@@ -50,6 +53,9 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
             raise run.hold_after([answer])
         case Outcome.SCOPE_MISSING:
             _record(run, groups, Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING), added=False)
+        case Outcome.GONE if len(groups) == 1 and any(error.item is not None for error in answer.errors):
+            # Deleted in Klaviyo since we created them; the list is as it was.
+            _record(run, groups, settle.DELIVERED, added=False)
         case Outcome.GONE if any("list" in error.detail.lower() for error in answer.errors) or len(groups) == 1:
             _record(run, groups, Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence), added=False)
         case _ if len(groups) > 1:

@@ -233,6 +233,7 @@ def test_whoever_was_created_by_a_call_of_unknown_outcome_is_ours(creating: Shop
 LISTS: dict[str, tuple[Any, str, bool]] = {
     "404": (error(404, detail="A list with id LIST01 does not exist."), "delivered: list_missing", True),
     "403": (error(403), "delivered: list_scope_missing", False),
+    "404 of a person": (error(404, "/data/0/id", detail="A profile does not exist."), "delivered: written", False),
     "400": (error(400, detail="No."), "delivered: list_missing", True),
 }
 
