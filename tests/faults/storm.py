@@ -122,7 +122,7 @@ class World:
                 else {}
             ),
             "store": STORES[account][0],
-            "occurred_at": (self.began + timedelta(seconds=self._number)).isoformat(),
+            "occurred_at": (self.began + timedelta(milliseconds=self._number)).isoformat(),
             "profile": {"email": email, "fields": {"points": points}},
         }
 
