@@ -40,10 +40,10 @@ def status(world: World, identity: str) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
-def choose_list(world: World) -> None:
-    """The connection's list is a single opt-in one of the account."""
+def choose_list(world: World, opt_in: str = "single_opt_in") -> None:
+    """The connection's list is one of the account with this opt-in process."""
     lists = world.stack.sandbox.lists("ACCTSE").values()
-    chosen = next(row for row in lists if row["opt_in_process"] == "single_opt_in")
+    chosen = next(row for row in lists if row["opt_in_process"] == opt_in)
     with writing() as session:
         session.execute(
             update(Connection)
@@ -106,6 +106,29 @@ def test_a_consent_arrives_and_a_withdrawal_overtakes(make_world: Make) -> None:
     consent(world, opted_out, "subscribed", now, "c-5")
     wait_for(lambda: status(world, "c-5") == ("skipped", "newer_opt_out"), "the newer opt-out")
     read_back_now(world)
+    world.check_sums()
+
+
+@pytest.mark.long
+def test_double_opt_in_is_respected(make_world: Make) -> None:
+    """Accepted is not subscribed: that is up to the person, who is asked by Klaviyo, and only once."""
+    world = make_world(sandbox_options=("--limits", "off"))
+    choose_list(world, "double_opt_in")
+    now = datetime.now(UTC) - timedelta(minutes=10)
+    email = world.address("ACCTSE", 1)
+    consent(world, email, "subscribed", now, "d-1")
+    wait_for(lambda: status(world, "d-1") == ("delivered", "written"), "the signup")
+    consent(world, email, "subscribed", now + timedelta(minutes=1), "d-2")
+    wait_for(lambda: status(world, "d-2") == ("waiting", "resubscribe_pause"), "the pause")
+    assert world.stack.sandbox.requests(SUBSCRIBE) == 1
+    assert not is_subscribed(world, email)
+    assert email not in members(world)
+    assert world.stack.sandbox.confirm("ACCTSE", email) == [email]
+    assert is_subscribed(world, email)
+    assert email in members(world)
+    the_subscribe_is_long_ago(world)
+    wait_for(lambda: status(world, "d-2") == ("delivered", "already_subscribed"), "nothing more to do")
+    assert world.stack.sandbox.requests(SUBSCRIBE) == 1
     world.check_sums()
 
 

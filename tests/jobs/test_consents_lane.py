@@ -43,6 +43,7 @@ def test_a_signup_goes_to_the_list_and_is_remembered(shop: Shop) -> None:
     (asked,) = shop.klaviyo.calls(SUBSCRIBE)
     assert asked.body["data"]["relationships"]["list"]["data"]["id"] == "LIST01"
     assert [each["attributes"]["email"] for each in asked.profiles] == [person.email]
+    assert "historical_import" not in asked.body["data"]["attributes"], "double opt-in is the list's to decide"
     link = shop.link(person)
     assert (link.subscribed_at is not None, link.subscribed_list_id) == (True, "LIST01")
 
