@@ -12,7 +12,7 @@ from sqlalchemy import update
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import Rows
-from webapp.catalogue.reasons import Status
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import BatchOutcome, Delivery, Lane, LaneKind, Person
@@ -206,7 +206,8 @@ def test_a_repeated_id_in_a_bulk_call_that_came_down_to_one_event_delivers_it(sh
     shop.drain(Kind.EVENT)
     with writing() as session:
         erased = [delivery.id for delivery in deliveries[1:]]
-        session.execute(update(Delivery).where(Delivery.id.in_(erased)).values(status=Status.SKIPPED))
+        values = {"status": Status.SKIPPED, "reason": Reason.ERASED}
+        session.execute(update(Delivery).where(Delivery.id.in_(erased)).values(**values))
         mine = (Lane.connection_id == shop.connection.id, Lane.kind == LaneKind.EVENTS)
         session.execute(update(Lane).where(*mine).values(skipped=5))
     shop.klaviyo.script(MANY, refusal)

@@ -87,7 +87,7 @@ def test_a_save_is_undone_by_a_button(owner: FlaskClient, url: str, name: str, f
     saved = owner.post(url, data={"complete": "1", "shown": first, name: second})
     page = owner.get(saved.location)
     assert "Not what you meant? Undo" in text(page)
-    form = page.text[page.text.index('<form class="flash"') :].split("</form>")[0]
+    form = page.text[page.text.index('<form class="flash done"') :].split("</form>")[0]
     back = {key: re.findall(rf'name="{key}" value="([^"]+)"', form) for key in ("complete", "shown", name)}
     assert back == {"complete": ["1"], "shown": [second], name: [first]}
     undone = owner.post(url, data=back)
