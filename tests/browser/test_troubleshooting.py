@@ -32,7 +32,8 @@ def test_the_list_moves_only_when_followed(page: Page, stack: Stack) -> None:
     stack.ingest(joined("follow-1"))
     page.wait_for_timeout(1500)
     expect(page.get_by_text("follow-1")).to_have_count(0)
-    page.get_by_role("switch", name="Follow").click()
+    page.get_by_role("switch", name="Follow").focus()
+    page.keyboard.press("Space")
     expect(page.get_by_role("switch", name="Follow")).to_have_attribute("aria-checked", "true")
     expect(page.get_by_text("follow-1")).to_have_count(2)
     stack.ingest(joined("follow-2"))
@@ -78,3 +79,17 @@ def test_a_person_is_traced_and_compared(page: Page, stack: Stack) -> None:
     expect(page.get_by_text("trace-1")).to_be_visible()
     page.get_by_role("button", name="Look").click()
     expect(page.locator("#now")).to_contain_text("Cevoid: Points", timeout=10_000)
+
+
+def test_what_one_has_in_hand_is_found_from_the_keyboard(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    stack.ingest(joined("found-1"))
+    page.goto(f"{stack.url}{TABLE}/deliveries")
+    page.get_by_label("An address, an activity's id").fill("found-1")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"activity=\d+$"))
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("An address, an activity's id").fill("nobody-here")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing in")
+    expect(page.get_by_label("An address, an activity's id")).to_have_value("nobody-here")

@@ -34,10 +34,31 @@ def attempts_of(session: Session, delivery: Delivery) -> list[Attempt]:
     if batches:
         mine.append(Attempt.batch_id.in_(batches))
     statement = select(Attempt).where(or_(*mine)).order_by(Attempt.id.desc()).limit(SHOWN)
-    found = list(session.scalars(statement))[::-1]
+    found = _its_own(session, delivery, list(session.scalars(statement))[::-1])
     if not found and delivery.kind is Kind.CONSENT and delivery.attempts and delivery.settled_at:
         return _consent_calls(session, delivery, delivery.settled_at)
     return found
+
+
+def _its_own(session: Session, delivery: Delivery, found: list[Attempt]) -> list[Attempt]:
+    """Without the calls of its batch that carried others: those that name only them, and what took a part it is not in.
+
+    People written one by one, and halves of a refused call, share a batch.
+    """
+    ids = [attempt.id for attempt in found]
+    names = select(AttemptDelivery.attempt_id).where(AttemptDelivery.attempt_id.in_(ids))
+    naming = set(session.scalars(names.distinct()))
+    mine = set(session.scalars(names.where(AttemptDelivery.delivery_id == delivery.id)))
+    batch = session.get(Batch, delivery.batch_id) if delivery.batch_id is not None else None
+    ended_elsewhere = delivery.status in {Status.FAILED, Status.SKIPPED} and bool(mine)
+
+    def is_its_own(attempt: Attempt) -> bool:
+        is_part = batch is not None and attempt.batch_id == batch.id and attempt.size < batch.size
+        if attempt.id in naming and is_part:
+            return attempt.id in mine
+        return not (ended_elsewhere and is_part)
+
+    return [attempt for attempt in found if is_its_own(attempt)]
 
 
 def sending_since(session: Session, delivery: Delivery) -> datetime | None:

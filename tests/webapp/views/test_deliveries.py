@@ -302,6 +302,33 @@ def test_what_stands_beside_it_what_is_under_way_and_the_look_up(any_app: Flask,
     assert "A call that holds it is under way since" in client.get(f"{LIST}/{event.id}").text
 
 
+def test_calls_of_its_batch_that_carried_others_are_not_its_own(any_app: Flask, shop: Shop) -> None:
+    """Two people written one by one: one is taken, one refused; each sees its own call."""
+    taken = shop.delivery(Status.DELIVERED, Reason.WRITTEN, Kind.FIELDS)
+    refused = shop.delivery(Status.FAILED, Reason.REJECTED, Kind.FIELDS)
+    row = {"connection_id": shop.connection.id, "endpoint": "PATCH /api/profiles/{id}"}
+    batch = shop.rows.save(Batch(lane_id=2, size=2, fence=1, started_at=clock.now(), **row))
+    tried = {**row, "batch_id": batch.id, "started_at": clock.now()}
+    for size, outcome, request_id in (
+        (1, "done", "req-taken"),
+        (1, "refused", "req-refused"),
+        (2, "again", "req-both"),
+    ):
+        made = shop.rows.save(Attempt(size=size, outcome=outcome, request_id=request_id, http_status=200, **tried))
+        named = {"refused": [refused], "again": [taken, refused]}.get(outcome, [])
+        for each in named:
+            shop.rows.save(AttemptDelivery(attempt_id=made.id, delivery_id=each.id))
+    with writing() as session:
+        for each in (taken, refused):
+            session.get_one(Delivery, each.id).batch_id = batch.id
+    client = signed_in(any_app, shop.owner)
+    for delivery, own, foreign in ((taken, "req-taken", "req-refused"), (refused, "req-refused", "req-taken")):
+        page = client.get(f"{LIST}/{delivery.id}").text
+        assert own in page
+        assert "req-both" in page
+        assert foreign not in page
+
+
 def test_one_delivery_in_full(any_app: Flask, shop: Shop) -> None:
     shop.rows.link(shop.connection, shop.person, klaviyo_id="01KADA")
     delivery = shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
