@@ -30,7 +30,7 @@ def connect(count: int) -> None:
     rows = Rows()
     workspace = rows.workspace("idle")
     for number in range(count):
-        rows.connection(workspace, klaviyo_account_id=f"IDLE{number:04d}")
+        rows.connection(workspace, rows.store(workspace, f"s{number}"), klaviyo_account_id=f"IDLE{number:04d}")
 
 
 def count(there: Installation) -> Counter[str]:
