@@ -39,7 +39,7 @@ def _ask_for_samples() -> None:
     if _sampled_at is None or now - _sampled_at >= SAMPLES_EVERY:
         _sampled_at = now
         run_writing(proofs.due_samples)
-        run_writing(profile_now.forget_old)
+        profile_now.forget_old()
 
 
 def _look_at_old_grants() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import affected, run_writing
+from webapp.database import affected, among, reading, run_writing
 from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink
 from webapp.services import audit, lanes, profile_now
 
@@ -66,13 +66,17 @@ def _forget_answers(session: Session, person_id: int) -> None:
 
 
 def sweep() -> None:
-    """A drain that was at work during an erasure may have noted once more who was in Klaviyo: that goes too."""
-    run_writing(_sweep)
+    """A drain that was at work during an erasure may have noted once more who was in Klaviyo: that goes too.
 
-
-def _sweep(session: Session) -> None:
-    erased = select(Person.id).where(Person.erased_at.is_not(None), Person.erased_at > clock.now() - SWEPT)
-    session.execute(delete(ProfileLink).where(ProfileLink.person_id.in_(erased)))
+    Looked at first: an idle system writes nothing.
+    """
+    wanted = select(Person.id).where(Person.erased_at.is_not(None), Person.erased_at > clock.now() - SWEPT)
+    with reading() as session:
+        erased = list(session.scalars(wanted))
+    if erased:
+        run_writing(
+            lambda session: session.execute(delete(ProfileLink).where(among(session, ProfileLink.person_id, erased)))
+        )
 
 
 def _stop(session: Session, workspace_id: int, person_id: int) -> int:

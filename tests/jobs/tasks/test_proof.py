@@ -193,8 +193,8 @@ def test_what_klaviyo_has_now_is_read_and_kept_shortly(place: Place) -> None:
     assert lines["Cevoid: Points"].differs is False
     with writing() as session:
         session.get_one(Task, task.id).created_at = clock.now() - timedelta(minutes=20)
-    assert run_writing(profile_now.forget_old) == 1
-    assert run_writing(profile_now.forget_old) == 0
+    assert profile_now.forget_old() == 1
+    assert profile_now.forget_old() == 0
     stranger = place.rows.person(place.workspace, "nobody-there@example.com")
     profile_now.ask(place.workspace.id, stranger.id, [place.connection.id], 1)
     work(place.connection)
