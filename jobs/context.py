@@ -13,7 +13,7 @@ from webapp.klaviyo.client import KlaviyoClient, new_session
 @cache
 def app() -> Flask:
     """This process's app."""
-    return create_app()
+    return create_app(pages=False)
 
 
 @cache

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from webapp.settings import Settings
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The Flask app: settings, extensions, how we speak HTTP, views, commands. Raises WrongSetting."""
+def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask:
+    """The Flask app: settings, extensions, how we speak HTTP, views, commands. Raises WrongSetting.
+
+    Without `pages` it is a worker's: database and settings alone, and what only pages need is never loaded.
+    """
     from flask import Flask
 
-    from webapp import cli, database, extensions, http, log, models, views
+    from webapp import database, extensions, log, models
     from webapp.settings import load
 
     log.set_up()
@@ -29,10 +32,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     with app.app_context():
         database.prepare(extensions.db.engine, read_only=False)
         database.prepare(extensions.db.engines["read"], read_only=True)
+    if pages:
+        _add_pages(app)
+    return app
+
+
+def _add_pages(app: Flask) -> None:
+    from webapp import cli, extensions, http, views
+
+    extensions.init_pages(app)
     http.init_app(app)
     views.register(app)
     cli.register(app)
-    return app
 
 
 def _flask_config(values: Settings) -> dict[str, object]:

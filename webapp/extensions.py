@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import Flask, current_app
 from flask_htmx import HTMX
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as BoundSession
 from flask_wtf.csrf import CSRFProtect
@@ -40,7 +39,6 @@ class ReadOnlySession(BoundSession):
 
 
 db = SQLAlchemy(model_class=Base, session_options={"class_": ReadOnlySession, "autoflush": False})
-migrate = Migrate()
 htmx = HTMX()
 csrf = CSRFProtect()
 
@@ -62,6 +60,12 @@ def init_app(app: Flask, values: Settings) -> None:
     app.extensions["cevoid.settings"] = values
     app.extensions["cevoid.key_ring"] = KeyRing(values.token_keys)
     db.init_app(app)
-    migrate.init_app(app, db, render_as_batch=True, compare_type=True)
+
+
+def init_pages(app: Flask) -> None:
+    """Bind what only pages and commands need."""
+    from flask_migrate import Migrate  # a tenth of a worker's memory, were it loaded there
+
+    Migrate().init_app(app, db, render_as_batch=True, compare_type=True)
     htmx.init_app(app)
     csrf.init_app(app)
