@@ -117,7 +117,7 @@ def test_budget(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> N
     account = shop.connection.klaviyo_account_id
     other = Shop(shop.rows, klaviyo_account_id=account)
     with writing() as session:
-        session.add(Budget(klaviyo_account_id=account, endpoint=EVENT, limits={"1": 3, "60": 4}, spent=[]))
+        session.add(Budget(klaviyo_account_id=account, endpoint=EVENT, limits={"1": 3, "60": 3}, spent=[]))
     for place in (shop, other):
         person = place.person(remembered=True)
         for _ in range(3):

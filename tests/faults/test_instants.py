@@ -42,7 +42,7 @@ def mortal_workers(world: World, point: str, strikes: str = "KILL") -> Path:
     return marker
 
 
-@pytest.mark.parametrize("point", ["before the commit", "after the commit"])
+@pytest.mark.parametrize("point", [pytest.param("before the commit", marks=pytest.mark.long), "after the commit"])
 def test_the_web_dies_beside_its_commit(make_world: Make, point: str) -> None:
     """Nothing is lost that was answered, nothing doubled that is asked again."""
     world = make_world(sandbox_options=UNLIMITED)
