@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,7 +155,8 @@ def address(number: int) -> str:
 
 @contextmanager
 def installed(home: Path, backend: str, *options: str) -> Iterator[Installation]:
-    """A started Installation inside its app's context, stopped at the end."""
+    """A started Installation inside its app's context, stopped at the end, also where this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before the end"))
     made = Installation(home, backend=backend, sandbox_options=options or ("--limits", "off"))
     try:
         made.start()
