@@ -24,7 +24,7 @@ from tests.processes import wait_for
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Connection
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 YOUNG, OLD = 10_000, 5_000_000
 BITE = 500_000
@@ -44,7 +44,7 @@ class Place:
         self.there = there
         with there.app.app_context():
             self.connection: Connection = there.connect("ACCTSE", "bench")
-            sharing.choose_fields(self.connection.workspace_id, None, [])
+            choices.choose_fields(self.connection.workspace_id, None, [])
             for start in range(0, finished, BITE):
                 count = min(BITE, finished - start)
                 Pile(self.connection, count, min(count, OLD_PEOPLE), prefix=f"old-{start}", finished=True).make()

@@ -17,7 +17,8 @@ from tests.processes import wait_for
 from tests.rows import Rows
 from webapp.database import reading, writing
 from webapp.models import Connection, Task, TaskState
-from webapp.services import backfills, tasks
+from webapp.services import tasks
+from webapp.services.sharing import backfills
 
 PEOPLE = 100_000
 

@@ -28,7 +28,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionStat, Grant, Lane, LaneKind, Store
-from webapp.services import sessions
+from webapp.services.workspaces import sessions
 from webapp.views import connection_rows
 
 CONNECTIONS = 1_000

@@ -16,7 +16,7 @@ from benchmarks.installation import Installation, address, installed
 from benchmarks.piles import Pile, know
 from benchmarks.report import Figure, tell
 from webapp.models import Connection
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 FEW, MANY = 1_000, 1_000_000
 PEOPLE = 1_000
@@ -42,7 +42,7 @@ def highest(there: Installation, until: int) -> float:
 def connect(there: Installation, account: str) -> Connection:
     """A tenant whose people are known to be there."""
     made = there.connect(account, f"tenant-{account.lower()}")
-    sharing.choose_fields(made.workspace_id, None, [])
+    choices.choose_fields(made.workspace_id, None, [])
     return made
 
 

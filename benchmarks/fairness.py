@@ -19,7 +19,8 @@ from benchmarks.report import Figure, tell
 from tests.processes import wait_for
 from webapp.database import reading
 from webapp.models import Connection, Delivery
-from webapp.services import activities, sharing
+from webapp.services.activities import ingest
+from webapp.services.sharing import choices
 
 ACCOUNTS, LIMITED, HANGING = 50, 5, 3
 PEOPLE, TIMES = 1_000, 100
@@ -33,7 +34,7 @@ def prepare(there: Installation) -> list[Connection]:
     for number in range(1, ACCOUNTS + 1):
         account = f"AC{number:04d}"
         connection = there.connect(account, f"tenant-{number}")
-        sharing.choose_fields(connection.workspace_id, None, [])
+        choices.choose_fields(connection.workspace_id, None, [])
         made.append(connection)
     return made
 
@@ -56,7 +57,7 @@ def one(there: Installation, small: Connection, number: int) -> float:
         "properties": {},
     }
     began = time.perf_counter()
-    assert activities.accept(small.workspace_id, [item]).accepted == 1
+    assert ingest.accept(small.workspace_id, [item]).accepted == 1
     while True:
         with reading() as session:
             done = session.query(Delivery).filter_by(connection_id=small.id, kind="event", status="delivered").count()

@@ -23,7 +23,8 @@ from tests.apps import dispose, make_app
 from tests.rows import Rows
 from webapp import clock
 from webapp.database import writing
-from webapp.services import activities, sharing
+from webapp.services.activities import ingest
+from webapp.services.sharing import choices
 
 FILTERS = ("ix_deliveries_connection_id", "ix_deliveries_outcome", "ix_deliveries_person_id")
 ROUNDS = 60
@@ -37,8 +38,8 @@ def ready(home: Path, total: int, *, with_indexes: bool) -> tuple[Flask, int]:
     app = make_app("postgresql", home)
     with app.app_context():
         place = Place(Rows())
-        sharing.choose_events(place.big.id, None, ["tier_earned"])
-        sharing.choose_fields(place.big.id, None, ["points"])
+        choices.choose_events(place.big.id, None, ["tier_earned"])
+        choices.choose_fields(place.big.id, None, ["points"])
         fill(app.config["SQLALCHEMY_DATABASE_URI"], place, total)
         if not with_indexes:
             with writing() as session:
@@ -69,7 +70,7 @@ def post(app: Flask, workspace_id: int, items: list[dict[str, Any]]) -> float:
     """Milliseconds of one call's acceptance, commit and all."""
     with app.app_context():
         began = time.perf_counter()
-        accepted = activities.accept(workspace_id, items)
+        accepted = ingest.accept(workspace_id, items)
         taken = (time.perf_counter() - began) * 1000
     assert accepted.accepted == CALL, accepted
     return taken

@@ -27,7 +27,9 @@ from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Connection, Lane, Workspace
-from webapp.services import activities, grants, sharing
+from webapp.services.activities import ingest
+from webapp.services.oauth import grants
+from webapp.services.sharing import choices
 from webapp.settings import load
 
 
@@ -67,8 +69,8 @@ class Installation(Stack):
         )
         with writing() as session:
             grants.store(session, made.id, tokens)
-        sharing.choose_events(workspace.id, None, EVENTS)
-        sharing.choose_fields(workspace.id, None, FIELDS)
+        choices.choose_events(workspace.id, None, EVENTS)
+        choices.choose_fields(workspace.id, None, FIELDS)
         return made
 
     def backlog(self, workspace_id: int, events: int, people: int, *, prefix: str = "bench") -> float:
@@ -77,7 +79,7 @@ class Installation(Stack):
         now = datetime.now(UTC) - timedelta(hours=1)
         for start in range(0, events, 1000):
             items = [_event(prefix, number, people, now) for number in range(start, min(events, start + 1000))]
-            accepted = activities.accept(workspace_id, items)
+            accepted = ingest.accept(workspace_id, items)
             assert accepted.accepted == len(items), accepted.rejected[:3]
         return time.perf_counter() - began
 

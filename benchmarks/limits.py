@@ -28,7 +28,7 @@ from webapp.database import reading, writing
 from webapp.klaviyo import endpoints
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Attempt, Connection, Lane
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 FEW, MANY = 2_000, 82_000  # people of the two warm accounts, people of the cold one
 EVENTS = 165_000  # 150 bulk calls and the first ones of the next minute
@@ -57,7 +57,7 @@ def prepare(there: Installation) -> Accounts:
     for connection, people in ((made.creating, FEW), (made.cold, MANY), (made.mixed, MIXED_PEOPLE)):
         _put(there, connection, people)
     for connection in (made.creating, made.warm, made.cold):
-        sharing.choose_fields(connection.workspace_id, None, [])
+        choices.choose_fields(connection.workspace_id, None, [])
     return made
 
 

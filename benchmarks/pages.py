@@ -24,7 +24,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.database import writing
 from webapp.models import Attempt, Batch, Connection, User, Workspace
-from webapp.services import sessions
+from webapp.services.workspaces import sessions
 
 RUNS = 100
 AIM_MS = 200

@@ -22,7 +22,7 @@ from benchmarks.piles import Pile, know
 from benchmarks.report import Figure, tell
 from tests import databases
 from tests.processes import Child, wait_for
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 PEOPLE, BACKLOG, TIMES = 1_000, 250_000, 3
 WATCHED_SECONDS, LONGEST_WAIT = 6.0, 40.0
@@ -87,7 +87,7 @@ def main() -> None:
     options = ("--limits", "off", "--latency", "100")
     with tempfile.TemporaryDirectory() as home, installed(Path(home), "postgresql", *options) as there:
         connection = there.connect("ACCTSE", "bench")
-        sharing.choose_fields(connection.workspace_id, None, [])
+        choices.choose_fields(connection.workspace_id, None, [])
         found = there.sandbox.put_profiles("ACCTSE", *[address(number) for number in range(PEOPLE)])
         taken: dict[str, list[float]] = {}
         with there.working(2) as workers:

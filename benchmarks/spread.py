@@ -13,7 +13,7 @@ from benchmarks.installation import Installation, address, installed
 from benchmarks.piles import Pile, know
 from benchmarks.report import Figure, tell
 from webapp.models import Connection
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 EVENTS, ACCOUNTS = 200_000, (10, 200, 1_000)
 EVENTS_A_PERSON = 10
@@ -23,7 +23,7 @@ def connect(there: Installation, count: int) -> list[Connection]:
     """One tenant an account."""
     made = [there.connect(f"AC{number:04d}", f"tenant-{number}") for number in range(1, count + 1)]
     for connection in made:
-        sharing.choose_fields(connection.workspace_id, None, [])
+        choices.choose_fields(connection.workspace_id, None, [])
     return made
 
 

@@ -25,7 +25,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import among, reading, writing
 from webapp.klaviyo.payloads import BULK_EVENTS
 from webapp.models import Activity, Connection, Delivery, Lane, LaneKind, Person
-from webapp.services import sharing
+from webapp.services.sharing import choices
 
 EVENTS = 30_000
 PEOPLE = 5_000
@@ -191,7 +191,7 @@ def measure(backend: str, *options: str, others: bool = True) -> dict[str, float
         connection = there.connect("ACCTSE", "bench")
         there.sandbox.put_profiles("ACCTSE", *[address(number) for number in range(PEOPLE)])
         # Events alone are compared: with fields on, every event owes a profile write besides.
-        sharing.choose_fields(connection.workspace_id, None, [])
+        choices.choose_fields(connection.workspace_id, None, [])
         found: dict[str, list[float]] = {}
         for round_ in range(ROUNDS):
             rate, per_cpu = ours(there, connection, round_)

@@ -23,7 +23,8 @@ from webapp.catalogue.words import Kind
 from webapp.database import db_now, reading, run_writing
 from webapp.klaviyo.answers import Reached
 from webapp.models import Lane, LaneKind
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 
 SLICE_SECONDS = 0.25
 STEPS: dict[LaneKind, Callable[[Run], bool]] = {
@@ -91,7 +92,7 @@ def _drain(held: Claim) -> None:
 
 
 def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:
-    connections.lose_grant(held.connection_id, ended.cause, ended.version)
+    lifecycle.lose_grant(held.connection_id, ended.cause, ended.version)
     # Somebody has reconnected meanwhile: the lane is still ours, and goes on at once with what they granted.
     _hold(held, Hold())
 

@@ -15,7 +15,10 @@ from jobs import expiry, pruning, watch
 from webapp import clock, log
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
-from webapp.services import erasures, grants, lanes, profile_now, proofs
+from webapp.services import lanes
+from webapp.services.deliveries import proofs
+from webapp.services.oauth import grants
+from webapp.services.tracing import erasures, profile_now
 
 GRANTS_A_ROUND = 100
 SAMPLES_EVERY = timedelta(minutes=10)

@@ -21,7 +21,7 @@ from webapp.database import among, reading, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Connection, ProfileLink
-from webapp.services import consent_holds
+from webapp.services.people import consent_holds
 
 HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)

@@ -30,7 +30,8 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane
-from webapp.services import api_clock, grants, scope_matrix
+from webapp.services.oauth import grants, scope_matrix
+from webapp.services.operations import api_clock
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0

@@ -22,8 +22,9 @@ from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import reading, run_writing
 from webapp.models import Alert, Connection, ConnectionStat, ConnectionState, Lane
-from webapp.services import alerts, connections
-from webapp.services.delivery_ranges import around, outcome, tally
+from webapp.services import alerts
+from webapp.services.connections import lifecycle
+from webapp.services.deliveries.ranges import around, outcome, tally
 
 DAYS = 28
 HOUR = timedelta(hours=1)
@@ -204,6 +205,6 @@ def _came(connection: Connection, facts: Hours, waiting: int, since: datetime) -
 def _open(session: Session, connection_id: int, cause: Incident, detail: str) -> None:
     connection = session.get_one(Connection, connection_id)
     if cause is Incident.PAUSED_FAILING:
-        connections.pause_failing(session, connection)
+        lifecycle.pause_failing(session, connection)
         alerts.close_alert(session, connection_id, Incident.FAILING, tell=False)  # it goes on, as this one
     alerts.open_alert(session, connection, cause, detail)

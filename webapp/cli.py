@@ -20,7 +20,8 @@ from webapp.extensions import db, settings
 from webapp.forms.invalid import Invalid
 from webapp.forms.settings import new_member, new_store
 from webapp.models import Membership, Role, User, Workspace
-from webapp.services import ingest_keys, stores, token_keys, users
+from webapp.services.oauth import token_keys
+from webapp.services.workspaces import ingest_keys, stores, users
 
 
 def register(app: Flask) -> None:

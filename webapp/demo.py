@@ -10,7 +10,8 @@ from webapp.catalogue.fields import FIELDS
 from webapp.crypto import digest
 from webapp.database import writing
 from webapp.models import IngestKey, Membership, Role, User, Workspace
-from webapp.services import ingest_keys, sharing, stores, users
+from webapp.services.sharing import choices
+from webapp.services.workspaces import ingest_keys, stores, users
 
 PASSWORD = "demo-password"  # noqa: S105 - printed for everybody at the start of the demo
 WORKSPACES = {
@@ -42,8 +43,8 @@ def _workspace(slug: str) -> None:
     if taken is None:
         ingest_keys.create(made.id, "demo", None, key=key)
     if slug == "demo":
-        sharing.choose_events(made.id, None, EVENTS)
-        sharing.choose_fields(made.id, None, FIELDS)
+        choices.choose_events(made.id, None, EVENTS)
+        choices.choose_fields(made.id, None, FIELDS)
 
 
 def _user(email: str, workspace_id: int | None) -> None:

@@ -29,8 +29,8 @@ from webapp.klaviyo.answers import Answer, ApiError
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, Delivery, ProfileLink
-from webapp.services import workspace_settings
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.workspaces import snapshot
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 # How long a call that nobody heard the end of may still change fields in Klaviyo: it may lie in our kernel and in
 # Klaviyo's queues, and an accepted event's fields take effect within five minutes.
@@ -82,7 +82,7 @@ def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
 
 def _settings(run: Run) -> WorkspaceSettings:
     with reading() as session:
-        return workspace_settings.load(session, run.held.workspace_id)
+        return snapshot.load(session, run.held.workspace_id)
 
 
 def _send(run: Run, items: list[Item], links: dict[int, Link]) -> None:

@@ -17,9 +17,9 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
-from webapp.services import people
-from webapp.services.activities import LIFE, unique_id
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.activities.ingest import LIFE, unique_id
+from webapp.services.people import records
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 # Up to here single calls: each is its own answer, and 58 a second are allowed for good.
 SINGLES = 5
@@ -112,7 +112,7 @@ def fitting(items: Sequence[Item], settings: WorkspaceSettings) -> list[Item]:
 def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> EventWrite:
     """One event as Klaviyo gets it, with the person's shared fields as known now."""
     known_id = link.klaviyo_id if link is not None and link.found else None
-    shared = people.shared_changes(item.fields, 0, settings.fields, settings.fields_on) if settings.fields_on else {}
+    shared = records.shared_changes(item.fields, 0, settings.fields, settings.fields_on) if settings.fields_on else {}
     return EventWrite(
         metric=EVENTS[item.event or ""].metric,
         unique_id=unique_id(settings.workspace_id, item.external_id),

@@ -18,8 +18,8 @@ from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Origin, SyncBehavior
 from webapp.klaviyo import payloads
 from webapp.klaviyo.payloads import ProfileWrite
-from webapp.services import people
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.people import records
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 JOB_LOOK = timedelta(minutes=10)
 PROFILE_BYTES = 200
@@ -98,7 +98,7 @@ def without_look_up(
             continue
         if any(item.origin is Origin.BACKFILL for item in items):
             continue
-        shared = people.shared_changes(fields, 0, settings.fields, settings.fields_on)
+        shared = records.shared_changes(fields, 0, settings.fields, settings.fields_on)
         all_off = behavior is SyncBehavior.UPDATE_EXISTING and not settings.fields_on
         if not shared and (all_off or (link is not None and link.found)):
             results |= {item.id: settle.skipped(_nothing(fields, settings)) for item in items}
@@ -137,11 +137,11 @@ def _group(
     newest = items[-1]
     if link is not None and link.job_batch_id is not None:
         return Group(person_id, items, link, Step.SETTLE, settle.waiting(Reason.KLAVIYO_PROCESSING, now + JOB_LOOK))
-    everything = people.shared_changes(newest.fields, 0, settings.fields, settings.fields_on)
+    everything = records.shared_changes(newest.fields, 0, settings.fields, settings.fields_on)
     if link is not None and link.found:
         # A sync writes everything shared: a field turned on since the last write is no change of the person's.
         since = 0 if any(item.origin is Origin.BACKFILL for item in items) else link.fields_version
-        changes = people.shared_changes(newest.fields, since, settings.fields, settings.fields_on)
+        changes = records.shared_changes(newest.fields, since, settings.fields, settings.fields_on)
         if changes:
             write = ProfileWrite(link.klaviyo_id, newest.email, changes)
             return Group(person_id, items, link, Step.UPDATE, write=write, version=newest.fields_version)

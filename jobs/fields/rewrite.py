@@ -12,7 +12,8 @@ from jobs.run import Run
 from webapp.database import among, db_now, reading
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Person, ProfileLink
-from webapp.services import people, workspace_settings
+from webapp.services.people import records
+from webapp.services.workspaces import snapshot
 
 REWRITES = 8
 
@@ -32,12 +33,12 @@ def rewrite_next(run: Run) -> bool:
     )
     with reading() as session:
         rows = session.execute(statement).all()
-        settings = workspace_settings.load(session, run.held.workspace_id)
+        settings = snapshot.load(session, run.held.workspace_id)
     if not rows:
         return False
     groups, marked = [], []
     for link, person in rows:
-        shared = people.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
+        shared = records.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
         if person.email is not None and link.found and link.klaviyo_id and shared:
             write = ProfileWrite(link.klaviyo_id, person.email, shared)
             groups.append(Group(person.id, (), None, Step.UPDATE, write=write, version=person.fields_version))

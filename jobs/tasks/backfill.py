@@ -25,8 +25,9 @@ from webapp.catalogue.words import ActivityType, Kind, Origin
 from webapp.database import insert_or_ignore, reading, run_writing
 from webapp.models import Activity, Connection, ConnectionState, Delivery
 from webapp.models.delivery import PRIORITY_BACKFILL
-from webapp.services import backfills, lanes
-from webapp.services.activities import LIFE
+from webapp.services import lanes
+from webapp.services.activities.ingest import LIFE
+from webapp.services.sharing import backfills
 
 BITE = 1000
 AHEAD = 10_000

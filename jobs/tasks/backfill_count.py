@@ -18,8 +18,9 @@ from jobs.tasks.run import TaskProblem, TaskRun
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading
-from webapp.services import backfills, people
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.people import records
+from webapp.services.sharing import backfills
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 BITE = 800
 # A count may be a little old: somebody missing an hour ago is counted as missing.
@@ -70,7 +71,7 @@ def _tally(run: TaskRun, bite: list[Known], found: set[int]) -> Counter[str]:
 
 def _word(run: TaskRun, current: WorkspaceSettings, person: Known, *, is_there: bool) -> str:
     if is_there:
-        shared = people.shared_changes(person.fields, 0, current.fields, current.fields_on)
+        shared = records.shared_changes(person.fields, 0, current.fields, current.fields_on)
         return "updated" if shared else "nothing_shared"
     if not existing.is_taken(run, current, person):
         return "other_store"

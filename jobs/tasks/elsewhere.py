@@ -24,9 +24,11 @@ from webapp.catalogue.words import Kind
 from webapp.database import among, insert_or_ignore, reading, run_writing
 from webapp.models import ConnectionState, Delivery, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
-from webapp.services import delivery_ranges, lanes, people
-from webapp.services.activities import LIFE
-from webapp.services.delivery_ranges import LAST_ID, AnyRow
+from webapp.services import lanes
+from webapp.services.activities.ingest import LIFE
+from webapp.services.deliveries import ranges as delivery_ranges
+from webapp.services.deliveries.ranges import LAST_ID, AnyRow
+from webapp.services.people import records
 
 LOOKED = 800  # rows a bite, so at most eight look-ups at once
 DAILY = timedelta(days=1)
@@ -94,7 +96,7 @@ def _unknown(run: TaskRun, told: Mapping[int, int]) -> dict[int, str]:
         for person_id, email, fields, found, looked_up_at in rows
         if not found
         and (looked_up_at is None or looked_up_at < yesterday)
-        and people.shared_changes(orjson.loads(fields), 0, current.fields, current.fields_on)
+        and records.shared_changes(orjson.loads(fields), 0, current.fields, current.fields_on)
     }
 
 

@@ -13,8 +13,9 @@ from sqlalchemy import ColumnElement, and_, func, select
 from jobs.tasks.run import TaskRun
 from webapp.database import reading
 from webapp.models import Person, ProfileLink
-from webapp.services import routing, workspace_settings
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.activities import routing
+from webapp.services.workspaces import snapshot
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def following(run: TaskRun, after: int, up_to: int, limit: int) -> list[Known]:
 def settings(run: TaskRun) -> WorkspaceSettings:
     """The workspace's settings as they stand."""
     with reading() as session:
-        return workspace_settings.load(session, run.connection.workspace_id)
+        return snapshot.load(session, run.connection.workspace_id)
 
 
 def is_taken(run: TaskRun, current: WorkspaceSettings, person: Known) -> bool:

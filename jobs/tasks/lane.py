@@ -16,7 +16,8 @@ from jobs.tasks.run import TaskProblem, TaskRun, TaskStopped, finish
 from webapp import clock, log
 from webapp.database import db_now, reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, Lane, Task, TaskState
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 from webapp.services.tasks import WORKED_ON
 
 TRIES = 5
@@ -53,7 +54,7 @@ def _look_at_grant(held: Claim) -> None:
     except grants.GrantUnavailable:
         return  # housekeeping asks again in a minute
     except grants.GrantEnded as ended:
-        connections.lose_grant(held.connection_id, ended.cause, ended.version)
+        lifecycle.lose_grant(held.connection_id, ended.cause, ended.version)
 
 
 def _next(held: Claim) -> Task | None:
@@ -92,7 +93,7 @@ def _bite(held: Claim, task: Task, ends_at: float) -> None:
         _put_off(task, clock.now() + timedelta(seconds=problem.retry_seconds), counts=True)
     except grants.GrantEnded as ended:
         _failed(task, "Klaviyo no longer accepts our access. Reconnect first.")
-        connections.lose_grant(held.connection_id, ended.cause, ended.version)
+        lifecycle.lose_grant(held.connection_id, ended.cause, ended.version)
     except lookup.MayNotLook:
         _failed(task, "Klaviyo does not allow it: profiles:read is missing. Reconnect to grant it.")
     except TaskProblem as problem:

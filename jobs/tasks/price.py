@@ -16,7 +16,7 @@ from jobs.tasks.run import TaskProblem, TaskRun
 from webapp import clock
 from webapp.database import reading
 from webapp.models import Person, ProfileLink
-from webapp.services import workspace_settings
+from webapp.services.workspaces import snapshot
 
 BITE = 800
 SHARE = 0.5
@@ -57,7 +57,7 @@ def _mine(run: TaskRun) -> ColumnElement[bool]:
         Person.workspace_id == run.connection.workspace_id, Person.email.is_not(None), Person.tested_only.is_(False)
     )
     with reading() as session:
-        settings = workspace_settings.load(session, run.connection.workspace_id)
+        settings = snapshot.load(session, run.connection.workspace_id)
     others = [connection.store_id for connection in settings.connections if connection.id != run.connection.id]
     homeless = Person.home_store_id.is_(None)
     if store_id is None:

@@ -10,14 +10,14 @@ from webapp.klaviyo import payloads, readback
 from webapp.klaviyo.parse import profiles
 from webapp.klaviyo.readback import HeldProfile
 from webapp.models import Person
-from webapp.services import workspace_settings
+from webapp.services.workspaces import snapshot
 
 
 def step(run: TaskRun) -> bool:
     """One look-up; the list's membership too where the connection has a list."""
     with reading() as session:
         person = session.get(Person, run.task.arguments["person"])
-        settings = workspace_settings.load(session, run.task.workspace_id)
+        settings = snapshot.load(session, run.task.workspace_id)
     if person is None or person.email is None:
         raise TaskProblem("This person was erased.")
     answer = run.call(readback.profile(person.email))

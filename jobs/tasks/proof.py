@@ -19,8 +19,9 @@ from webapp.klaviyo import payloads, readback
 from webapp.klaviyo.parse import profiles
 from webapp.klaviyo.readback import HeldProfile, same
 from webapp.models import Activity, Delivery, Person, ProfileLink
-from webapp.services import people, workspace_settings
-from webapp.services.activities import unique_id
+from webapp.services.activities.ingest import unique_id
+from webapp.services.people import records
+from webapp.services.workspaces import snapshot
 
 # Klaviyo shows an accepted event after seconds to a few minutes: until then "not there" means nothing.
 PATIENCE = timedelta(minutes=5)
@@ -92,8 +93,8 @@ def _event_is_there(run: TaskRun, delivery: Delivery, activity: Activity, email:
 def _fields_are_there(run: TaskRun, person: Person, held: HeldProfile) -> bool:
     """Every field shared today has the value we hold today, which is what was written last."""
     with reading() as session:
-        settings = workspace_settings.load(session, run.task.workspace_id)
-    shared = people.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
+        settings = snapshot.load(session, run.task.workspace_id)
+    shared = records.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
     return all(same(value, held.properties.get(name)) for name, value in shared.items())
 
 

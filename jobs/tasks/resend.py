@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from jobs.tasks.run import TaskRun
 from webapp.database import reading
-from webapp.services import resend_selection, resending
-from webapp.services.resend_selection import Bite
+from webapp.services.resends import resending
+from webapp.services.resends import selection as resend_selection
+from webapp.services.resends.selection import Bite
 
 BITE = 500
 

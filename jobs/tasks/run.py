@@ -17,7 +17,7 @@ from webapp.database import affected, run_writing
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.models import Connection, Lane, Task, TaskState
-from webapp.services import grants
+from webapp.services.oauth import grants
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.crypto import CannotDecrypt
 from webapp.database import affected, reading
 from webapp.models import Connection, ConnectionState, Delivery, Grant, ProfileLink, Task, TaskState
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 
 BITE = 1000
 
@@ -110,4 +111,4 @@ def _go_on(session: Session, run: TaskRun) -> None:
     session.execute(update(Task).where(Task.id == run.task.id).values(arguments=kept))
     finish(session, run.task, TaskState.DONE)
     session.flush()
-    connections.go_on(session, session.get_one(Connection, run.connection.id))
+    lifecycle.go_on(session, session.get_one(Connection, run.connection.id))

@@ -19,15 +19,15 @@ from webapp import clock
 from webapp.klaviyo.client import KlaviyoClient
 from webapp.klaviyo.oauth import OAuthApp
 from webapp.klaviyo.watchdog import Watch
-from webapp.services import activities
+from webapp.services.activities import ingest
 
 # point -> (where, what is called there, whether it strikes after it)
 POINTS: dict[str, tuple[Any, str, bool]] = {
     "before the first byte": (Watch, "sends_on", False),
     "after the answer": (KlaviyoClient, "call", True),
     "after the refresh": (OAuthApp, "refresh", True),
-    "before the commit": (activities, "record", True),
-    "after the commit": (activities, "accept", True),
+    "before the commit": (ingest, "record", True),
+    "after the commit": (ingest, "accept", True),
 }
 
 

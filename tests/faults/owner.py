@@ -13,7 +13,9 @@ from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading, writing
 from webapp.forms.connections import Edit
 from webapp.models import Connection
-from webapp.services import connection_settings, connections, sharing
+from webapp.services.connections import lifecycle
+from webapp.services.connections import settings as connection_settings
+from webapp.services.sharing import choices as sharing
 
 UPDATES, CREATES = SyncBehavior.UPDATE_EXISTING, SyncBehavior.CREATE_PROFILE
 PEOPLE = 20  # of each account
@@ -135,7 +137,7 @@ class Owner:
     def _pause(self) -> None:
         """One connection is paused, or goes on."""
         found = self.connection(self.world.random.choice(list(STORES)))
-        connections.pause(self.world.workspace_id, found.id, 1, on=not found.is_paused)
+        lifecycle.pause(self.world.workspace_id, found.id, 1, on=not found.is_paused)
 
     def _toggle(self) -> None:
         self.behave(UPDATES if self.connection("ACCTNO").sync_behavior is CREATES else CREATES)
@@ -145,4 +147,4 @@ class Owner:
         for account in STORES:
             found = self.connection(account)
             if found.is_paused:
-                connections.pause(self.world.workspace_id, found.id, 1, on=False)
+                lifecycle.pause(self.world.workspace_id, found.id, 1, on=False)

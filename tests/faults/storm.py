@@ -29,8 +29,8 @@ from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Connection, Delivery, Lane, LaneKind, ProfileLink, Store, Workspace
-from webapp.services import grants
-from webapp.services.activities import unique_id
+from webapp.services.activities.ingest import unique_id
+from webapp.services.oauth import grants
 from webapp.settings import load
 
 STORES = {"ACCTSE": ("se", SyncBehavior.UPDATE_EXISTING), "ACCTNO": ("no", SyncBehavior.CREATE_PROFILE)}

@@ -17,7 +17,7 @@ from tests.rows import Rows
 from webapp.database import reading, writing
 from webapp.extensions import db
 from webapp.models import Activity, Delivery, Workspace
-from webapp.services import ingest_keys
+from webapp.services.workspaces import ingest_keys
 
 URL, KEY = "/api/v1/activities", "a-test-key"
 

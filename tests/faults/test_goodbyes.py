@@ -15,7 +15,8 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Activity, Connection, Delivery, User
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine may be slow
 Make = Callable[..., World]
@@ -44,7 +45,7 @@ def test_disconnected_in_the_middle(make_world: Make) -> None:
     gone = world.connection("ACCTNO")
     for _ in range(4):
         world.post(150)
-    connections.disconnect(world.workspace_id, gone.id, owner())
+    lifecycle.disconnect(world.workspace_id, gone.id, owner())
     time.sleep(1)  # what was under way at that instant has arrived by now
     arrived = world.arrived("ACCTNO")
     world.settle(60)
@@ -79,7 +80,7 @@ def test_replaced_in_the_middle(make_world: Make) -> None:
     replaced = world.connection("ACCTSE").id
     with writing() as session:
         connection = session.get_one(Connection, replaced, with_for_update=True)
-        connections.replace(session, connection, "ACCTDE", "Acme DE", owner())
+        lifecycle.replace(session, connection, "ACCTDE", "Acme DE", owner())
         grants.store(session, replaced, tokens)
     known = world.address("ACCTSE", 1)
     world.stack.sandbox.put_profiles("ACCTDE", known)

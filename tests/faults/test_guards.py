@@ -30,7 +30,7 @@ from webapp.forms.activities import check
 from webapp.klaviyo import client
 from webapp.klaviyo.client import KlaviyoClient
 from webapp.models import Budget, Lane
-from webapp.services import activities
+from webapp.services.activities import ingest
 
 EVENT, PATCH = "POST /api/events", "PATCH /api/profiles/{id}"
 both = pytest.mark.parametrize("guarded", [True, False], ids=["with it", "without it"])
@@ -211,7 +211,7 @@ def test_key_order_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gua
         with writing() as session:
             session.execute(text(SLOWLY))
         if not guarded:
-            monkeypatch.setattr(activities, "sorted", list, raising=False)
+            monkeypatch.setattr(ingest, "sorted", list, raising=False)
 
         def accepts(*names: str) -> Callable[[], None]:
             at = clock.iso(clock.now())
@@ -228,7 +228,7 @@ def test_key_order_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gua
             def work() -> None:
                 drafts = [check(item, {}, {}, clock.now()) for item in items]
                 with writing() as session:
-                    activities.record(session, workspace.id, drafts, now=clock.now())
+                    ingest.record(session, workspace.id, drafts, now=clock.now())
 
             return work
 

@@ -18,8 +18,9 @@ from tests.processes import Child, python, wait_for
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Attempt, Batch, Connection, ConnectionState, Lane
-from webapp.services import connections, grants
-from webapp.services.connections import Move
+from webapp.services.connections import lifecycle
+from webapp.services.connections.lifecycle import Move
+from webapp.services.oauth import grants
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine may be slow
 Make = Callable[..., World]
@@ -173,7 +174,7 @@ def test_a_worker_dies_between_a_refresh_and_its_store(make_world: Make, refresh
         tokens = TokenSet(granted["access_token"], granted["refresh_token"], 3600, frozenset(granted["scope"].split()))
         with writing() as session:
             grants.store(session, lost, tokens)
-            connections.make_move(session, session.get_one(Connection, lost), Move.RECONNECT, actor_id=None)
+            lifecycle.make_move(session, session.get_one(Connection, lost), Move.RECONNECT, actor_id=None)
     world.settle(90)
     world.check_all()
 

@@ -12,8 +12,8 @@ from jobs.choose import Item
 from jobs.lookup import Link
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
 from webapp.catalogue.words import Origin
-from webapp.services import people
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.people import records
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CUSTOM = {
@@ -43,7 +43,7 @@ def fields_of(changes: list[dict[str, Any]]) -> tuple[dict[str, Any], int]:
     known: dict[str, Any] = {}
     version = 0
     for number, change in enumerate(changes):
-        known, version = people.merge_fields(
+        known, version = records.merge_fields(
             known, version, change, NOW - timedelta(hours=1) + timedelta(seconds=number)
         )
     return known, version

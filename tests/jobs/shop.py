@@ -23,9 +23,9 @@ from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
 from webapp.database import db_now, reading, writing
 from webapp.extensions import settings
 from webapp.models import Attempt, Batch, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
-from webapp.services import people
-from webapp.services.activities import LIFE
+from webapp.services.activities.ingest import LIFE
 from webapp.services.lanes import LANE_OF
+from webapp.services.people import records
 
 _numbers = itertools.count(1)
 
@@ -63,7 +63,7 @@ class Shop:
         """A change of a person's fields that is due."""
         with writing() as session:
             row = session.get_one(Person, person.id)
-            merged, version = people.merge_fields(orjson.loads(row.fields), row.fields_version, news, clock.now())
+            merged, version = records.merge_fields(orjson.loads(row.fields), row.fields_version, news, clock.now())
             row.fields, row.fields_version = orjson.dumps(merged).decode(), version
         made = self.rows.activity(self.workspace, person, type=ActivityType.PROFILE, event=None, properties=None)
         return self.rows.delivery(made, self.connection, kind=Kind.FIELDS)
@@ -77,7 +77,7 @@ class Shop:
         made = self.rows.activity(self.workspace, person, consent=text, occurred_at=at, **plain)
         with writing() as session:
             row = session.get_one(Person, person.id)
-            held, _ = people.newest_consent(orjson.loads(row.consents), said, at, made.id)
+            held, _ = records.newest_consent(orjson.loads(row.consents), said, at, made.id)
             row.consents = orjson.dumps(held).decode()
         return self.rows.delivery(made, self.connection, kind=Kind.CONSENT)
 

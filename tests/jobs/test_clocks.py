@@ -85,14 +85,14 @@ def test_nothing_is_held_back_or_sent_early(rows: Rows, monkeypatch: pytest.Monk
 def test_an_activity_is_due_at_once_whatever_the_web_machine_says(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from webapp.services import activities
+    from webapp.services.activities import ingest
 
     shop = Shop(rows)
     person = shop.person(remembered=True)
     at = clock.iso(clock.now())
     step(monkeypatch, timedelta(hours=1))
     items = [{"id": "a-1", "type": "profile", "occurred_at": at, "profile": {"email": person.email}}]
-    assert activities.accept(shop.workspace.id, items).accepted == 1
+    assert ingest.accept(shop.workspace.id, items).accepted == 1
     with reading() as session:
         (made,) = session.scalars(select(Delivery).where(Delivery.connection_id == shop.connection.id))
     assert -FEW < by_the_database(made) <= timedelta(0)

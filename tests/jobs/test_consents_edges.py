@@ -18,7 +18,7 @@ from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
 from webapp.models import Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_WITHDRAWAL
-from webapp.services import erasures
+from webapp.services.tracing import erasures
 
 
 @pytest.fixture

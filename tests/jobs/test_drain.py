@@ -11,7 +11,7 @@ from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp import database
 from webapp.catalogue.words import Kind
-from webapp.services import connections
+from webapp.services.connections import lifecycle
 
 EVENT = "POST /api/events"
 
@@ -56,7 +56,7 @@ def test_a_lane_in_hand_when_the_database_goes_is_free_as_soon_as_it_is_back(
 def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "lose_grant", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "lose_grant", lambda *_: None)
     shop.klaviyo.grants_ended = True
     delivery = shop.event(shop.person(remembered=True))
     shop.klaviyo.script(EVENT, error(401))

@@ -19,8 +19,11 @@ from webapp.database import reading, writing
 from webapp.extensions import Base
 from webapp.forms.delivery_filters import Filters
 from webapp.models import BatchOutcome, Person, Task, TaskState
-from webapp.services import activities, addresses, erasures, profile_now, resends, sharing
-from webapp.services import test_events as trials
+from webapp.services.activities import ingest
+from webapp.services.people import addresses
+from webapp.services.resends import runs
+from webapp.services.sharing import choices, trials
+from webapp.services.tracing import erasures, profile_now
 
 ADA = "ada.lovelace@example.com"
 SECRETS = (ADA, "lovelace", "Ada-First", "Gold-Secret", "caption-secret", "evidence-secret", "01PROFILE")
@@ -42,7 +45,7 @@ def leftovers(words: tuple[str, ...] = SECRETS) -> list[tuple[str, str]]:
 @pytest.fixture
 def shop(engine_rows: Rows) -> Iterator[Shop]:
     made = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
-    sharing.choose_events(made.workspace.id, None, ["post_created"])
+    choices.choose_events(made.workspace.id, None, ["post_created"])
     made.klaviyo.put(ADA)
     yield made
     # The next test's tables are these: nothing of this person may stand in them.
@@ -55,7 +58,7 @@ def post(shop: Shop, identity: str, kind: str = "event", **more: Any) -> None:
     item = {"id": identity, "type": kind, "occurred_at": clock.iso(clock.now()), "profile": profile, **more}
     if kind == "event":
         item |= {"event": "post_created", "properties": {"caption": "caption-secret"}}
-    assert activities.accept(shop.workspace.id, [item]).rejected == []
+    assert ingest.accept(shop.workspace.id, [item]).rejected == []
 
 
 def consent(shop: Shop, identity: str, state: str) -> None:
@@ -106,7 +109,7 @@ def live_through_everything(shop: Shop) -> int:
     with writing() as session:
         task = session.scalars(select(Task).where(Task.kind == "profile_now")).one()
         task.state, task.result = TaskState.DONE, {"found": True, "first_name": "Ada-First", "id": "01PROFILE"}
-    resends.start(shop.workspace.id, 1, "Again", "token", [], Filters(person_id=ada.id))
+    runs.start(shop.workspace.id, 1, "Again", "token", [], Filters(person_id=ada.id))
     return ada.id
 
 

@@ -19,8 +19,8 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
-from webapp.services.activities import LIFE
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.activities.ingest import LIFE
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 
 def bodies(items: list[Item], links: dict[int, Link], settings: WorkspaceSettings) -> list[dict[str, object]]:

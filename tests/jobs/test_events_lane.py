@@ -17,7 +17,7 @@ from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading, writing
 from webapp.models import BatchOutcome, ConnectionState, Person, ScopeProof
-from webapp.services.activities import unique_id
+from webapp.services.activities.ingest import unique_id
 
 EVENT = "POST /api/events"
 LOOK = "GET /api/profiles"

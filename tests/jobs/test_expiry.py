@@ -15,7 +15,7 @@ from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import Delivery
-from webapp.services import connections
+from webapp.services.connections import lifecycle
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_everything_ends(shop: Shop, paused: bool) -> None:
     with writing() as session:
         session.merge(shop.now(waiting[3])).reason = Reason.NOT_IN_KLAVIYO
     if paused:
-        connections.pause(shop.workspace.id, shop.connection.id, None, on=True)
+        lifecycle.pause(shop.workspace.id, shop.connection.id, None, on=True)
     its_week_is_over(*waiting)
     expiry.run()
     assert shop.said(*waiting) == ["failed: expired"] * 3 + ["skipped: not_in_klaviyo"]

@@ -15,8 +15,8 @@ from tests.jobs.planned import NOW, item, link, shared, situations
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin, SyncBehavior
 from webapp.klaviyo import payloads
-from webapp.services import people
-from webapp.services.workspace_settings import WorkspaceSettings
+from webapp.services.people import records
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 UPDATE, CREATE = SyncBehavior.UPDATE_EXISTING, SyncBehavior.CREATE_PROFILE
 behaviors = st.sampled_from(SyncBehavior)
@@ -81,7 +81,7 @@ def test_a_write_is_all_that_changed_and_no_more(
     _, links = situation
     for group in planned_of(situation, known, behavior):
         newest, there = group.items[-1], links.get(group.person_id)
-        everything = people.shared_changes(newest.fields, 0, known.fields, known.fields_on)
+        everything = records.shared_changes(newest.fields, 0, known.fields, known.fields_on)
         if there is not None and there.job_batch_id is not None:
             assert group.step is Step.SETTLE, "nobody is in two unfinished writes"
             assert group.result is not None

@@ -20,7 +20,10 @@ from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import reading, writing
 from webapp.models import Alert, Connection, ConnectionStat, ConnectionState, Workspace
-from webapp.services import alerts, connection_banners, connection_search, connections
+from webapp.services import alerts
+from webapp.services.connections import banners as connection_banners
+from webapp.services.connections import lifecycle
+from webapp.services.connections import search as connection_search
 
 LONG_AGO = timedelta(days=40)
 
@@ -110,7 +113,7 @@ def test_failing_is_told_once_then_paused_then_told_to_be_over(
         assert (found.is_paused, found.paused_cause) == (True, "paused_failing")
     assert open_now() == {"paused_failing"}
     watch.run()
-    connections.pause(acme.workspace_id, acme.id, None, on=False)
+    lifecycle.pause(acme.workspace_id, acme.id, None, on=False)
     assert open_now() == set()
     watch.run()
     watch.run()
@@ -119,7 +122,7 @@ def test_failing_is_told_once_then_paused_then_told_to_be_over(
 
 def test_resumed_it_is_judged_by_what_comes_after(acme: Connection, postbox: Postbox) -> None:
     failing_until_paused(acme)
-    connections.pause(acme.workspace_id, acme.id, None, on=False)
+    lifecycle.pause(acme.workspace_id, acme.id, None, on=False)
     watch.run()
     assert open_now() == set()
     change(acme, resumed_at=clock.now() - timedelta(hours=24))
@@ -144,12 +147,12 @@ def test_failing_is_over_with_a_delivery_and_not_with_quiet(acme: Connection, po
 def test_a_pause_of_a_persons_ends_no_incident_and_a_second_press_changes_nothing(acme: Connection) -> None:
     hours(acme, range(26), failed=2)
     watch.run()
-    connections.pause(acme.workspace_id, acme.id, None, on=True)
+    lifecycle.pause(acme.workspace_id, acme.id, None, on=True)
     watch.run()
     assert open_now() == {"failing"}
     with reading() as session:
         before = session.get_one(Connection, acme.id).paused_at
-    connections.pause(acme.workspace_id, acme.id, 7, on=True)
+    lifecycle.pause(acme.workspace_id, acme.id, 7, on=True)
     with reading() as session:
         again = session.get_one(Connection, acme.id)
         assert (again.paused_at, again.paused_by) == (before, None)
@@ -158,7 +161,7 @@ def test_a_pause_of_a_persons_ends_no_incident_and_a_second_press_changes_nothin
 def test_lost_access_takes_the_place_of_other_incidents_untold(acme: Connection, postbox: Postbox) -> None:
     hours(acme, range(26), failed=2)
     watch.run()
-    connections.lose_grant(acme.id, "Klaviyo no longer accepts our access")
+    lifecycle.lose_grant(acme.id, "Klaviyo no longer accepts our access")
     watch.run()
     assert open_now() == {"needs_reauthorization"}
     assert postbox.subjects == ["Acme: Failing", "Acme: Reconnect needed"]

@@ -18,7 +18,8 @@ from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.database import db_now, reading, writing
 from webapp.models import Connection, ConnectionState, Grant, Lane, LaneKind
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 
 OLD = grants.DAILY + timedelta(minutes=1)
 
@@ -65,7 +66,7 @@ def test_an_uninstall_is_noticed_within_a_day_though_nothing_is_sent(
     rows = Rows()
     made = connected(rows, sandbox)
     if paused:
-        connections.pause(made.workspace_id, made.id, None, on=True)
+        lifecycle.pause(made.workspace_id, made.id, None, on=True)
     housekeeping.run()
     assert due(made) == [LaneKind.TASKS]
     work(made)

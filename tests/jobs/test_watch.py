@@ -8,8 +8,8 @@ from jobs import watch
 from tests.rows import ALL_SCOPES
 from webapp.catalogue.incidents import Incident
 from webapp.models import ConnectionState, LaneKind
-from webapp.services import health
-from webapp.services.connection_facts import Facts, LaneFacts
+from webapp.services.connections import health
+from webapp.services.connections.facts import Facts, LaneFacts
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

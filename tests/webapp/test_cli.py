@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
-from webapp.services import ingest_keys
+from webapp.services.workspaces import ingest_keys
 
 
 def run(app: Flask, *words: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.extensions import htmx, settings
 from webapp.models import Role
-from webapp.services import sessions, workspaces
+from webapp.services.workspaces import sessions, tenancy
 
 # What browsers drop from an address, or read as a slash.
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]")
@@ -101,7 +101,7 @@ def _check() -> ResponseReturnValue | None:
 
 def _enter_workspace(rule: Rule) -> None:
     view_args = request.view_args or {}
-    found = workspaces.visible(g.user, view_args.pop("workspace"))
+    found = tenancy.visible(g.user, view_args.pop("workspace"))
     if found is None:
         abort(404)
     g.workspace, g.role = found

@@ -14,7 +14,7 @@ from webapp import clock
 from webapp.extensions import htmx
 from webapp.http import browser
 from webapp.models import Role, User
-from webapp.services import addresses
+from webapp.services.people import addresses
 
 
 def init_app(app: Flask) -> None:

@@ -17,7 +17,7 @@ from webapp import clock
 from webapp.catalogue import actions
 from webapp.database import reading
 from webapp.models import AuditEntry, Connection, IngestKey, Store, User
-from webapp.services.addresses import mask_all
+from webapp.services.people.addresses import mask_all
 
 PAGE = 50
 BITE = 500

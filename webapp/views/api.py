@@ -19,7 +19,9 @@ from webapp.forms.activities import ID, Refused
 from webapp.forms.settings import EMAIL, EXTERNAL_ID, STORE_NAME, is_line
 from webapp.http.access import by_ingest_key
 from webapp.http.errors import problem
-from webapp.services import activities, activity_status, ingest_keys, stores
+from webapp.services.activities import ingest
+from webapp.services.deliveries import activity_status
+from webapp.services.workspaces import ingest_keys, stores
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 csrf.exempt(blueprint)
@@ -74,7 +76,7 @@ def post() -> ResponseReturnValue:
     wait = ingest_keys.take(workspace_id, len(items))
     if wait:
         return problem(429, "Too fast. Wait, then send again.", headers={"Retry-After": str(wait)})
-    result = activities.accept(workspace_id, items)
+    result = ingest.accept(workspace_id, items)
     body = {"accepted": result.accepted, "duplicates": result.duplicates, "rejected": result.rejected}
     if items and len(result.rejected) == len(items):
         return problem(422, "None of the activities can be accepted.", more=body)
@@ -164,7 +166,7 @@ def put_store(external_id: str) -> ResponseReturnValue:
 @by_ingest_key
 def erase() -> ResponseReturnValue:
     """Blank a person and every payload of theirs."""
-    from webapp.services import erasures
+    from webapp.services.tracing import erasures
 
     workspace_id = _workspace_id()
     email = _object().get("email")

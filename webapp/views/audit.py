@@ -13,7 +13,8 @@ from webapp.catalogue.actions import ACTIONS
 from webapp.forms.delivery_filters import parse
 from webapp.http.access import workspace_access
 from webapp.models import Role
-from webapp.services import audit_log, delivery_search
+from webapp.services import audit_log
+from webapp.services.deliveries import search as delivery_search
 from webapp.views.connections import EVERYBODY
 from webapp.views.settings import BASE
 

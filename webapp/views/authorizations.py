@@ -9,8 +9,9 @@ from webapp.extensions import db
 from webapp.forms.connections import NUMBER
 from webapp.http.access import signed_in, workspace_access
 from webapp.models import ConnectionState, Purpose, Role, Workspace
-from webapp.services import authorizations, connections, workspaces
-from webapp.services.connections import Refusal
+from webapp.services.connections import authorizations, lifecycle
+from webapp.services.connections.lifecycle import Refusal
+from webapp.services.workspaces import tenancy
 from webapp.views.connections import BASE, own_row, table_url
 
 blueprint = Blueprint("authorizations", __name__)
@@ -73,7 +74,7 @@ def _to_klaviyo(
 @signed_in
 def install() -> ResponseReturnValue:
     """Arriving from Klaviyo's side: at once on into OAuth, or first the choice of the workspace."""
-    owned = workspaces.owned(g.user)
+    owned = tenancy.owned(g.user)
     if len(owned) == 1:
         return _install(owned[0])
     if not owned:
@@ -91,7 +92,7 @@ def install_into() -> ResponseReturnValue:
 
 def _install(workspace: Workspace) -> ResponseReturnValue:
     """On to Klaviyo where nothing is to be decided before; else to the page where it is."""
-    present = connections.live(db.session(), workspace.id)
+    present = lifecycle.live(db.session(), workspace.id)
     if not present:
         return _to_klaviyo(workspace, Purpose.CONNECT)
     if any(connection.state is ConnectionState.NEEDS_REAUTHORIZATION for connection in present):
@@ -112,7 +113,7 @@ def callback() -> ResponseReturnValue:
     workspace = db.session.get(Workspace, attempt.workspace_id)
     if workspace is None:
         abort(404)
-    found = workspaces.visible(g.user, workspace.slug)
+    found = tenancy.visible(g.user, workspace.slug)
     if found is None or found[1] is not Role.OWNER:
         # No longer theirs: what they may do counts when the answer comes, not when they left.
         abort(404)

@@ -9,8 +9,8 @@ from webapp.catalogue.causes import CAUSES
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Connection, Role, TaskState
-from webapp.services import backfills, sharing
-from webapp.services.connections import Refusal
+from webapp.services.connections.lifecycle import Refusal
+from webapp.services.sharing import backfills, choices
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("backfills", __name__, url_prefix=f"{BASE}/backfills")
@@ -40,7 +40,7 @@ def new(connection_id: int) -> ResponseReturnValue:
     """What a sync does, the count, and the form to start it; `?reason=resync` names it so."""
     connection = _connection(connection_id)
     counted = backfills.count_of(connection)
-    known, on = sharing.fields(g.workspace.id)
+    known, on = choices.fields(g.workspace.id)
     people = sum(counted.result.get(word, 0) for word in ("updated", "created")) if counted else 0
     return region(
         "backfills/new.html",

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from webapp.catalogue.words import SyncBehavior
 from webapp.klaviyo.parse import FoundList
 from webapp.models import Connection, Store
-from webapp.services import connection_settings, lists, price, stores
-from webapp.services.connection_settings import Settings
+from webapp.services.connections import lists, price
+from webapp.services.connections import settings as connection_settings
+from webapp.services.connections.settings import Settings
+from webapp.services.workspaces import stores
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from webapp.http.pages import ago
 from webapp.models import Role
-from webapp.services.connection_table import Row
+from webapp.services.connections.table import Row
 
 REMEMBERED = 5_000
 

@@ -18,18 +18,12 @@ from webapp.http.access import workspace_access
 from webapp.http.pages import is_shown, region
 from webapp.klaviyo.scopes import FEATURES, MATRIX
 from webapp.models import Connection, Role
-from webapp.services import (
-    connection_banners,
-    connection_search,
-    connection_settings,
-    connection_table,
-    connections,
-    lists,
-    settling,
-    stores,
-    table_version,
-)
-from webapp.services.connections import Refusal, Stale
+from webapp.services.connections import banners, lifecycle, lists, settling, table_version
+from webapp.services.connections import search as connection_search
+from webapp.services.connections import settings as connection_settings
+from webapp.services.connections import table as connection_table
+from webapp.services.connections.lifecycle import Refusal, Stale
+from webapp.services.workspaces import stores
 from webapp.views import connection_rows
 from webapp.views.connection_form import Form, Typed, typed
 from webapp.views.shapes import SHAPES
@@ -65,7 +59,7 @@ def index() -> ResponseReturnValue:
         table=table,
         filters=filters,
         statuses=connection_filters.STATUSES,
-        banners=connection_banners.of(g.workspace.id, table.counts),
+        banners=banners.of(g.workspace.id, table.counts),
         matrix=MATRIX,
         row_html=connection_rows.html,
         now_ms=int(clock.now().timestamp() * 1000),
@@ -82,7 +76,7 @@ def table_url() -> str:
 @workspace_access(Role.OWNER)
 def new() -> ResponseReturnValue:
     """Choose the store, then Create Connection."""
-    taken = connections.taken_stores(g.workspace.id)
+    taken = lifecycle.taken_stores(g.workspace.id)
     return render_template("connections/new.html", stores=stores.of(g.workspace.id), taken=taken)
 
 
@@ -120,7 +114,7 @@ def _row(connection_id: int, problem: str | None = None, status: int = 200) -> R
 
 def own(connection_id: int) -> Connection:
     """A connection of this workspace; 404 for anybody else's."""
-    found = connections.get(g.workspace.id, connection_id)
+    found = lifecycle.get(g.workspace.id, connection_id)
     if found is None:
         abort(404)
     return found
@@ -208,7 +202,7 @@ def undo(connection_id: int) -> ResponseReturnValue:
 def pause(connection_id: int) -> ResponseReturnValue:
     """Pause, or resume with `on=0`. Nothing is lost meanwhile."""
     on = request.form.get("on", "1") == "1"
-    return _act(lambda: connections.pause(g.workspace.id, connection_id, g.user.id, on=on))
+    return _act(lambda: lifecycle.pause(g.workspace.id, connection_id, g.user.id, on=on))
 
 
 @blueprint.get("/connections/<int:connection_id>/disconnect")
@@ -222,7 +216,7 @@ def confirm_disconnect(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def disconnect(connection_id: int) -> ResponseReturnValue:
     """End the connection."""
-    return _act(lambda: connections.disconnect(g.workspace.id, connection_id, g.user.id))
+    return _act(lambda: lifecycle.disconnect(g.workspace.id, connection_id, g.user.id))
 
 
 @blueprint.post("/connections/<int:connection_id>/settle")
@@ -236,7 +230,7 @@ def settle(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def dismiss(alert_id: int) -> ResponseReturnValue:
     """The good news has been read."""
-    return _act(lambda: connection_banners.dismiss(g.workspace.id, alert_id))
+    return _act(lambda: banners.dismiss(g.workspace.id, alert_id))
 
 
 def _act(action: Callable[[], None]) -> ResponseReturnValue:

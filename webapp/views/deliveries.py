@@ -19,9 +19,12 @@ from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Activity, Role
-from webapp.services import addresses, delivery_causes, delivery_detail, delivery_finder, delivery_search, proofs
-from webapp.services.addresses import mask_all
-from webapp.services.delivery_detail import Detail
+from webapp.services.deliveries import causes, detail, proofs
+from webapp.services.deliveries import search as delivery_search
+from webapp.services.deliveries.detail import Detail
+from webapp.services.people import addresses
+from webapp.services.people.addresses import mask_all
+from webapp.services.tracing import finder
 from webapp.views import mending
 from webapp.views.connections import BASE, EVERYBODY
 
@@ -59,7 +62,7 @@ def _list(filters: Filters, problems: list[str], *, sought: str = "", unfound: b
 def find() -> ResponseReturnValue:
     """Whatever somebody has in hand: 303 to what it names. Posted, so that no address stands in a URL."""
     sought = request.form.get("what", "")[:320].strip()
-    found = delivery_finder.find(g.workspace.id, sought) if sought else None
+    found = finder.find(g.workspace.id, sought) if sought else None
     if found is None:
         return _list(Filters(), [], sought=sought, unfound=True)
     slug = g.workspace.slug
@@ -84,9 +87,9 @@ def _choices() -> dict[str, Any]:
 def _causes() -> ResponseReturnValue:
     """What fails, waits and is skipped, by cause."""
     words = request.args
-    hours = int(words["hours"]) if words.get("hours") in {str(hours) for hours in delivery_causes.WINDOWS} else 24
+    hours = int(words["hours"]) if words.get("hours") in {str(hours) for hours in causes.WINDOWS} else 24
     connection_id = parse(words)[0].connection_id
-    groups = delivery_causes.groups(g.workspace.id, hours, connection_id)
+    groups = causes.groups(g.workspace.id, hours, connection_id)
     return region(
         "deliveries/causes.html",
         "groups",
@@ -94,7 +97,7 @@ def _causes() -> ResponseReturnValue:
         mends=mending.of_groups(groups),
         since=(clock.now() - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M"),
         hours=hours,
-        windows=delivery_causes.WINDOWS,
+        windows=causes.WINDOWS,
         connection_id=connection_id,
         filters=Filters(connection_id=connection_id),
         **_choices(),
@@ -140,7 +143,7 @@ def prove(delivery_id: int) -> ResponseReturnValue:
 
 
 def _found(delivery_id: int) -> Detail:
-    found = delivery_detail.of(g.workspace.id, delivery_id)
+    found = detail.of(g.workspace.id, delivery_id)
     if found is None:
         abort(404)
     return found

@@ -10,7 +10,7 @@ from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Role
-from webapp.services import sharing, test_events
+from webapp.services.sharing import choices, trials
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("events", __name__, url_prefix=f"{BASE}/events")
@@ -23,14 +23,14 @@ def index() -> ResponseReturnValue:
 
     After a save, what it changed (`?turned_on=`, `?turned_off=`) can be undone.
     """
-    since = sharing.events_since(g.workspace.id)
+    since = choices.events_since(g.workspace.id)
     turned_on, turned_off = request.args.getlist("turned_on"), request.args.getlist("turned_off")
     return render_template(
         "events/index.html",
         groups={title: [event for event in EVENTS.values() if event.group == group] for group, title in GROUPS.items()},
         since=since,
-        undone=sharing.undone(since, turned_on, set(turned_off) & set(EVENTS)),
-        samples=sharing.samples(g.workspace.id),
+        undone=choices.undone(since, turned_on, set(turned_off) & set(EVENTS)),
+        samples=choices.samples(g.workspace.id),
         common=COMMON,
         total=len(EVENTS),
     )
@@ -44,9 +44,9 @@ def save() -> ResponseReturnValue:
     if "complete" in request.form:
         shown = set(request.form.getlist("shown"))
     if "recommended" in request.form:
-        before = sharing.events_on(g.workspace.id) if shown is None else set()
-        wanted |= before | sharing.recommended_events()
-    change = sharing.choose_events(g.workspace.id, g.user.id, wanted, shown=shown)
+        before = choices.events_on(g.workspace.id) if shown is None else set()
+        wanted |= before | choices.recommended_events()
+    change = choices.choose_events(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({event.key: event.title for event in EVENTS.values()}))
     changed = url_for(
         "events.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None
@@ -55,7 +55,7 @@ def save() -> ResponseReturnValue:
 
 
 def _test_form(status: int, problems: dict[str, str], typed: dict[str, str]) -> ResponseReturnValue:
-    connections = test_events.targets(g.workspace.id)
+    connections = trials.targets(g.workspace.id)
     page = render_template(
         "events/test.html", connections=connections, events=EVENTS.values(), problems=problems, typed=typed
     )
@@ -75,7 +75,7 @@ def send_test() -> ResponseReturnValue:
     """Send it, then watch what comes of it."""
     typed = request.form.to_dict()
     try:
-        activity_id = test_events.send(
+        activity_id = trials.send(
             g.workspace.id,
             g.user.id,
             connection_id=int(typed["connection"]) if typed.get("connection", "").isdecimal() else None,
@@ -92,7 +92,7 @@ def send_test() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def show_test(activity_id: int) -> ResponseReturnValue:
     """What came of a test event; its region keeps itself current."""
-    sent = test_events.outcome(g.workspace.id, activity_id)
+    sent = trials.outcome(g.workspace.id, activity_id)
     if sent is None:
         abort(404)
     return region("events/sent.html", "outcome", sent=sent)

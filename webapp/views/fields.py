@@ -11,7 +11,7 @@ from webapp.forms import custom_properties as form
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
 from webapp.models import CustomProperty, Role
-from webapp.services import backfills, custom_properties, sharing
+from webapp.services.sharing import backfills, choices, custom_properties
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("fields", __name__, url_prefix=f"{BASE}/profile-data")
@@ -24,7 +24,7 @@ def index() -> ResponseReturnValue:
 
     After a save, what it turned on can be brought to everybody, and the save undone (`?turned_on=`, `?turned_off=`).
     """
-    known, on = sharing.fields(g.workspace.id)
+    known, on = choices.fields(g.workspace.id)
     keys = request.args.getlist("turned_on")
     turned_on = [known[key] for key in keys if key in on]
     turned_off = {key for key in request.args.getlist("turned_off") if key in known and not known[key].retired}
@@ -36,7 +36,7 @@ def index() -> ResponseReturnValue:
         on=on,
         types=CUSTOM_TYPES,
         turned_on=turned_on,
-        undone=sharing.undone(on, keys, turned_off),
+        undone=choices.undone(on, keys, turned_off),
         connections=backfills.targets(g.workspace.id) if turned_on else [],
     )
 
@@ -45,13 +45,13 @@ def index() -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def save() -> ResponseReturnValue:
     """Save the choice, or turn on what is recommended beside it."""
-    known, on = sharing.fields(g.workspace.id)
+    known, on = choices.fields(g.workspace.id)
     wanted, shown = set(request.form.getlist("field")), None
     if "complete" in request.form:
         shown = set(request.form.getlist("shown"))
     if "recommended" in request.form:
-        wanted |= (on if shown is None else set()) | sharing.recommended_fields()
-    change = sharing.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
+        wanted |= (on if shown is None else set()) | choices.recommended_fields()
+    change = choices.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({key: _name(field) for key, field in known.items()}))
     changed = url_for(
         "fields.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None

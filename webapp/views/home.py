@@ -6,7 +6,7 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.http.access import signed_in
-from webapp.services import workspace_health
+from webapp.services.connections import overview
 
 blueprint = Blueprint("home", __name__)
 
@@ -17,8 +17,8 @@ def index() -> ResponseReturnValue:
     """One workspace: straight to its connections. Several: a choice, with how each of them is."""
     search, page = request.args.get("search", "").strip()[:100], request.args.get("page", "1")
     number = int(page) if page.isascii() and page.isdigit() and 0 < len(page) < 6 and int(page) else 1
-    found, total = workspace_health.of(g.user, search, number)
+    found, total = overview.of(g.user, search, number)
     if total == 1 and not search and not g.user.is_support:
         return redirect(url_for("connections.index", workspace=found[0].workspace.slug), 303)
-    pages = max(1, -(-total // workspace_health.PAGE))
+    pages = max(1, -(-total // overview.PAGE))
     return render_template("home/index.html", found=found, total=total, search=search, page=number, pages=pages)

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webapp.extensions import htmx
 from webapp.http.access import workspace_access
 from webapp.models import Role
-from webapp.services import lists
+from webapp.services.connections import lists
 from webapp.views.connection_form import Form, typed
 from webapp.views.connections import BASE, own, table_url
 

@@ -11,8 +11,8 @@ from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY
 from webapp.catalogue.reasons import Reason
 from webapp.extensions import db
 from webapp.models import Connection, Role
-from webapp.services import connections
-from webapp.services.delivery_causes import Group
+from webapp.services.connections import lifecycle
+from webapp.services.deliveries.causes import Group
 
 OFFERED = 3
 
@@ -56,7 +56,7 @@ def button(reason: Reason, connection: Connection | None) -> Button | None:
 
 def of_groups(groups: Iterable[Group]) -> dict[Group, list[Button]]:
     """The buttons of each cause: one, or one for each of the first few connections it is about, by their names."""
-    live = {each.id: each for each in connections.live(db.session(), g.workspace.id)}
+    live = {each.id: each for each in lifecycle.live(db.session(), g.workspace.id)}
     found = {}
     for group in groups:
         mine: list[Connection | None] = [live[each] for each in group.connections if each in live]

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.extensions import settings
 from webapp.http.access import public
-from webapp.services import openapi
+from webapp.services.activities import openapi
 from webapp.views import api
 
 blueprint = Blueprint("openapi", __name__)

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Role
-from webapp.services import operations, support_bundle
+from webapp.services.operations import queues, support_bundle
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("operations", __name__, url_prefix=f"{BASE}/operations")
@@ -23,11 +23,11 @@ def index() -> ResponseReturnValue:
     return region(
         "operations/index.html",
         "machinery",
-        connections=operations.connections(g.workspace.id),
-        lane_name=operations.lane_name,
+        connections=queues.connections(g.workspace.id),
+        lane_name=queues.lane_name,
         is_agent=is_agent,
-        queues=operations.queues() if is_agent else None,
-        installation=operations.installation() if is_agent else None,
+        queues=queues.queues() if is_agent else None,
+        installation=queues.installation() if is_agent else None,
     )
 
 

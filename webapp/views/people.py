@@ -12,8 +12,9 @@ from webapp.catalogue.events import EVENTS
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
 from webapp.models import Person, Role
-from webapp.services import addresses, erasures, person_trace, profile_now
-from webapp.services.addresses import mask_all
+from webapp.services.people import addresses
+from webapp.services.people.addresses import mask_all
+from webapp.services.tracing import erasures, profile_now, trace
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("people", __name__, url_prefix=f"{BASE}/people")
@@ -36,7 +37,7 @@ def search() -> ResponseReturnValue:
 
 
 def _search(email: str) -> ResponseReturnValue:
-    person_id = person_trace.by_address(g.workspace.id, email[:320])
+    person_id = trace.by_address(g.workspace.id, email[:320])
     if person_id is not None:
         return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
     sentence = "Nobody here has exactly this address. Addresses are compared in lower case, without spaces around them."
@@ -45,7 +46,7 @@ def _search(email: str) -> ResponseReturnValue:
 
 
 def _found(person_id: int) -> Person:
-    found = person_trace.get(g.workspace.id, person_id)
+    found = trace.get(g.workspace.id, person_id)
     if found is None:
         abort(404)
     return found
@@ -70,7 +71,7 @@ def reveal(person_id: int) -> ResponseReturnValue:
 def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
     in_full = revealed or g.role is Role.OWNER
     before = request.args.get("before", "")
-    known = person_trace.known(person)
+    known = trace.known(person)
 
     def seen(value: Any) -> Any:
         return value if in_full else mask_all(value)
@@ -80,7 +81,7 @@ def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
         "now",
         known=known,
         nows=profile_now.latest(known),
-        steps=person_trace.steps(person, int(before) if before.isdigit() and len(before) < 19 else None),
+        steps=trace.steps(person, int(before) if before.isdigit() and len(before) < 19 else None),
         email=seen(person.email) if person.email else "erased",
         in_full=in_full,
         seen=seen,
@@ -94,7 +95,7 @@ def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
 def look(person_id: int) -> ResponseReturnValue:
     """Let workers read what Klaviyo has now, in every connected account."""
     person = _found(person_id)
-    connections = [connection.id for connection in person_trace.known(person).live]
+    connections = [connection.id for connection in trace.known(person).live]
     if person.email is None or not connections:
         flash("There is nothing to look up: no account is connected, or the person was erased.")
     else:

@@ -8,7 +8,8 @@ from flask.typing import ResponseReturnValue
 from webapp.extensions import htmx
 from webapp.http.access import workspace_access
 from webapp.models import Connection, Role
-from webapp.services import price, stores
+from webapp.services.connections import price
+from webapp.services.workspaces import stores
 from webapp.views.connection_form import Form, Typed, typed
 from webapp.views.connections import BASE, own, own_row, page, table_url
 

@@ -14,8 +14,9 @@ from webapp.catalogue.events import EVENTS
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.pages import region
-from webapp.services import delivery_search, resends
-from webapp.services.resend_rules import SENTENCES
+from webapp.services.deliveries import search as delivery_search
+from webapp.services.deliveries.resend_rules import SENTENCES
+from webapp.services.resends import runs
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("resends", __name__, url_prefix=f"{BASE}/deliveries/resends")
@@ -25,8 +26,8 @@ blueprint = Blueprint("resends", __name__, url_prefix=f"{BASE}/deliveries/resend
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
     """What was sent again so far, newest first."""
-    found = resends.history(g.workspace.id)
-    return render_template("resends/index.html", resends=found, people=resends.asked_by(found), filters=Filters())
+    found = runs.history(g.workspace.id)
+    return render_template("resends/index.html", resends=found, people=runs.asked_by(found), filters=Filters())
 
 
 @blueprint.get("/new")
@@ -50,7 +51,7 @@ def _confirm(
 ) -> ResponseReturnValue:
     page = render_template(
         "resends/new.html",
-        plan=resends.plan(g.workspace.id, ids, filters),
+        plan=runs.plan(g.workspace.id, ids, filters),
         ids=ids,
         filters=filters,
         in_words=in_words(filters.query(before=None, follow=False)) if not ids else [],
@@ -86,18 +87,18 @@ def create() -> ResponseReturnValue:
     """Begin. The same form sent twice begins once."""
     ids, (filters, _) = _ids(request.form.getlist("id")), parse(request.form)
     name, token = request.form.get("name", "").strip(), request.form.get("token", "")[:32]
-    if not name or len(name) > resends.NAME or not token:
-        sentence = f"Give it a name of up to {resends.NAME} letters, so that it is found again."
+    if not name or len(name) > runs.NAME or not token:
+        sentence = f"Give it a name of up to {runs.NAME} letters, so that it is found again."
         return _confirm(ids, filters, name=name, token=token or secrets.token_hex(8), problem=sentence)
-    found = resends.start(g.workspace.id, g.user.id, name, token, ids, filters)
+    found = runs.start(g.workspace.id, g.user.id, name, token, ids, filters)
     if found is None:
         flash("There was nothing left to send again.")
         return redirect(url_for("deliveries.index", workspace=g.workspace.slug), 303)
     return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=found.id), 303)
 
 
-def _found(task_id: int) -> resends.Resend:
-    found = resends.get(g.workspace.id, task_id)
+def _found(task_id: int) -> runs.Resend:
+    found = runs.get(g.workspace.id, task_id)
     if found is None:
         abort(404)
     return found
@@ -117,7 +118,7 @@ def show(task_id: int) -> ResponseReturnValue:
         query=arguments["filters"] if arguments["ids"] is None else None,
         accounts=delivery_search.accounts(g.workspace.id),
         sentences=SENTENCES,
-        people=resends.asked_by([found]),
+        people=runs.asked_by([found]),
     )
 
 
@@ -125,6 +126,6 @@ def show(task_id: int) -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def stop(task_id: int) -> ResponseReturnValue:
     """Put nothing more in line."""
-    resends.abort(g.workspace.id, _found(task_id), g.user.id)
+    runs.abort(g.workspace.id, _found(task_id), g.user.id)
     flash("Aborted. What was put in line already still goes out.")
     return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=task_id), 303)

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.http.access import public, workspace_access
 from webapp.klaviyo import scopes
-from webapp.services import scope_matrix
+from webapp.services.oauth import scope_matrix
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("scopes", __name__)

@@ -12,7 +12,7 @@ from webapp.forms import settings as forms
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
 from webapp.models import Role
-from webapp.services import ingest_keys, members, stores
+from webapp.services.workspaces import ingest_keys, members, stores
 from webapp.views.connections import EVERYBODY
 
 BASE = "/w/<workspace>/settings"

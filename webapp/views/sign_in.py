@@ -10,7 +10,7 @@ from webapp.extensions import settings
 from webapp.forms.invalid import Invalid
 from webapp.forms.settings import password_change
 from webapp.http.access import public, safe_next, signed_in
-from webapp.services import sessions, users
+from webapp.services.workspaces import sessions, users
 
 blueprint = Blueprint("sign_in", __name__)
 

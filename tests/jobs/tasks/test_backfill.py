@@ -32,8 +32,9 @@ from webapp.models import (
     Workspace,
 )
 from webapp.models.delivery import PRIORITY_BACKFILL
-from webapp.services import backfills, connections, sharing
-from webapp.services.connections import Refusal
+from webapp.services.connections import lifecycle
+from webapp.services.connections.lifecycle import Refusal
+from webapp.services.sharing import backfills, choices
 
 POINTS = '{"points":{"v":120,"at":"2026-11-23T10:00:00Z","n":1}}'
 
@@ -44,7 +45,7 @@ class Place:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.workspace: Workspace = rows.workspace("mine")
-        sharing.choose_fields(self.workspace.id, None, ["points"])
+        choices.choose_fields(self.workspace.id, None, ["points"])
         self.store = rows.store(self.workspace, "se")
         self.connection: Connection = rows.connection(self.workspace, self.store, klaviyo_account_id="ACCTSE")
 
@@ -220,7 +221,7 @@ def test_cancelled_nobody_new_is_put_in_line_and_nobody_in_it_is_lost(place: Pla
 def test_it_ends_with_the_connection(place: Place, small: None) -> None:
     place.people(9)
     task = place.work(place.start())
-    connections.disconnect(place.workspace.id, place.connection.id, 1)
+    lifecycle.disconnect(place.workspace.id, place.connection.id, 1)
     place.end(Status.SKIPPED, Reason.DISCONNECTED, 6)
     task = place.work(task)
     assert (task.state, task.error, place.made()) == (TaskState.FAILED, backfill.ENDED, 6)
@@ -259,7 +260,7 @@ def test_a_sync_starts_only_from_a_count_that_holds(place: Place) -> None:
         return str(caught.value)
 
     old = place.counted()
-    sharing.choose_fields(place.workspace.id, None, ["points", "tier_name"])
+    choices.choose_fields(place.workspace.id, None, ["points", "tier_name"])
     assert "Count again" in refused(old.id)
     assert "Count again" in refused(999)
     started = place.start("  After   connecting ")

@@ -18,7 +18,9 @@ from webapp import clock
 from webapp.catalogue.words import Kind, Origin, SyncBehavior
 from webapp.database import db_now, reading, writing
 from webapp.models import Activity, Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
-from webapp.services import activities, elsewhere, sharing
+from webapp.services.activities import ingest
+from webapp.services.people import elsewhere
+from webapp.services.sharing import choices
 
 LOOK = "GET /api/profiles"
 
@@ -30,7 +32,7 @@ class Place:
         self.rows, self.sandbox = rows, sandbox
         sandbox.reset()
         self.workspace = rows.workspace()
-        sharing.choose_fields(self.workspace.id, None, ["points"])
+        choices.choose_fields(self.workspace.id, None, ["points"])
         values = {"created_at": clock.now() - timedelta(hours=1)}
         self.se: Connection = rows.connection(self.workspace, rows.store(self.workspace, "se"), **values)
         self.no: Connection = rows.connection(
@@ -56,7 +58,7 @@ class Place:
             "occurred_at": f"2026-11-23T10:{minute:02}:00Z",
             "profile": {"email": email, "fields": fields},
         }
-        assert activities.accept(self.workspace.id, [item]).accepted == 1
+        assert ingest.accept(self.workspace.id, [item]).accepted == 1
 
     def look(self) -> Task:
         """Some seconds later Norway's task has done its work."""

@@ -13,7 +13,7 @@ from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.database import reading, writing
 from webapp.models import Attempt, Connection, ConnectionState, Grant, ScopeProof, Task, TaskState
-from webapp.services import lists
+from webapp.services.connections import lists
 
 
 class Place:

@@ -15,8 +15,8 @@ from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.database import reading, writing
 from webapp.models import Attempt, Connection, Grant, Task, TaskState, Workspace
-from webapp.services import price
-from webapp.services.price import Price
+from webapp.services.connections import price
+from webapp.services.connections.price import Price
 
 
 class Place:

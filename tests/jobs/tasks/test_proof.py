@@ -21,8 +21,10 @@ from webapp.klaviyo import payloads
 from webapp.klaviyo.client import KlaviyoClient, new_session
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
 from webapp.models import Activity, Connection, Delivery, Grant, Task, TaskState, Workspace
-from webapp.services import person_trace, profile_now, proofs, sharing
-from webapp.services.activities import unique_id
+from webapp.services.activities.ingest import unique_id
+from webapp.services.deliveries import proofs
+from webapp.services.sharing import choices
+from webapp.services.tracing import profile_now, trace
 
 ADA = "ada@example.com"
 
@@ -35,7 +37,7 @@ class Place:
         self.sandbox = sandbox
         sandbox.reset()  # both databases give the same ids: the same unique_id would be the other run's event
         self.workspace: Workspace = rows.workspace()
-        sharing.choose_fields(self.workspace.id, None, ["points"])
+        choices.choose_fields(self.workspace.id, None, ["points"])
         self.tokens = sandbox.grant("ACCTSE")
         self.connection: Connection = rows.connection(self.workspace, klaviyo_account_id="ACCTSE")
         with writing() as session:
@@ -189,7 +191,7 @@ def test_what_klaviyo_has_now_is_read_and_kept_shortly(place: Place) -> None:
     assert task.result["found"] is True
     assert task.result["properties"]["Cevoid: Points"] == 120
     assert ADA not in str(task.result)
-    lines = {line.what: line for line in profile_now.latest(person_trace.known(place.person))[0].lines}
+    lines = {line.what: line for line in profile_now.latest(trace.known(place.person))[0].lines}
     assert lines["Cevoid: Points"].differs is False
     with writing() as session:
         session.get_one(Task, task.id).created_at = clock.now() - timedelta(minutes=20)

@@ -18,8 +18,9 @@ from webapp.database import reading, writing
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Activity, Connection, ConnectionStat, Delivery, Lane, LaneKind, Person, TaskState, Workspace
 from webapp.models.delivery import PRIORITY_RESEND
-from webapp.services import resends, sharing
-from webapp.services.resend_rules import Left
+from webapp.services.deliveries.resend_rules import Left
+from webapp.services.resends import runs
+from webapp.services.sharing import choices
 
 
 class Place:
@@ -28,7 +29,7 @@ class Place:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.workspace: Workspace = rows.workspace("mine")
-        sharing.choose_events(self.workspace.id, None, ["member_joined_program"])
+        choices.choose_events(self.workspace.id, None, ["member_joined_program"])
         self.store = rows.store(self.workspace, "se")
         self.connection: Connection = rows.connection(self.workspace, self.store)
         self.person: Person = rows.person(self.workspace, home_store_id=self.store.id)
@@ -40,13 +41,13 @@ class Place:
             activity, connection, kind=kind, status=status, reason=reason, attempts=3, settled_at=clock.now()
         )
 
-    def start(self, filters: Filters | None = None, ids: tuple[int, ...] = (), token: str = "t") -> resends.Resend:
-        found = resends.start(self.workspace.id, 1, "After the outage", token, list(ids), filters or Filters())
+    def start(self, filters: Filters | None = None, ids: tuple[int, ...] = (), token: str = "t") -> runs.Resend:
+        found = runs.start(self.workspace.id, 1, "After the outage", token, list(ids), filters or Filters())
         assert found is not None
         return found
 
-    def again(self, found: resends.Resend) -> resends.Resend:
-        current = resends.get(self.workspace.id, found.id)
+    def again(self, found: runs.Resend) -> runs.Resend:
+        current = runs.get(self.workspace.id, found.id)
         assert current is not None
         return current
 
@@ -86,7 +87,7 @@ def test_what_failed_waits_again_behind_live_traffic(place: Place) -> None:
     skipped = place.ended(Status.SKIPPED, Reason.NOT_IN_KLAVIYO)
     other = place.ended(Status.SKIPPED, Reason.UNCHANGED)
     delivered = place.ended(Status.DELIVERED, Reason.WRITTEN)
-    plan = resends.plan(place.workspace.id, [], Filters(connection_id=place.connection.id))
+    plan = runs.plan(place.workspace.id, [], Filters(connection_id=place.connection.id))
     assert (plan.total, dict(plan.left)) == (4, {Left.POINTLESS: 1})
     found = place.start(Filters(connection_id=place.connection.id))
     work(place.connection)
@@ -114,11 +115,11 @@ def test_a_resend_is_done_once_however_often_it_is_asked(place: Place) -> None:
     assert place.start(filters).id == first.id
     work(place.connection)
     assert place.start(filters).id == first.id
-    assert resends.start(place.workspace.id, 1, "Once more", "another", [], filters) is None
+    assert runs.start(place.workspace.id, 1, "Once more", "another", [], filters) is None
     with writing() as session:
         row = session.get_one(Delivery, delivery.id)
         row.status, row.reason = Status.DELIVERED, Reason.WRITTEN
-    assert resends.start(place.workspace.id, 1, "Delivered", "third", [delivery.id], Filters()) is None
+    assert runs.start(place.workspace.id, 1, "Delivered", "third", [delivery.id], Filters()) is None
     assert read(delivery).status is Status.DELIVERED
 
 
@@ -141,12 +142,12 @@ def test_consents_and_events_that_are_off_are_left_out_and_said(place: Place) ->
     off = place.rows.activity(place.workspace, place.person, event="tier_earned")
     event = place.rows.delivery(off, place.connection, status=Status.SKIPPED, reason=Reason.EVENT_OFF)
     good = place.ended(Status.FAILED, Reason.EXPIRED)
-    plan = resends.plan(place.workspace.id, [consent.id, event.id, good.id], Filters())
+    plan = runs.plan(place.workspace.id, [consent.id, event.id, good.id], Filters())
     assert (plan.total, dict(plan.left)) == (1, {Left.CONSENT: 1, Left.STILL_OFF: 1})
     place.start(ids=(consent.id, event.id, good.id))
     work(place.connection)
     assert [read(row).status for row in (consent, event, good)] == [Status.FAILED, Status.SKIPPED, Status.WAITING]
-    sharing.choose_events(place.workspace.id, None, ["tier_earned"])
+    choices.choose_events(place.workspace.id, None, ["tier_earned"])
     place.start(ids=(event.id,), token="later")
     work(place.connection)
     assert read(event).status is Status.WAITING
@@ -174,7 +175,7 @@ def test_what_had_no_connection_is_routed_anew(place: Place) -> None:
     elsewhere = place.rows.store(place.workspace, "no")
     activity = place.rows.activity(place.workspace, place.person, store_id=elsewhere.id)
     still = place.rows.delivery(activity, None, status=Status.SKIPPED, reason=Reason.NO_ROUTE)
-    plan = resends.plan(place.workspace.id, [], Filters(reason=Reason.NO_ROUTE))
+    plan = runs.plan(place.workspace.id, [], Filters(reason=Reason.NO_ROUTE))
     assert (plan.parts, dict(plan.left)) == ({0: 2}, {Left.STILL_NO_ROUTE: 1})
     found = place.start(Filters(reason=Reason.NO_ROUTE))
     work(place.connection)
@@ -199,10 +200,10 @@ def test_it_goes_in_bites_up_to_what_there_was_and_can_be_aborted(
     assert [read(row).status for row in made] == [Status.WAITING] * 5
     assert read(late).status is Status.FAILED
     assert place.again(found).tasks[0].done == 5
-    resends.abort(place.workspace.id, found, 1)
+    runs.abort(place.workspace.id, found, 1)
     assert place.again(found).tasks[0].state is TaskState.DONE
     another = place.start(Filters(status=Status.FAILED), token="two")
-    resends.abort(place.workspace.id, another, 1)
+    runs.abort(place.workspace.id, another, 1)
     work(place.connection)
     assert read(late).status is Status.FAILED
     assert place.again(another).tasks[0].state is TaskState.CANCELLED
@@ -217,4 +218,4 @@ def test_nothing_of_another_tenant_is_sent_again(any_app: Flask, place: Place) -
         reason=Reason.REJECTED,
     )
     for ids, filters in (([foreign.id], Filters()), ([], Filters(connection_id=foreign.connection_id))):
-        assert resends.start(place.workspace.id, 1, "Not ours", "x", ids, filters) is None
+        assert runs.start(place.workspace.id, 1, "Not ours", "x", ids, filters) is None

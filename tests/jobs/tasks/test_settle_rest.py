@@ -26,8 +26,8 @@ from webapp.models import (
     Task,
     TaskState,
 )
-from webapp.services import connections, settling
-from webapp.services.connections import Refusal
+from webapp.services.connections import lifecycle, settling
+from webapp.services.connections.lifecycle import Refusal
 
 
 class Place:
@@ -49,8 +49,8 @@ class Place:
 
     def replace(self, account: str = "NEW") -> None:
         def run(session: Session) -> None:
-            row = connections.own(session, self.workspace.id, self.connection.id)
-            connections.replace(session, row, account, account.title(), self.owner.id)
+            row = lifecycle.own(session, self.workspace.id, self.connection.id)
+            lifecycle.replace(session, row, account, account.title(), self.owner.id)
 
         run_writing(run)
 
@@ -100,8 +100,8 @@ def test_a_replaced_account_keeps_nothing_and_the_new_one_gets_nothing_of_it(
     assert (connection.list_id, connection.list_name, connection.profiles_created) == (None, None, 0)
     # Stopped at once, and not to be started by anybody before the rest is settled.
     assert all(lane.stopped and lane.fence > fences[lane.kind] for lane in place.lanes())
-    connections.pause(place.workspace.id, connection.id, place.owner.id, on=True)
-    connections.pause(place.workspace.id, connection.id, place.owner.id, on=False)
+    lifecycle.pause(place.workspace.id, connection.id, place.owner.id, on=True)
+    lifecycle.pause(place.workspace.id, connection.id, place.owner.id, on=False)
     assert all(lane.stopped for lane in place.lanes())
     late = place.wait(1)
     progress = settling.unsettled(connection.id)
@@ -127,7 +127,7 @@ def test_a_replaced_account_keeps_nothing_and_the_new_one_gets_nothing_of_it(
 
 
 def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -> None:
-    connections.lose_grant(place.connection.id, "gone")
+    lifecycle.lose_grant(place.connection.id, "gone")
     place.replace()
     work(place.connection)
     assert place.read().state is ConnectionState.ACTIVE
@@ -139,11 +139,11 @@ def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -
 
 def test_a_paused_connection_stays_paused_through_it(place: Place) -> None:
     place.wait(1)
-    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=True)
+    lifecycle.pause(place.workspace.id, place.connection.id, place.owner.id, on=True)
     place.replace()
     work(place.connection)
     assert all(lane.stopped for lane in place.lanes())
-    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
+    lifecycle.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
     assert not any(lane.stopped for lane in place.lanes())
 
 
@@ -156,7 +156,7 @@ def test_an_account_that_somebody_else_has_live_is_not_revoked(place: Place) -> 
 
 def test_disconnecting_settles_revokes_and_forgets_the_tokens(place: Place) -> None:
     place.wait(4)
-    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    lifecycle.disconnect(place.workspace.id, place.connection.id, place.owner.id)
     work(place.connection)
     assert place.reasons() == {(Status.SKIPPED, Reason.DISCONNECTED): 4}
     assert place.revoked == [f"refresh-{place.connection.id}"]
@@ -167,7 +167,7 @@ def test_disconnecting_settles_revokes_and_forgets_the_tokens(place: Place) -> N
 
 def test_disconnecting_one_of_two_revokes_nothing(place: Place) -> None:
     place.rows.connection(place.rows.workspace(), klaviyo_account_id="OLD")
-    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    lifecycle.disconnect(place.workspace.id, place.connection.id, place.owner.id)
     work(place.connection)
     assert place.revoked == []
     with reading() as session:
@@ -182,7 +182,7 @@ def test_a_settling_that_broke_holds_the_lanes_until_it_is_taken_up(
     with writing() as session:
         task = session.scalars(select(Task)).one()
         task.state, task.error = TaskState.FAILED, "Something broke on our side."
-    connections.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
+    lifecycle.pause(place.workspace.id, place.connection.id, place.owner.id, on=False)
     assert all(lane.stopped for lane in place.lanes())
     settling.go_on(place.workspace.id, place.connection.id)
     work(place.connection)
@@ -193,6 +193,6 @@ def test_a_settling_that_broke_holds_the_lanes_until_it_is_taken_up(
 
 
 def test_a_disconnected_connection_cannot_be_replaced(place: Place) -> None:
-    connections.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    lifecycle.disconnect(place.workspace.id, place.connection.id, place.owner.id)
     with pytest.raises(Refusal):
         place.replace()

@@ -9,7 +9,7 @@ import pytest
 
 from webapp.catalogue import actions
 from webapp.models import TaskState
-from webapp.services.connections import Move
+from webapp.services.connections.lifecycle import Move
 
 ROOT = Path(__file__).parents[3]
 MADE_OF = {

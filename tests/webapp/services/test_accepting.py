@@ -17,8 +17,10 @@ from webapp.catalogue.words import Kind
 from webapp.extensions import db
 from webapp.models import Connection, Delivery, Person, Workspace
 from webapp.models.delivery import PRIORITY_WITHDRAWAL
-from webapp.services import activities, erasures, sharing
-from webapp.services.activities import Accepted
+from webapp.services.activities import ingest
+from webapp.services.activities.ingest import Accepted
+from webapp.services.sharing import choices
+from webapp.services.tracing import erasures
 
 ADA = "ada@example.com"
 CHECKBOX = {"channel": "email", "state": "subscribed", "collected_by": "checkbox"}
@@ -34,12 +36,12 @@ class Shop:
         stores = {name: rows.store(self.workspace, name) for name in ("se", "no", "dk")}
         self.se: Connection = rows.connection(self.workspace, stores["se"])
         self.no: Connection = rows.connection(self.workspace, stores["no"])
-        sharing.choose_fields(self.workspace.id, None, ["points", "tier_name"])
-        sharing.choose_events(self.workspace.id, None, ["tier_earned"])
+        choices.choose_fields(self.workspace.id, None, ["points", "tier_name"])
+        choices.choose_events(self.workspace.id, None, ["tier_earned"])
 
     def accept(self, *items: dict[str, Any]) -> Accepted:
         plain = {"type": "profile", "occurred_at": "2026-11-23T10:00:00Z", "profile": {"email": ADA}}
-        result = activities.accept(self.workspace.id, [{**plain, **item} for item in items])
+        result = ingest.accept(self.workspace.id, [{**plain, **item} for item in items])
         assert result.rejected == []
         db.session.expire_all()
         return result
@@ -186,4 +188,4 @@ def test_an_erased_person_does_not_come_back_with_a_duplicate(shop: Shop) -> Non
 
 @given(workspace=st.integers(1, 2**40), identity=st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_an_activitys_unique_id_is_a_uuid_of_workspace_and_callers_id(workspace: int, identity: str) -> None:
-    assert activities.unique_id(workspace, identity) == str(uuid5(activities.NAMESPACE, f"{workspace}:{identity}"))
+    assert ingest.unique_id(workspace, identity) == str(uuid5(ingest.NAMESPACE, f"{workspace}:{identity}"))

@@ -16,7 +16,7 @@ from webapp.models import (
     Task,
     TaskState,
 )
-from webapp.services import lists
+from webapp.services.connections import lists
 
 BASE = "/w/mine/settings/integrations/klaviyo"
 

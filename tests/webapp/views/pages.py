@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from webapp.models import User
-from webapp.services import sessions
+from webapp.services.workspaces import sessions
 
 HTMX = {"HX-Request": "true"}
 

@@ -13,7 +13,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.http.access import rule_of, safe_next
 from webapp.models import Alert, CustomProperty, Role, Task, TaskState, User, Workspace
-from webapp.services import ingest_keys, sessions, users
+from webapp.services.workspaces import ingest_keys, sessions, users
 
 
 def signed_in(app: Flask, user: User) -> FlaskClient:

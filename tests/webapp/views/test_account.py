@@ -12,7 +12,7 @@ from webapp import clock
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import AuditEntry, Session, User
-from webapp.services import sessions, users
+from webapp.services.workspaces import sessions, users
 
 OLD, NEW = "the old password", "the new password"
 

@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from tests.rows import Rows
 from webapp.extensions import db
 from webapp.models import Activity, Delivery, Lane, Person, Workspace
-from webapp.services import ingest_keys, sharing
+from webapp.services.sharing import choices
+from webapp.services.workspaces import ingest_keys
 
 URL = "/api/v1/activities"
 KEY = "test-ingest-key"
@@ -25,8 +26,8 @@ AUTH = {"Authorization": f"Bearer {KEY}"}
 def workspace(any_app: Flask, rows: Rows) -> Workspace:
     made = rows.workspace("demo")
     ingest_keys.create(made.id, "test", None, key=KEY)
-    sharing.choose_events(made.id, None, ["member_joined_program", "member_left_program"])
-    sharing.choose_fields(made.id, None, ["points", "program_member"])
+    choices.choose_events(made.id, None, ["member_joined_program", "member_left_program"])
+    choices.choose_fields(made.id, None, ["points", "program_member"])
     rows.connection(made, rows.store(made, "se"))
     return made
 

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.rows import Rows
-from webapp.services import ingest_keys
+from webapp.services.workspaces import ingest_keys
 
 pytestmark = pytest.mark.long
 KEY = "fuzz-ingest-key"

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from tests.rows import Rows
 from webapp.extensions import db
 from webapp.models import AuditEntry, IngestKey, Workspace
-from webapp.services import ingest_keys
+from webapp.services.workspaces import ingest_keys
 
 KEY = "test-ingest-key"
 AUTH = {"Authorization": f"Bearer {KEY}"}

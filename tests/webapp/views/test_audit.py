@@ -14,7 +14,9 @@ from flask.testing import FlaskClient
 from tests.rows import Rows
 from webapp import clock
 from webapp.models import AuditEntry, Role, User, Workspace
-from webapp.services import audit_log, ingest_keys, members, sessions, sharing, stores
+from webapp.services import audit_log
+from webapp.services.sharing import choices
+from webapp.services.workspaces import ingest_keys, members, sessions, stores
 
 URL = "/w/mine/settings/audit"
 
@@ -56,7 +58,7 @@ def test_it_says_who_did_what_with_before_and_after(
     store = rows.store(workspace, "se", name="acme.se")
     stores.rename(workspace.id, store.id, "Acme Sweden", owner.id)
     members.change_role(workspace.id, second.id, Role.SUPPORT, owner.id)
-    sharing.choose_events(workspace.id, None, ["tier_earned"])
+    choices.choose_events(workspace.id, None, ["tier_earned"])
     assert cells(browser.get(URL).text) == [
         ["Automatic", "Chose which events are sent", "Turned on: Tier Earned"],
         ["owner@example.com", "Changed a member's role  second@example.com", "Role: from owner to support"],

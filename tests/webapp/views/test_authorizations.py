@@ -15,8 +15,8 @@ from tests.webapp.views.pages import signed_in, text_of
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Authorization, Connection, ConnectionState, Grant, Membership, Purpose, Role, Session
-from webapp.services import authorizations, connections
-from webapp.services.connections import Refusal
+from webapp.services.connections import authorizations, lifecycle
+from webapp.services.connections.lifecycle import Refusal
 
 TOKENS = TokenSet("access", "refresh", 3600, frozenset(ALL_SCOPES.split()))
 
@@ -63,7 +63,7 @@ def test_installing_asks_for_the_workspace_where_there_are_several(shop: Shop, m
     assert gone_on.headers["Location"].split("?")[0].endswith("/oauth/authorize")
     here = shop.owner.post(f"{BASE}/install")
     assert here.headers["Location"].endswith("/connections/new")
-    connections.lose_grant(shop.first.id, "gone")
+    lifecycle.lose_grant(shop.first.id, "gone")
     assert shop.owner.post(f"{BASE}/install").headers["Location"] == BASE
     assert shop.owner.post("/w/watched/settings/integrations/klaviyo/install").status_code == 403
     assert shop.support.get("/integrations/klaviyo/install").headers["Location"] == "/"
@@ -71,7 +71,7 @@ def test_installing_asks_for_the_workspace_where_there_are_several(shop: Shop, m
 
 def test_installing_an_account_that_needs_it_reconnects_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     klaviyo_says(monkeypatch, {"code": ("ACCTSE", "Acme SE")})
-    connections.lose_grant(shop.first.id, "gone")
+    lifecycle.lose_grant(shop.first.id, "gone")
     begun = attempt(shop.owner_user.id, shop.workspace.id, store_id=shop.de.id)
     assert authorizations.finish(begun, "code").sentence == "Acme SE is connected again. What waited goes out now."
     assert shop.read(shop.first).state is ConnectionState.ACTIVE
@@ -156,7 +156,7 @@ def test_disconnected_while_somebody_was_at_klaviyo(shop: Shop, monkeypatch: pyt
     for purpose in (Purpose.RECONNECT, Purpose.REPLACE):
         made = shop.rows.connection(shop.workspace, shop.de)
         begun = attempt(shop.owner_user.id, shop.workspace.id, purpose=purpose, connection_id=made.id)
-        connections.disconnect(shop.workspace.id, made.id, shop.owner_user.id)
+        lifecycle.disconnect(shop.workspace.id, made.id, shop.owner_user.id)
         with pytest.raises(Refusal, match="disconnected meanwhile"):
             authorizations.finish(begun, "code")
         answer = shop.owner.post(f"{BASE}/connections/{made.id}/{purpose}", follow_redirects=True)

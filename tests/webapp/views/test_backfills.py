@@ -13,7 +13,7 @@ from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
 from webapp import clock
 from webapp.database import reading, writing
 from webapp.models import Connection, Task, TaskState
-from webapp.services import backfills, sharing
+from webapp.services.sharing import backfills, choices
 
 URL = f"{BASE}/backfills"
 
@@ -79,7 +79,7 @@ def test_a_sync_is_counted_named_watched_and_cancelled(owner: FlaskClient, shop:
 
 def test_what_cannot_start_is_said(owner: FlaskClient, shop: Shop) -> None:
     count = counted(owner, shop)
-    sharing.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
     form = {"connection": shop.connection.id, "count": count}
     refused = owner.post(URL, data=form, follow_redirects=True)
     assert "Settings changed since people were counted. Count again, then start." in text(refused)

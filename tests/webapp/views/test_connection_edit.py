@@ -21,7 +21,8 @@ from webapp.models import (
     Task,
     TaskState,
 )
-from webapp.services import connections, grants
+from webapp.services.connections import lifecycle
+from webapp.services.oauth import grants
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_the_picker_says_why_it_cannot_and_keeps_the_choice(shop: Shop) -> None:
     assert shop.owner.post(shop.url(shop.first, "/lists"), headers=HTMX).status_code == 200
     with reading() as session:
         assert session.scalars(select(Task)).all() == []
-    connections.lose_grant(shop.first.id, "gone")
+    lifecycle.lose_grant(shop.first.id, "gone")
     assert "Reconnect to see its lists" in text_of(shop.owner.get(shop.url(shop.first, "/edit"), headers=HTMX))
 
 

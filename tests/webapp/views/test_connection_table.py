@@ -25,7 +25,7 @@ from webapp.models import (
     Delivery,
     Lane,
 )
-from webapp.services import connections
+from webapp.services.connections import lifecycle
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_filter_search_and_sort_stand_in_the_address(shop: Shop) -> None:
     third = shop.rows.connection(shop.workspace, shop.de, klaviyo_account_id="ACCTDE", account_name="zeta DE")
     gone = shop.rows.connection(shop.workspace, None, state=ConnectionState.DISCONNECTED, account_name="Old one")
     a, b, c = shop.first.id, shop.second.id, third.id
-    connections.lose_grant(b, "gone")
-    connections.pause(shop.workspace.id, c, shop.owner_user.id, on=True)
+    lifecycle.lose_grant(b, "gone")
+    lifecycle.pause(shop.workspace.id, c, shop.owner_user.id, on=True)
     shop.rows.delivery(shop.rows.activity(shop.workspace), third)
 
     def ids(query: str) -> list[int]:
@@ -137,10 +137,10 @@ def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
 
     def mend() -> None:
         with writing() as session:
-            connections.make_move(
+            lifecycle.make_move(
                 session,
                 session.get_one(Connection, shop.second.id),
-                connections.Move.RECONNECT,
+                lifecycle.Move.RECONNECT,
                 actor_id=shop.owner_user.id,
             )
 
@@ -151,7 +151,7 @@ def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
             shop.url(shop.first), data=shop.form(shop.first, sync_behavior="create_profile")
         ),
         "somebody pauses": lambda: shop.owner.post(shop.url(shop.first, "/pause")),
-        "the app is removed": lambda: connections.lose_grant(shop.second.id, "gone"),
+        "the app is removed": lambda: lifecycle.lose_grant(shop.second.id, "gone"),
         "it works again": mend,
         "somebody is created": lambda: shop.change(shop.first, profiles_created=1),
         "the list goes": lambda: shop.change(shop.first, list_missing_at=hour),
@@ -195,8 +195,8 @@ def test_strangers_find_nothing_and_support_agents_look(shop: Shop) -> None:
 
 
 def test_lost_access_is_told_once_and_told_again_when_it_works(shop: Shop) -> None:
-    connections.lose_grant(shop.first.id, "the app was removed in Klaviyo")
-    connections.lose_grant(shop.first.id, "the app was removed in Klaviyo")
+    lifecycle.lose_grant(shop.first.id, "the app was removed in Klaviyo")
+    lifecycle.lose_grant(shop.first.id, "the app was removed in Klaviyo")
     with reading() as session:
         alert = session.scalars(select(Alert)).one()
     page = shop.owner.get(BASE)
@@ -205,7 +205,7 @@ def test_lost_access_is_told_once_and_told_again_when_it_works(shop: Shop) -> No
     assert "An owner of this workspace can reconnect it." in text_of(shop.support.get(BASE))
     with writing() as session:
         row = session.get_one(Connection, shop.first.id)
-        connections.make_move(session, row, connections.Move.RECONNECT, actor_id=shop.owner_user.id)
+        lifecycle.make_move(session, row, lifecycle.Move.RECONNECT, actor_id=shop.owner_user.id)
     assert "Acme SE works again" in text_of(shop.owner.get(BASE))
     dismiss = f"{BASE}/banners/{alert.id}/dismiss"
     assert shop.support.post(dismiss).status_code == 403
@@ -219,7 +219,7 @@ def test_many_that_need_somebody_are_summed_up(shop: Shop) -> None:
     for number in range(5):
         store = shop.rows.store(shop.workspace, f"s{number}")
         made = shop.rows.connection(shop.workspace, store, klaviyo_account_id=f"A{number}")
-        connections.lose_grant(made.id, "gone")
+        lifecycle.lose_grant(made.id, "gone")
     page = shop.owner.get(BASE)
     assert page.text.count("no longer lets us in") == 3
     assert "2 more need to be reconnected." in text_of(page)

@@ -19,7 +19,9 @@ from webapp.database import writing
 from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Batch, Connection, Delivery, Lane, LaneKind
-from webapp.services import audit, delivery_search, sharing
+from webapp.services import audit
+from webapp.services.deliveries import search as delivery_search
+from webapp.services.sharing import choices
 
 LIST = f"{BASE}/deliveries"
 
@@ -189,13 +191,13 @@ def test_found_by_klaviyos_request_id(any_app: Flask, shop: Shop) -> None:
 
 
 def test_a_search_that_looked_at_much_says_how_far(any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from webapp.services import delivery_ranges
+    from webapp.services.deliveries import ranges
 
     tier = shop.rows.activity(shop.workspace, shop.person, event="tier_earned")
     wanted = shop.rows.delivery(tier, shop.connection)
     for _ in range(8):
         shop.delivery(Status.DELIVERED, Reason.WRITTEN)
-    monkeypatch.setattr(delivery_ranges, "CHUNKS", (2, 3))
+    monkeypatch.setattr(ranges, "CHUNKS", (2, 3))
     client = signed_in(any_app, shop.owner)
     first = client.get(f"{LIST}?event=tier_earned").text
     assert "None so far" in first
@@ -243,7 +245,7 @@ def test_a_cause_says_what_klaviyo_said_and_has_the_buttons_that_mend_it(any_app
 
 
 def test_the_settings_a_delivery_ran_under_stay_with_it(any_app: Flask, shop: Shop) -> None:
-    sharing.choose_events(shop.workspace.id, None, [])
+    choices.choose_events(shop.workspace.id, None, [])
     delivery = shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, settled_at=clock.now())
     waiting = shop.delivery(Status.WAITING, Reason.BACKLOG)
     client = signed_in(any_app, shop.owner)
@@ -255,8 +257,8 @@ def test_the_settings_a_delivery_ran_under_stay_with_it(any_app: Flask, shop: Sh
 
     assert "Event off ·" in settings_of(delivery)
     assert "Changed since" not in settings_of(delivery)
-    sharing.choose_events(shop.workspace.id, None, ["member_joined_program"])
-    sharing.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    choices.choose_events(shop.workspace.id, None, ["member_joined_program"])
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
     with writing() as session:
         connection = session.get_one(Connection, shop.connection.id)
         edit = {"list_id": None, "list_opt_in": None, "store_id": connection.store_id}

@@ -10,7 +10,7 @@ from flask import Flask
 from tests.rows import Rows
 from tests.webapp.views.pages import signed_in, text_of
 from webapp.models import Workspace
-from webapp.services import connections, workspace_health
+from webapp.services.connections import lifecycle, overview
 
 
 def order(html: str) -> list[int]:
@@ -25,10 +25,10 @@ def test_for_support_the_one_that_needs_help_most_stands_first(any_app: Flask, r
         held[name] = rows.connection(made[name], rows.store(made[name], name), account_name=f"Acme {name}")
     # Its worst counts, not its first.
     worse = rows.connection(made["lost"], rows.store(made["lost"], "second"), account_name="Acme worse")
-    connections.lose_grant(worse.id, "Klaviyo no longer accepts our access")
+    lifecycle.lose_grant(worse.id, "Klaviyo no longer accepts our access")
     agent_user = rows.user(support=True, name="Ada at support")
-    connections.pause(made["paused"].id, held["paused"].id, agent_user.id, on=True)
-    connections.disconnect(made["ended"].id, held["ended"].id, 1)
+    lifecycle.pause(made["paused"].id, held["paused"].id, agent_user.id, on=True)
+    lifecycle.disconnect(made["ended"].id, held["ended"].id, 1)
     agent = signed_in(any_app, agent_user)
     page = agent.get("/")
     assert order(page.text) == [made[name].id for name in ("lost", "paused", "fine", "empty", "ended")]
@@ -40,7 +40,7 @@ def test_for_support_the_one_that_needs_help_most_stands_first(any_app: Flask, r
 
 
 def test_pages_of_workspaces(any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace_health, "PAGE", 3)
+    monkeypatch.setattr(overview, "PAGE", 3)
     made = [rows.workspace(f"w{number}").id for number in range(7)]
     agent = signed_in(any_app, rows.user(support=True))
     seen = [order(agent.get(f"/?page={page}").text) for page in (1, 2, 3)]

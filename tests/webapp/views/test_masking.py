@@ -17,7 +17,7 @@ from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Delivery, Person, Task, TaskState
 from webapp.services import alerts, tasks
-from webapp.services.addresses import mask_all
+from webapp.services.people.addresses import mask_all
 
 ADDRESS = "ada@example.com"
 IN_A_LINK = "https://shop.example.com/?who=ada%40example.com"

@@ -21,7 +21,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.database import run_writing, writing
 from webapp.extensions import db
 from webapp.models import Attempt, Budget, Connection, Grant, Lane, LaneKind
-from webapp.services import api_clock
+from webapp.services.operations import api_clock
 
 PAGE = f"{BASE}/operations"
 

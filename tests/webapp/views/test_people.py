@@ -16,7 +16,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Activity, AuditEntry, Person, Task, TaskState
-from webapp.services import person_trace
+from webapp.services.tracing import trace
 
 PEOPLE = f"{BASE}/people"
 
@@ -63,11 +63,11 @@ def test_pages_of_a_person_never_cut_an_activity(any_app: Flask, shop: Shop, mon
         for kind in (Kind.EVENT, Kind.FIELDS):
             shop.rows.delivery(activity, shop.connection, kind=kind)
         made.insert(0, activity.id)
-    monkeypatch.setattr(person_trace, "PAGE", 3)
+    monkeypatch.setattr(trace, "PAGE", 3)
     seen: list[tuple[int, int]] = []
     before = None
     while True:
-        found = person_trace.steps(shop.person, before)
+        found = trace.steps(shop.person, before)
         seen += [(step.activity.id, len(step.deliveries)) for step in found.steps]
         before = found.following
         if before is None:

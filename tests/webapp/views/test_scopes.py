@@ -14,8 +14,8 @@ from webapp import clock
 from webapp.database import writing
 from webapp.klaviyo import scopes
 from webapp.models import ScopeProof
-from webapp.services import scope_matrix
-from webapp.services.scope_matrix import Evidence
+from webapp.services.oauth import scope_matrix
+from webapp.services.oauth.scope_matrix import Evidence
 
 BASE = "/w/mine/settings/integrations/klaviyo"
 

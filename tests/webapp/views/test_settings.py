@@ -13,7 +13,7 @@ from sqlalchemy import select
 from tests.rows import Rows
 from webapp.extensions import db
 from webapp.models import AuditEntry, Store, User, Workspace
-from webapp.services import ingest_keys, members, sessions, users
+from webapp.services.workspaces import ingest_keys, members, sessions, users
 
 URL = "/w/mine/settings"
 

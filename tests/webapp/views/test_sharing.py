@@ -17,7 +17,7 @@ from webapp.catalogue.fields import FIELDS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import writing
 from webapp.models import Delivery
-from webapp.services import custom_properties, sharing
+from webapp.services.sharing import choices, custom_properties
 
 EVENTS_URL, FIELDS_URL = f"{BASE}/events", f"{BASE}/profile-data"
 
@@ -72,7 +72,7 @@ def test_saving_events_says_what_changed(owner: FlaskClient, shop: Shop) -> None
     recommended = {"complete": "1", "shown": "tier_earned", "event": ["tier_earned", "post_created"]}
     owner.post(EVENTS_URL, data={**recommended, "recommended": "1"})
     expected = {"post_created"} | {event.key for event in EVENTS.values() if event.recommended}
-    assert sharing.events_on(shop.workspace.id) == expected
+    assert choices.events_on(shop.workspace.id) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_custom_property_from_form_to_retirement(owner: FlaskClient, shop: Sho
     saved = owner.post(FIELDS_URL, data=form, follow_redirects=True)
     assert "Turned on: Shoe size. It counts from now on." in text(saved)
     assert f'href="{BASE}/backfills/new/{shop.connection.id}?reason=resync">Resync Acme SE<' in saved.text
-    known, _ = sharing.fields(shop.workspace.id)
+    known, _ = choices.fields(shop.workspace.id)
     url = f"{FIELDS_URL}/properties/{known['shoe_size'].custom_id}/retire"
     assert "Retire Cevoid: Shoe size?" in text(owner.get(url))
     retired = owner.post(url, follow_redirects=True)

@@ -11,7 +11,8 @@ from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.models import Connection, Delivery, Person, User, Workspace
-from webapp.services import sessions, sharing
+from webapp.services.sharing import choices
+from webapp.services.workspaces import sessions
 
 BASE = "/w/mine/settings/integrations/klaviyo"
 
@@ -37,8 +38,8 @@ def make_shop(app: Flask, rows: Rows) -> Shop:
     """The shop; forms need no token in its tests."""
     app.config["WTF_CSRF_ENABLED"] = False
     workspace = rows.workspace("mine")
-    sharing.choose_events(workspace.id, None, ["member_joined_program"])
-    sharing.choose_fields(workspace.id, None, ["points"])
+    choices.choose_events(workspace.id, None, ["member_joined_program"])
+    choices.choose_fields(workspace.id, None, ["points"])
     connection = rows.connection(workspace, rows.store(workspace, "se"), account_name="Acme SE")
     person = rows.person(workspace, "ada@example.com", fields='{"points":{"v":120,"at":"2026-11-23T10:00:00Z","n":1}}')
     owner = rows.user(workspace)

@@ -1,0 +1,62 @@
+"""Erasing a person: everything personal goes, once; ids, times and statuses stay; nobody else is touched."""
+
+from __future__ import annotations
+
+from flask import Flask
+from sqlalchemy import select
+
+from tests.rows import Rows
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import reading
+from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink
+from webapp.services.activities import ingest
+from webapp.services.tracing import erasures
+
+ADA, BOB = "ada@example.com", "bob@example.com"
+
+
+def test_what_is_personal_goes_and_the_rest_stays(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    connection = rows.connection(workspace)
+    ada, bob = (rows.person(workspace, email, first_name="A", fields='{"points":{}}') for email in (ADA, BOB))
+    elsewhere = rows.person(rows.workspace("other"), ADA)
+    for person in (ada, bob):
+        rows.link(connection, person)
+        rows.delivery(rows.activity(workspace, person, consent='{"text":"I agree"}'), connection)
+        done = rows.activity(workspace, person)
+        rows.delivery(done, connection, status=Status.DELIVERED, reason=Reason.WRITTEN)
+        rows.delivery(done, connection, kind=Kind.FIELDS)
+    removed = erasures.erase(workspace.id, ADA, actor_id=7)
+    assert removed == {"people": 1, "activities": 2, "deliveries_stopped": 2}
+    assert erasures.erase(workspace.id, ADA, actor_id=7) == {"people": 0, "activities": 0, "deliveries_stopped": 0}
+    with reading() as session:
+        erased = session.get_one(Person, ada.id)
+        assert (erased.email, erased.first_name, erased.fields, erased.consents) == (None, None, "{}", "{}")
+        kept = {person.email for person in session.scalars(select(Person)) if person.email}
+        assert kept == {BOB, elsewhere.email}
+        for activity in session.scalars(select(Activity)):
+            gone = activity.person_id == ada.id
+            assert (activity.properties is None) == gone
+            assert (activity.erased_at is not None) == gone
+            assert activity.external_id
+        ended = [(d.status, d.reason) for d in session.scalars(select(Delivery).where(Delivery.person_id == ada.id))]
+        stopped = (Status.SKIPPED, Reason.ERASED)
+        assert sorted(ended) == sorted([stopped, (Status.DELIVERED, Reason.WRITTEN), stopped])
+        assert set(session.scalars(select(ProfileLink.person_id))) == {bob.id}
+        lanes = {lane.kind: lane for lane in session.scalars(select(Lane))}
+        assert [lanes[kind].waiting for kind in (LaneKind.EVENTS, LaneKind.FIELDS)] == [1, 1]
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "person.erased")).one()
+        assert (entry.actor_id, entry.subject_id) == (7, str(ada.id))
+        assert ADA not in f"{entry.before}{entry.after}"
+
+
+def test_who_comes_back_is_a_new_person(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    old = rows.person(workspace, ADA)
+    erasures.erase(workspace.id, ADA, actor_id=None)
+    item = {"id": "a-1", "type": "profile", "occurred_at": "2026-11-23T10:00:00Z", "profile": {"email": ADA}}
+    assert ingest.accept(workspace.id, [item]).accepted == 1
+    with reading() as session:
+        new = session.scalars(select(Person).where(Person.email == ADA)).one()
+    assert new.id != old.id

@@ -1,0 +1,145 @@
+"""The rows of the live table: settings, status from facts, and counters kept as things happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import current_app
+from sqlalchemy import func, select
+
+from webapp import clock
+from webapp.catalogue.words import SyncBehavior
+from webapp.extensions import db
+from webapp.forms.connection_filters import Filters
+from webapp.klaviyo import scopes
+from webapp.models import ConnectionStat, ConnectionState
+from webapp.services.connections import charts, health
+from webapp.services.connections import facts as connection_facts
+from webapp.services.connections import search as connection_search
+from webapp.services.connections.charts import Chart
+from webapp.services.connections.facts import Facts, Settling
+from webapp.services.connections.health import Health
+from webapp.services.connections.search import PAGE, Counts
+from webapp.services.connections.table_version import Look
+
+BEHAVIORS = {
+    SyncBehavior.UPDATE_EXISTING: "Only update existing",
+    SyncBehavior.CREATE_PROFILE: "Create profile",
+}
+SUMMED_FOR = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One connection as the table shows it: plain values, so that two equal rows look the same.
+
+    `empty_in`: when nothing waits any more, in words; or "".
+    """
+
+    connection: Facts
+    health: Health
+    chart: Chart
+    waiting: int
+    empty_in: str
+    undo_until: datetime | None
+    settling: Settling | None
+
+    @property
+    def store(self) -> str | None:
+        """The store's name."""
+        return self.connection.store
+
+    @property
+    def lacking(self) -> dict[str, tuple[str, ...]]:
+        """Feature key -> the scopes it lacks."""
+        return self.connection.lacking
+
+    @property
+    def features(self) -> str:
+        """How much works, in words; nothing where nothing does, or where the status says it."""
+        count, lacking = len(scopes.FEATURES), len(self.lacking)
+        if self.connection.state is not ConnectionState.ACTIVE or self.health.shape == "half":
+            return ""
+        return f"{count - lacking} of {count} features on" if lacking else "all features on"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A page of rows, how many fit in all, and what is said of the whole workspace."""
+
+    rows: list[Row]
+    total: int
+    counts: Counts
+    delivered: int
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are, at least one."""
+        return max(1, -(-self.total // PAGE))
+
+
+def table(workspace_id: int, filters: Filters, ids: Sequence[int], look: Look) -> Table:
+    """The page of `ids`, in a handful of statements however many connections there are."""
+    found = of(ids, alerts=look.alerts, unsettled=look.unsettled)
+    shown = [found[each] for each in ids if each in found]
+    counts = connection_search.counts(workspace_id)
+    everything = filters.is_plain and counts.live <= PAGE
+    delivered = sum(row.chart.delivered for row in shown) if everything else _delivered(workspace_id)
+    return Table(shown, connection_search.total(workspace_id, filters, counts), counts, delivered)
+
+
+def only(workspace_id: int, connection_id: int) -> Row | None:
+    """One connection's row."""
+    row = of([connection_id]).get(connection_id)
+    return row if row is not None and row.connection.workspace_id == workspace_id else None
+
+
+def of(ids: Sequence[int], *, alerts: bool = True, unsettled: bool = True) -> dict[int, Row]:
+    """The rows of some connections, of whatever workspace, by id. Alerts and unsettled rests are asked for as said."""
+    if not ids:
+        return {}
+    lanes, drawn, now = connection_facts.lanes(ids), charts.of(ids), clock.now()
+    rests = connection_facts.unsettled(ids) if unsettled else {}
+    alarmed = connection_facts.alarms(ids) if alerts else {}
+    rows = {}
+    for connection_id, facts in connection_facts.of(ids).items():
+        mine, (chart, hourly) = lanes.get(connection_id, ()), drawn[connection_id]
+        waiting, undo_until = sum(lane.waiting for lane in mine), facts.undo_until
+        rows[connection_id] = Row(
+            connection=facts,
+            health=health.of(facts, mine, alarmed.get(connection_id, {}), now),
+            chart=chart,
+            waiting=waiting,
+            empty_in=_empty_in(facts, waiting, hourly),
+            undo_until=undo_until if undo_until is not None and undo_until > now else None,
+            settling=rests.get(connection_id),
+        )
+    return rows
+
+
+def _empty_in(connection: Facts, waiting: int, hourly: float) -> str:
+    if not waiting or hourly < 1 or connection.state is not ConnectionState.ACTIVE or connection.is_paused:
+        return ""
+    minutes = waiting / hourly * 60
+    if minutes < 1:
+        return "empty in a minute"
+    size, unit = (1, "min") if minutes < 90 else (60, "h") if minutes < 48 * 60 else (1440, "d")
+    return f"empty in ~{round(minutes / size)} {unit}"
+
+
+def _delivered(workspace_id: int) -> int:
+    """What a large workspace delivered in 24 hours; asked once a minute, as every counter is read for it."""
+    now = clock.now()
+    memory: dict[int, tuple[datetime, int]] = current_app.extensions.setdefault("cevoid.delivered", {})
+    at, known = memory.get(workspace_id, (now - SUMMED_FOR, 0))
+    if now - at < SUMMED_FOR:
+        return known
+    since = now.replace(minute=0, second=0, microsecond=0) - (charts.HOURS - 1) * charts.HOUR
+    statement = select(func.coalesce(func.sum(ConnectionStat.delivered), 0)).where(
+        ConnectionStat.workspace_id == workspace_id, ConnectionStat.hour >= since, ConnectionStat.connection_id > 0
+    )
+    known = int(db.session.scalar(statement) or 0)
+    memory[workspace_id] = (now, known)
+    return known

@@ -1,0 +1,48 @@
+"""What became of an activity, for the platform that posted it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from webapp import clock
+from webapp.catalogue.reasons import Status
+from webapp.extensions import db
+from webapp.models import Activity, Connection, Delivery
+from webapp.services.deliveries import waiting_reasons
+
+
+def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
+    """The activity with its deliveries; None where the workspace has no such activity."""
+    statement = select(Activity).where(Activity.workspace_id == workspace_id, Activity.external_id == external_id)
+    activity = db.session.scalar(statement)
+    if activity is None:
+        return None
+    rows = db.session.execute(
+        select(Delivery, Connection)
+        .outerjoin(Connection, Connection.id == Delivery.connection_id)
+        .where(Delivery.activity_id == activity.id)
+        .order_by(Delivery.id)
+    ).all()
+    owners = {connection.id for _, connection in rows if connection is not None}
+    holds = waiting_reasons.of_workspace(db.session(), workspace_id, owners)
+    return {
+        "id": activity.external_id,
+        "accepted_at": clock.iso(activity.accepted_at),
+        "deliveries": [_shown(delivery, connection, holds) for delivery, connection in rows],
+    }
+
+
+def _shown(delivery: Delivery, connection: Connection | None, holds: waiting_reasons.Holds) -> dict[str, Any]:
+    # Where nothing is sent before somebody acts, it is kept until it expires.
+    waits = delivery.status is Status.WAITING
+    until = (waiting_reasons.until(delivery, holds) or delivery.expires_at) if waits else None
+    return {
+        "connection": connection.klaviyo_account_id if connection else None,
+        "kind": delivery.kind,
+        "status": delivery.status,
+        "reason": waiting_reasons.of(delivery, holds),
+        "until": clock.iso(until) if until else None,
+        "attempts": delivery.attempts,
+    }

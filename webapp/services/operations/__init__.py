@@ -1,0 +1,1 @@
+"""For whoever runs this: queues, Klaviyo's revisions and limits, a support bundle."""

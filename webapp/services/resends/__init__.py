@@ -1,0 +1,1 @@
+"""Sending again what failed or was skipped: counted, named, in bites."""

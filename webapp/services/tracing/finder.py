@@ -1,0 +1,34 @@
+"""One box for whatever a person has in hand: an address, an activity's id, Klaviyo's request id, a delivery's id."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from webapp.extensions import db
+from webapp.forms.delivery_filters import REQUEST_ID, Filters
+from webapp.models import Activity, Attempt, Connection, Delivery
+from webapp.services.tracing import trace
+
+
+def find(workspace_id: int, text: str) -> Filters | int | None:
+    """The filters that show it, or one delivery's id; None where nothing of this workspace is called so."""
+    text = text.strip()
+    if "@" in text:
+        person_id = trace.by_address(workspace_id, text)
+        if person_id is not None:
+            return Filters(person_id=person_id)
+    activity = select(Activity.id).where(Activity.workspace_id == workspace_id, Activity.external_id == text)
+    activity_id = db.session.scalar(activity)
+    if activity_id is not None:
+        return Filters(activity_id=activity_id)
+    carried = (
+        select(Attempt.id)
+        .join(Connection, Connection.id == Attempt.connection_id)
+        .where(Attempt.request_id == text, Connection.workspace_id == workspace_id)
+    )
+    if db.session.scalar(carried.limit(1)) is not None:
+        return Filters(request_id=text[:REQUEST_ID])
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        delivery = select(Delivery.id).where(Delivery.workspace_id == workspace_id, Delivery.id == int(text))
+        return db.session.scalar(delivery)
+    return None

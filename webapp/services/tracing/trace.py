@@ -1,0 +1,143 @@
+"""Tracing a person: everything that came of them and what became of it, and what we know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.extensions import db
+from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
+from webapp.services.deliveries import waiting_reasons
+from webapp.services.deliveries.ranges import LAST_ID, merged
+from webapp.services.workspaces import snapshot
+
+PAGE = 60
+LOOKED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownField:
+    """A field as we hold it. `shared`: it is written to Klaviyo as `property`; `at`: when it happened."""
+
+    key: str
+    property: str
+    value: Any
+    at: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The person in one connection's account. `waiting`: profile data of theirs is in line for it."""
+
+    connection: Connection
+    link: ProfileLink
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we know. `consents`: channel -> the newest consent with its evidence."""
+
+    person: Person
+    home_store: Store | None
+    fields: list[KnownField]
+    consents: dict[str, dict[str, Any]]
+    links: list[Link]
+    live: list[Connection]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One activity with what became of it in each connection."""
+
+    activity: Activity
+    store: str | None
+    deliveries: list[tuple[Delivery, Reason]]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A page of them, newest first, and the cursor of the next page."""
+
+    steps: list[Step]
+    following: int | None
+
+
+def by_address(workspace_id: int, email: str) -> int | None:
+    """The id of whoever has exactly this address (trimmed, lower-cased)."""
+    statement = select(Person.id).where(Person.workspace_id == workspace_id, Person.email == email.strip().lower())
+    return db.session.scalar(statement)
+
+
+def get(workspace_id: int, person_id: int) -> Person | None:
+    """A person of this workspace; None for anybody else's."""
+    return db.session.scalar(select(Person).where(Person.id == person_id, Person.workspace_id == workspace_id))
+
+
+def known(person: Person) -> Known:
+    """What we know of a person."""
+    session = db.session()
+    settings = snapshot.load(session, person.workspace_id)
+    held: dict[str, Any] = orjson.loads(person.fields)
+    fields = [
+        KnownField(
+            key,
+            settings.fields[key].property if key in settings.fields else key,
+            entry["v"],
+            entry["at"],
+            key in settings.fields_on,
+        )
+        for key, entry in sorted(held.items())
+    ]
+    links = session.execute(
+        select(Connection, ProfileLink)
+        .join(Connection, Connection.id == ProfileLink.connection_id)
+        .where(ProfileLink.person_id == person.id, Connection.workspace_id == person.workspace_id)
+        .order_by(Connection.id)
+        .limit(50)
+    )
+    in_line = select(Delivery.connection_id).where(
+        Delivery.person_id == person.id, Delivery.kind == Kind.FIELDS, Delivery.status == Status.WAITING
+    )
+    waiting = set(session.scalars(in_line.limit(LOOKED)))
+    owned = select(Connection).where(Connection.workspace_id == person.workspace_id).order_by(Connection.id).limit(50)
+    return Known(
+        person=person,
+        home_store=session.get(Store, person.home_store_id) if person.home_store_id else None,
+        fields=fields,
+        consents=orjson.loads(person.consents),
+        links=[Link(connection, link, connection.id in waiting) for connection, link in links],
+        live=[connection for connection in session.scalars(owned) if connection.is_live],
+    )
+
+
+def steps(person: Person, before: int | None) -> Steps:
+    """A page of the person's activities in order of acceptance, across connections.
+
+    An activity stands where its first delivery stands, with all of them, also those a resend made later.
+    """
+    session = db.session()
+    rows = merged(session, [((Delivery.person_id, person.id),)], above=0, below=before or LAST_ID, limit=PAGE + 1)
+    ids = {row.id for row in rows[:PAGE]}
+    holds = waiting_reasons.of_workspace(session, person.workspace_id)
+    named = select(Delivery.activity_id).where(Delivery.id.in_(ids))
+    statement = (
+        select(Delivery, Activity, Store.name)
+        .join(Activity, Activity.id == Delivery.activity_id)
+        .outerjoin(Store, Store.id == Activity.store_id)
+        .where(Delivery.activity_id.in_(named), Delivery.person_id == person.id)
+        .order_by(Delivery.id)
+    )
+    found: dict[int, Step] = {}
+    for delivery, activity, store in session.execute(statement):
+        step = found.setdefault(activity.id, Step(activity, store, []))
+        step.deliveries.append((delivery, waiting_reasons.of(delivery, holds)))
+    mine = [step for step in found.values() if step.deliveries[0][0].id in ids]
+    newest_first = sorted(mine, key=lambda step: step.deliveries[0][0].id, reverse=True)
+    return Steps(newest_first, rows[PAGE - 1].id if len(rows) > PAGE else None)

@@ -1,0 +1,1 @@
+"""The tenant: stores, members, sign-in, ingest keys, and its settings as one snapshot."""
