@@ -15,12 +15,12 @@ from jobs.fields.plan import JOB_LOOK, Group, Step
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
 from webapp import clock
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import among, db_now, reading
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.answers import Answer
-from webapp.models import Batch, BatchOutcome, Person, ProfileLink
+from webapp.models import Batch, BatchOutcome, Delivery, Person, ProfileLink
 
 FIRST_LOOK_SECONDS = 1.0
 LONGEST_LOOK_SECONDS = 30.0
@@ -222,6 +222,7 @@ def _end(
             result = settle.DELIVERED
             written.append(member)
         results |= dict.fromkeys(member[2], result)
+    _release(session, run, people)
     owed = _note_written(session, run, written)
     for member in written:
         if member[0] in owed:  # the list step comes next, and settles these
@@ -233,6 +234,19 @@ def _end(
         converge.unsettle(session, run, people)
     ended = update(Batch).where(Batch.id == batch.id)
     session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
+
+
+def _release(session: Session, run: Run, people: Sequence[int]) -> None:
+    """What came of these people while the job was under way is due now, not at the next look."""
+    waiting = (
+        among(session, Delivery.person_id, people),
+        Delivery.connection_id == run.held.connection_id,
+        Delivery.kind == Kind.FIELDS,
+        Delivery.status == Status.WAITING,
+        Delivery.reason == Reason.KLAVIYO_PROCESSING,
+    )
+    released = update(Delivery).where(*waiting).values(due_at=db_now())
+    session.execute(released.execution_options(synchronize_session=False))
 
 
 def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:

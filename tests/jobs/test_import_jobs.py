@@ -13,8 +13,8 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import writing
-from webapp.models import BatchOutcome, Delivery, Lane, Person
+from webapp.database import db_now, writing
+from webapp.models import Batch, BatchOutcome, Delivery, Lane, Person
 
 LOOK, JOB, STATUS = "GET /api/profiles", "POST /api/profile-bulk-import-jobs", "GET /api/profile-bulk-import-jobs/{id}"
 ERRORS, PATCH = "GET /api/profile-bulk-import-jobs/{id}/import-errors", "PATCH /api/profiles/{id}"
@@ -245,3 +245,17 @@ def test_without_the_lists_scopes_many_go_one_by_one(engine_rows: Rows) -> None:
     assert shop.said(*deliveries) == ["delivered: written"] * 6
     assert shop.klaviyo.endpoints.count(PATCH) == 6
     assert JOB not in shop.klaviyo.endpoints
+
+
+def test_what_came_during_a_job_goes_as_soon_as_it_is_over(shop: Shop) -> None:
+    """Not ten minutes later, when it would have been looked at again anyway."""
+    people, _ = several(shop)
+    shop.drain(Kind.FIELDS)
+    later = shop.fields(people[0], points=99)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(later) == PROCESSING
+    with writing() as session:
+        session.execute(update(Batch).where(Batch.connection_id == shop.connection.id).values(job_due_at=db_now()))
+        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(next_at=db_now()))
+    shop.drain(Kind.FIELDS)
+    assert shop.said(later) == ["delivered: written"]
