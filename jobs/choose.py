@@ -159,16 +159,19 @@ def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:
-    """These with their people's fields as they are by now."""
+    """These with their people's fields as they are by now; without whoever was erased meanwhile."""
     held = {item.person_id: item.fields_version for item in items}
     with reading() as session:
-        versions = select(_PEOPLE.c.id, _PEOPLE.c.fields_version).where(among(session, _PEOPLE.c.id, held))
-        newer = [row.id for row in session.connection().execute(versions) if row.fields_version > held[row.id]]
+        versions = select(_PEOPLE.c.id, _PEOPLE.c.fields_version, _PEOPLE.c.email.is_(None).label("is_erased"))
+        rows = session.connection().execute(versions.where(among(session, _PEOPLE.c.id, held))).all()
+        erased = {row.id for row in rows if row.is_erased}
+        newer = [row.id for row in rows if row.fields_version > held[row.id]]
+        items = [item for item in items if item.person_id not in erased] if erased else list(items)
         if not newer:
-            return list(items)
+            return items
         columns = (_PEOPLE.c.id, _PEOPLE.c.fields, _PEOPLE.c.fields_version)
-        rows = session.connection().execute(select(*columns).where(among(session, _PEOPLE.c.id, newer)))
-        known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in rows}
+        found = session.connection().execute(select(*columns).where(among(session, _PEOPLE.c.id, newer)))
+        known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in found}
     return [item._replace(**known[item.person_id]) if item.person_id in known else item for item in items]
 
 

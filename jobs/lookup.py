@@ -20,7 +20,7 @@ from webapp import clock
 from webapp.database import among, reading, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
-from webapp.models import Connection, ProfileLink
+from webapp.models import Connection, Person, ProfileLink
 from webapp.services.people import consent_holds
 
 HIT = timedelta(minutes=10)
@@ -130,6 +130,10 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
 
 def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, FoundProfile]) -> None:
     now = clock.now()
+    # Of whoever was erased while Klaviyo was asked nothing is remembered.
+    erased = select(Person.id).where(among(session, Person.id, looked_up), Person.email.is_(None))
+    forgotten = set(session.scalars(erased))
+    hits = {person_id: profile for person_id, profile in hits.items() if person_id not in forgotten}
     rows = [
         {
             "connection_id": run.held.connection_id,
@@ -139,6 +143,7 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
             "looked_up_at": now,
         }
         for person_id in sorted(looked_up)
+        if person_id not in forgotten
     ]
     if not rows:
         return

@@ -100,7 +100,11 @@ def _begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int,
     A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
     """
     batch = _open(run, endpoint, items, links)
-    _call(run, choose.as_known_now(items), links, batch)
+    known = choose.as_known_now(items)
+    if known:
+        _call(run, known, links, batch)
+    else:
+        run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
 
 
 def _open(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
@@ -197,7 +201,7 @@ def _call(run: Run, items: list[Item], links: dict[int, Link], batch: Batch, *, 
             _unknown(run, batch, items, rest)
         case Outcome.SCOPE_MISSING:
             _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
-        case _ if batch.endpoint == endpoints.EVENTS.name and any(map(_is_repeated, answer.errors)):
+        case _ if batch.endpoint == endpoints.EVENTS.name and any(map(plan.is_repeated, answer.errors)):
             _one_by_one(run, batch)
         case _ if len(items) == 1:
             _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
@@ -258,10 +262,6 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
         _begin(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part, links)
         if run.lane.unknown_batch_id is not None:
             return  # some of it goes again first: the other half may hold later events of the same people
-
-
-def _is_repeated(error: ApiError) -> bool:
-    return "unique_id" in error.pointer or error.code == "duplicate_unique_id"
 
 
 def _one_by_one(run: Run, batch: Batch) -> None:

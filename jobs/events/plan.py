@@ -16,6 +16,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
+from webapp.klaviyo.answers import ApiError
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
 from webapp.services.activities.ingest import LIFE, unique_id
 from webapp.services.people import records
@@ -121,3 +122,8 @@ def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> Even
         profile=ProfileWrite(id=known_id, email=item.email, properties=shared),
         backfill=item.origin is not Origin.PLATFORM and not item.starts_flows,
     )
+
+
+def is_repeated(error: ApiError) -> bool:
+    """Whether Klaviyo refuses an event because it has its `unique_id` already."""
+    return "unique_id" in error.pointer or error.code == "duplicate_unique_id"

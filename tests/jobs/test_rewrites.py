@@ -9,14 +9,15 @@ import pytest
 import requests
 from sqlalchemy import update
 
-from jobs import drain, lookup
+from jobs import choose, drain, lookup
 from tests.jobs.klaviyo import html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import writing
-from webapp.models import Budget, Person, ProfileLink
+from webapp.database import reading, writing
+from webapp.models import BatchOutcome, Budget, Person, ProfileLink
+from webapp.services import erasures
 
 PATCH, EVENT = "PATCH /api/profiles/{id}", "POST /api/events"
 
@@ -101,3 +102,25 @@ def test_an_event_carries_what_was_written_while_its_person_was_looked_up(
     carried = event.body["data"]["attributes"]["profile"]["data"]["attributes"]["properties"]
     assert carried == {"Cevoid: Points": 2}
     assert [a.endpoint for a in shop.klaviyo.asked] == [PATCH, PATCH, EVENT]
+
+
+@pytest.mark.parametrize("when", ["while somebody is looked up", "just before the call"])
+def test_whoever_is_erased_meanwhile_is_neither_sent_nor_remembered(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    person = shop.person(remembered=when == "just before the call")
+    delivery = shop.event(person)
+    owner, name = (lookup, "_remember") if when == "while somebody is looked up" else (choose, "as_known_now")
+    real = getattr(owner, name)
+
+    def erased_before(*arguments: Any, **options: Any) -> Any:
+        erasures.erase(shop.workspace.id, str(person.email), None)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, erased_before)
+    shop.drain(Kind.EVENT)
+    assert shop.said(delivery) == ["skipped: erased"]
+    assert shop.klaviyo.calls(EVENT) == []
+    with reading() as session:
+        assert session.get(ProfileLink, (shop.connection.id, person.id)) is None
+    assert [batch.outcome for batch in shop.batches()] == [BatchOutcome.REJECTED] * (when == "just before the call")
