@@ -17,7 +17,7 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
 from webapp.models import BatchOutcome, Budget, Person, ProfileLink
-from webapp.services import erasures
+from webapp.services.tracing import erasures
 
 PATCH, EVENT = "PATCH /api/profiles/{id}", "POST /api/events"
 
