@@ -20,7 +20,7 @@ def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask
     """
     from flask import Flask
 
-    from webapp import database, extensions, log, models
+    from webapp import database, engines, extensions, log, models
     from webapp.settings import load
 
     log.set_up()
@@ -29,9 +29,10 @@ def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask
     app.config.update(_flask_config(values))
     models.load_all()
     extensions.init_app(app, values)
+    app.teardown_appcontext(database.end_reads)
     with app.app_context():
-        database.prepare(extensions.db.engine, read_only=False)
-        database.prepare(extensions.db.engines["read"], read_only=True)
+        engines.prepare(extensions.db.engine, read_only=False)
+        engines.prepare(extensions.db.engines["read"], read_only=True)
     if pages:
         _add_pages(app)
     return app
@@ -47,17 +48,17 @@ def _add_pages(app: Flask) -> None:
 
 
 def _flask_config(values: Settings) -> dict[str, object]:
-    from webapp import database
+    from webapp import engines
 
     return {
         "SECRET_KEY": values.secret_key,
         "SECRET_KEY_FALLBACKS": list(values.secret_key_fallbacks),
         "SQLALCHEMY_DATABASE_URI": values.database_url,
-        "SQLALCHEMY_ENGINE_OPTIONS": database.engine_options(values.database_url, read_only=False),
+        "SQLALCHEMY_ENGINE_OPTIONS": engines.engine_options(values.database_url, read_only=False),
         "SQLALCHEMY_BINDS": {
             "read": {
                 "url": values.database_url,
-                **database.engine_options(values.database_url, read_only=True),
+                **engines.engine_options(values.database_url, read_only=True),
             }
         },
         "MAX_CONTENT_LENGTH": 6 * 1024 * 1024,

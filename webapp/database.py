@@ -3,9 +3,8 @@
 Reading: `db.session` in a request, or `with reading() as session`. Writing: `with writing() as session`, or
 `run_writing(function)` where a deadlock or serialization failure should be tried again.
 
-On SQLite every writing transaction is BEGIN IMMEDIATE: with the driver's default a transaction that reads before it
-writes loses increments of concurrent ones. Reads go through a second engine whose connections refuse to write, so that
-no page ever takes the write lock.
+Reads go through an engine of their own whose connections refuse to write, so that no page ever takes SQLite's write
+lock; `webapp.engines` sets both up.
 """
 
 from __future__ import annotations
@@ -21,12 +20,10 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     BigInteger,
     CursorResult,
-    Engine,
     Executable,
     FromClause,
     and_,
     any_,
-    event,
     func,
     literal,
     select,
@@ -34,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
@@ -44,77 +41,10 @@ from webapp.extensions import db
 from webapp.models.types import UtcDateTime
 
 T = TypeVar("T")
-BUSY_TIMEOUT_MS = 10_000
-IDLE_SECONDS = 0.5
 TRIES = 8
-# A server that is gone without a word (a failover, a cut cable) is noticed within 15 seconds, not in hours.
-REACHING = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 
 _current: ContextVar[Session | None] = ContextVar("writing_session", default=None)
-
-
-def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
-    """Options for `create_engine`, by the backend of `url`."""
-    if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
-    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 16, "connect_args": REACHING}
-    if read_only:
-        options["execution_options"] = {"postgresql_readonly": True}
-    return options
-
-
-def prepare(engine: Engine, *, read_only: bool) -> None:
-    """Set up every new connection of `engine`: SQLite's pragmas and its BEGIN; PostgreSQL's are looked after."""
-    if engine.dialect.name != "sqlite":
-        _ping_when_idle(engine)
-        return
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
-        for pragma in _pragmas(read_only=read_only):
-            connection.execute(pragma)
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
-def _ping_when_idle(engine: Engine) -> None:
-    """A connection that lay idle is tried before it is used: the server may have been restarted meanwhile.
-
-    SQLAlchemy's own ping is one round trip before every transaction; a drain of a thousand events makes twenty.
-    """
-
-    @event.listens_for(engine, "checkin")
-    def _on_checkin(_connection: Any, record: Any) -> None:
-        record.info["idle_since"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def _on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
-        try:
-            if time.monotonic() - record.info.get("idle_since", float("inf")) > IDLE_SECONDS:
-                engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as problem:
-            raise DisconnectionError from problem  # the pool opens another one
-
-
-def _pragmas(*, read_only: bool) -> list[str]:
-    pragmas = [
-        f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-        "PRAGMA journal_mode=WAL",
-        "PRAGMA synchronous=FULL",  # NORMAL may lose committed transactions at a power cut, after our 202
-        "PRAGMA foreign_keys=ON",
-        "PRAGMA cache_size=-16000",
-    ]
-    return [*pragmas, "PRAGMA query_only=ON"] if read_only else pragmas
 
 
 @contextmanager
@@ -135,10 +65,17 @@ def writing() -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-        # A request's reads after its own write must see it: end their snapshot.
-        db.session.rollback()
+        end_reads()  # a request's reads after its own write must see it
     for call in session.info.get("after_commit", ()):
         call()
+
+
+def end_reads(_error: BaseException | None = None) -> None:
+    """End the snapshot of `db.session`. Where the database went away meanwhile there is none left to end."""
+    try:
+        db.session.rollback()
+    except DBAPIError:
+        db.session().invalidate()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.apps import dispose, make_app
 from tests.jobs.klaviyo import Asked, Given, good, html
 from tests.jobs.shop import Shop
 from tests.rows import Rows
-from webapp import clock, database, queue
+from webapp import clock, database, engines, queue
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.forms.activities import check
@@ -265,10 +265,10 @@ def two_increments(engine: Engine) -> int:
 @both
 def test_begin_immediate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
     """Two writers of one SQLite row each read before they write."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 50)
     engine = create_engine(f"sqlite:///{tmp_path / 'counted.sqlite3'}")
     if guarded:
-        database.prepare(engine, read_only=False)
+        engines.prepare(engine, read_only=False)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE counted (n INTEGER)"))
         connection.execute(text("INSERT INTO counted VALUES (0)"))

@@ -137,7 +137,7 @@ def test_a_connection_that_lay_idle_is_tried_before_it_is_used(
     any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart of the server: nobody is told of connections that died while nobody used them."""
-    monkeypatch.setattr("webapp.database.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("webapp.engines.IDLE_SECONDS", 0.0)
     workspace = rows.workspace()
     with reading() as session:
         session.scalar(select(db_now()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError
@@ -56,6 +56,7 @@ def _stale_form(_error: CSRFError) -> ResponseReturnValue:
 
 def _database(error: DBAPIError) -> ResponseReturnValue:
     log.get("http").error("database", kind=type(error.orig).__name__)
+    g.user = g.workspace = None  # the page must not ask for them again
     return answer(503)
 
 
