@@ -160,14 +160,17 @@ def _claim_ours(session: Session, run: Run, hits: dict[int, FoundProfile]) -> No
 
     Born long after it they came by another door, unless an import job that holds them is still under way.
     """
-    statement = select(ProfileLink.person_id, ProfileLink.creating_since, ProfileLink.job_batch_id).where(
+    statement = select(
+        ProfileLink.person_id, ProfileLink.creating_since, ProfileLink.job_batch_id, ProfileLink.subscribed_at
+    ).where(
         ProfileLink.connection_id == run.held.connection_id,
         among(session, ProfileLink.person_id, hits),
         ProfileLink.creating_since.is_not(None),
     )
-    for person_id, since, job_id in session.execute(statement).all():
+    for person_id, since, job_id, subscribed_at in session.execute(statement).all():
         ours = born_by(hits[person_id].created_at, since, in_job=job_id is not None)
-        mark_created(session, run, [person_id] if ours else [], resolved=[person_id])
+        by_signup = subscribed_at is not None and subscribed_at >= since
+        mark_created(session, run, [person_id] if ours else [], resolved=[person_id], to_list=not by_signup)
 
 
 def born_by(born: datetime | None, since: datetime | None, *, in_job: bool = False) -> bool:
@@ -201,8 +204,10 @@ def note_refused(session: Session, run: Run, links: Mapping[int, Link | None]) -
     mark_created(session, run, [], resolved=certain)
 
 
-def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[int]) -> None:
-    """People whose creation is decided: `ours` are counted, once, and owed to the chosen list."""
+def mark_created(
+    session: Session, run: Run, ours: list[int], *, resolved: list[int], to_list: bool = True
+) -> None:
+    """People whose creation is decided: `ours` are counted, once, and owed to the chosen list unless not `to_list`."""
     mine = ProfileLink.connection_id == run.held.connection_id
     if resolved:
         statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, resolved))
@@ -212,7 +217,7 @@ def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[
     new = update(ProfileLink).where(
         mine, among(session, ProfileLink.person_id, ours), ProfileLink.created_by_us_at.is_(None)
     )
-    values = {"created_by_us_at": clock.now(), "list_due": run.connection.list_id is not None}
+    values = {"created_by_us_at": clock.now(), "list_due": to_list and run.connection.list_id is not None}
     counted = len(session.execute(new.values(**values).returning(ProfileLink.person_id)).all())
     if counted:
         statement = update(Connection).where(Connection.id == run.held.connection_id)

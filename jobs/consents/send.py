@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from jobs import settle
+from jobs import lookup, settle
 from jobs.choose import Item
 from jobs.consents import readback
 from jobs.consents.decide import Step
@@ -80,6 +80,9 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: list[Write]) 
 
     def work(session: Session) -> None:
         settle.settle(session, run.connection, Kind.CONSENT, {w.item.id: result for w in writes}, attempts=1)
+        if came is Outcome.DONE and what is Step.SUBSCRIBE:
+            made = list(_strangers(writes))
+            lookup.mark_created(session, run, made, resolved=made, to_list=False)
         if is_gone:
             missing = update(Connection).where(Connection.id == run.connection.id, Connection.list_id == list_id)
             session.execute(missing.values(list_missing_at=clock.now()))
@@ -120,12 +123,18 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
             return []
         run.reserve(session, endpoint)
         if what is Step.SUBSCRIBE:
+            lookup.note_creating(session, run, _strangers(writes))
             _note_sent(session, run, [(write.item.person_id, clock.now(), list_id) for write in writes])
         else:
             readback.note(session, run, [(write.item.person_id, write.item.id) for write in writes], list_id)
         return writes
 
     return run.write(work)
+
+
+def _strangers(writes: Sequence[Write]) -> dict[int, Link | None]:
+    """Whom a signup would create in Klaviyo. It goes to the chosen list by itself, as far as Klaviyo's opt-in lets it."""
+    return {write.item.person_id: write.link for write in writes if write.profile is None}
 
 
 def _still_meant(session: Session, wanted: Sequence[Write]) -> list[Write]:
@@ -154,11 +163,7 @@ def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Ans
     if came in {Outcome.DONE, Outcome.UNKNOWN}:
         return answer
     if what is Step.SUBSCRIBE:
-        before = [
-            (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))
-            for w in writes
-        ]
-        run.write(lambda session: _note_sent(session, run, before))
+        run.write(lambda session: _not_sent(session, run, writes))
     else:
         run.write(lambda session: readback.forget(session, run, deliveries))
     return answer
@@ -189,3 +194,13 @@ def _note_sent(session: Session, run: Run, sent: list[tuple[int, datetime | None
     changed = ["subscribed_at", "subscribed_list_id"]
     key = ["connection_id", "person_id"]
     session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
+
+
+def _not_sent(session: Session, run: Run, writes: Sequence[Write]) -> None:
+    """Klaviyo certainly did not take these subscribes: everything is as before."""
+    before = [
+        (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))
+        for w in writes
+    ]
+    _note_sent(session, run, before)
+    lookup.note_refused(session, run, _strangers(writes))

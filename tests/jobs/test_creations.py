@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 
 from jobs.fields import lane as fields_lane
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
@@ -19,6 +20,7 @@ from webapp.models import Connection, Person
 
 LOOK, EVENT, EVENTS = "GET /api/profiles", "POST /api/events", "POST /api/event-bulk-create-jobs"
 IMPORT, JOB = "POST /api/profile-import", "POST /api/profile-bulk-import-jobs"
+SUBSCRIBE = "POST /api/profile-subscription-bulk-create-jobs"
 STATUS, JOB_ERRORS = "GET /api/profile-bulk-import-jobs/{id}", "GET /api/profile-bulk-import-jobs/{id}/import-errors"
 ADD = "POST /api/lists/{id}/relationships/profiles"
 
@@ -133,6 +135,41 @@ def test_whoever_an_event_created_is_ours_as_well(shop: Shop) -> None:
     shop.klaviyo.script(IMPORT, good(200, profile(person, clock.now())))
     shop.drain(Kind.FIELDS)
     assert ours(shop, person)
+
+
+def test_whoever_a_signup_created_is_counted_and_goes_to_the_list_by_that_alone(shop: Shop) -> None:
+    person = shop.person(there=False)
+    shop.consent(person)
+    shop.drain(Kind.CONSENT)
+    shop.klaviyo.put(str(person.email))
+    shop.fields(person, points=1)
+    shop.drain(Kind.FIELDS)
+    assert shop.link(person).created_by_us_at is not None
+    assert shop.again().profiles_created == 1
+    assert ADD not in shop.klaviyo.endpoints
+
+
+@pytest.mark.parametrize("answer", [html(500), requests.exceptions.ReadTimeout()], ids=["500", "timeout"])
+def test_a_signup_whose_answer_never_came_may_have_created_them(shop: Shop, answer: Any) -> None:
+    person = shop.person(there=False)
+    shop.consent(person)
+    shop.klaviyo.script(SUBSCRIBE, answer)
+    shop.drain(Kind.CONSENT)
+    assert shop.again().profiles_created == 0
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())]))
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.again().profiles_created == 1
+    assert not shop.link(person).list_due
+
+
+@pytest.mark.parametrize("answer", [error(400), throttled(1), error(403)])
+def test_a_refused_signup_created_nobody(shop: Shop, answer: Any) -> None:
+    person = shop.person(there=False)
+    shop.consent(person)
+    shop.klaviyo.script(SUBSCRIBE, answer)
+    shop.drain(Kind.CONSENT)
+    assert shop.link(person).creating_since is None
+    assert shop.again().profiles_created == 0
 
 
 def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:
