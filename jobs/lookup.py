@@ -169,7 +169,7 @@ def _claim_ours(session: Session, run: Run, hits: dict[int, FoundProfile]) -> No
     )
     for person_id, since, job_id, subscribed_at in session.execute(statement).all():
         ours = born_by(hits[person_id].created_at, since, in_job=job_id is not None)
-        by_signup = subscribed_at is not None and subscribed_at >= since
+        by_signup = since is not None and subscribed_at is not None and subscribed_at >= since
         mark_created(session, run, [person_id] if ours else [], resolved=[person_id], to_list=not by_signup)
 
 
