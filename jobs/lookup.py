@@ -204,9 +204,7 @@ def note_refused(session: Session, run: Run, links: Mapping[int, Link | None]) -
     mark_created(session, run, [], resolved=certain)
 
 
-def mark_created(
-    session: Session, run: Run, ours: list[int], *, resolved: list[int], to_list: bool = True
-) -> None:
+def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[int], to_list: bool = True) -> None:
     """People whose creation is decided: `ours` are counted, once, and owed to the chosen list unless not `to_list`."""
     mine = ProfileLink.connection_id == run.held.connection_id
     if resolved:

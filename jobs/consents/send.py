@@ -133,7 +133,7 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
 
 
 def _strangers(writes: Sequence[Write]) -> dict[int, Link | None]:
-    """Whom a signup would create in Klaviyo. It goes to the chosen list by itself, as far as Klaviyo's opt-in lets it."""
+    """Whom a signup would create in Klaviyo; it puts them on the list itself, as far as the opt-in lets it."""
     return {write.item.person_id: write.link for write in writes if write.profile is None}
 
 
