@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
-from flask import Flask, Response, g, make_response, render_template, request
+from flask import Flask, Response, current_app, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
@@ -29,6 +30,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.context_processor(_context)
+    app.url_defaults(_same_workspace)
 
 
 def _context() -> dict[str, object]:
@@ -37,6 +39,13 @@ def _context() -> dict[str, object]:
         "workspace": getattr(g, "workspace", None),
         "is_owner": getattr(g, "role", None) is Role.OWNER,
     }
+
+
+def _same_workspace(endpoint: str, values: dict[str, Any]) -> None:
+    """A link leads to the workspace one is in, unless it names another."""
+    workspace = getattr(g, "workspace", None)
+    if workspace is not None and current_app.url_map.is_endpoint_expecting(endpoint, "workspace"):
+        values.setdefault("workspace", workspace.slug)
 
 
 def initials(person: User) -> str:

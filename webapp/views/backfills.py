@@ -65,13 +65,13 @@ def count() -> ResponseReturnValue:
         abort(404)
     except Refusal as refusal:
         flash(str(refusal))
-        return redirect(url_for("backfills.index", workspace=g.workspace.slug), 303)
+        return redirect(url_for("backfills.index"), 303)
     return redirect(_new_url(connection_id), 303)
 
 
 def _new_url(connection_id: int) -> str:
     reason = request.form.get("reason") or None
-    return url_for("backfills.new", workspace=g.workspace.slug, connection_id=connection_id, reason=reason)
+    return url_for("backfills.new", connection_id=connection_id, reason=reason)
 
 
 def _number(name: str) -> int:
@@ -92,7 +92,7 @@ def start() -> ResponseReturnValue:
     except Refusal as refusal:
         flash(str(refusal))
         return redirect(_new_url(connection_id), 303)
-    return redirect(url_for("backfills.show", workspace=g.workspace.slug, task_id=task.id), 303)
+    return redirect(url_for("backfills.show", task_id=task.id), 303)
 
 
 @blueprint.get("/<int:task_id>")
@@ -110,7 +110,7 @@ def _move(task_id: int, word: str) -> ResponseReturnValue:
         backfills.move(g.workspace.id, task_id, g.user.id, MOVES[word])
     except LookupError:
         abort(404)
-    return redirect(url_for("backfills.show", workspace=g.workspace.slug, task_id=task_id), 303)
+    return redirect(url_for("backfills.show", task_id=task_id), 303)
 
 
 @blueprint.post("/<int:task_id>/pause")

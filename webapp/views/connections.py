@@ -69,7 +69,7 @@ def index() -> ResponseReturnValue:
 
 def table_url() -> str:
     """The table's address; every address of a connection begins with it."""
-    return url_for("connections.index", workspace=g.workspace.slug)
+    return url_for("connections.index")
 
 
 @blueprint.get("/connections/new")
@@ -93,7 +93,7 @@ def edit(connection_id: int) -> ResponseReturnValue:
     """The row with its controls; without JavaScript the connection's page has them."""
     connection, row = own(connection_id), own_row(connection_id)
     if not htmx:
-        return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
+        return redirect(url_for("connections.show", connection_id=connection_id), 303)
     if not connection.is_live:
         abort(404)
     return render_template("connections/_row_edit.html", form=Form.of(connection), row=row, base=table_url())

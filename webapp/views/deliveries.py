@@ -139,7 +139,7 @@ def prove(delivery_id: int) -> ResponseReturnValue:
     if found.connection is None or found.delivery.status is not Status.DELIVERED:
         abort(404)
     proofs.ask(found.delivery, g.user.id)
-    return redirect(url_for("deliveries.show", workspace=g.workspace.slug, delivery_id=delivery_id), 303)
+    return redirect(url_for("deliveries.show", delivery_id=delivery_id), 303)
 
 
 def _found(delivery_id: int) -> Detail:
@@ -153,7 +153,7 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
     in_full = revealed or g.role is Role.OWNER
     seen = seen_by(in_full=in_full)
     email = found.person.email if found.person else None
-    own = url_for("deliveries.show", workspace=g.workspace.slug, delivery_id=found.delivery.id)
+    own = url_for("deliveries.show", delivery_id=found.delivery.id)
     return region(
         "deliveries/show.html",
         "outcome",

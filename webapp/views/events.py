@@ -48,9 +48,7 @@ def save() -> ResponseReturnValue:
         wanted |= before | choices.recommended_events()
     change = choices.choose_events(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({event.key: event.title for event in EVENTS.values()}))
-    changed = url_for(
-        "events.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None
-    )
+    changed = url_for("events.index", turned_on=change.on or None, turned_off=change.off or None)
     return redirect(changed, 303)
 
 
@@ -85,7 +83,7 @@ def send_test() -> ResponseReturnValue:
         )
     except Invalid as invalid:
         return _test_form(422, invalid.problems, typed)
-    return redirect(url_for("events.show_test", workspace=g.workspace.slug, activity_id=activity_id), 303)
+    return redirect(url_for("events.show_test", activity_id=activity_id), 303)
 
 
 @blueprint.get("/tests/<int:activity_id>")

@@ -53,9 +53,7 @@ def save() -> ResponseReturnValue:
         wanted |= (on if shown is None else set()) | choices.recommended_fields()
     change = choices.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({key: _name(field) for key, field in known.items()}))
-    changed = url_for(
-        "fields.index", workspace=g.workspace.slug, turned_on=change.on or None, turned_off=change.off or None
-    )
+    changed = url_for("fields.index", turned_on=change.on or None, turned_off=change.off or None)
     return redirect(changed, 303)
 
 
@@ -85,7 +83,7 @@ def create() -> ResponseReturnValue:
     except Invalid as invalid:
         return _form(422, invalid.problems, typed)
     flash(f"{PREFIX}{made.label} is created. It is off until you turn it on and save.")
-    return redirect(url_for("fields.index", workspace=g.workspace.slug), 303)
+    return redirect(url_for("fields.index"), 303)
 
 
 def _own(property_id: int) -> CustomProperty:
@@ -109,4 +107,4 @@ def retire(property_id: int) -> ResponseReturnValue:
     found = _own(property_id)
     custom_properties.retire(g.workspace.id, property_id, g.user.id)
     flash(f"{PREFIX}{found.label} is retired.")
-    return redirect(url_for("fields.index", workspace=g.workspace.slug), 303)
+    return redirect(url_for("fields.index"), 303)

@@ -21,7 +21,7 @@ def show(connection_id: int) -> ResponseReturnValue:
     """The picker with what is chosen in it; nothing new (204) while a worker is still asking."""
     connection = own(connection_id)
     if not htmx:
-        return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
+        return redirect(url_for("connections.show", connection_id=connection_id), 303)
     form = Form.of(connection, typed(request.args))
     if form.picker.asking and request.args.get("since") == "asking":
         return Response(status=204)
@@ -36,5 +36,5 @@ def ask(connection_id: int) -> ResponseReturnValue:
     if connection.is_live and not lists.picker(connection).lacks_scope:
         lists.ask(connection, g.user.id)
     if not htmx:
-        return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
+        return redirect(url_for("connections.show", connection_id=connection_id), 303)
     return render_template("connections/_lists.html", form=Form.of(connection, typed(request.form)), base=table_url())

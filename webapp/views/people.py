@@ -39,7 +39,7 @@ def search() -> ResponseReturnValue:
 def _search(email: str) -> ResponseReturnValue:
     person_id = trace.by_address(g.workspace.id, email[:320])
     if person_id is not None:
-        return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
+        return redirect(url_for("people.show", person_id=person_id), 303)
     sentence = "Nobody here has exactly this address. Addresses are compared in lower case, without spaces around them."
     problem = sentence if email.strip() else "Type an e-mail address."
     return render_template("people/index.html", email=email.strip()[:320], problem=problem), 422
@@ -100,7 +100,7 @@ def look(person_id: int) -> ResponseReturnValue:
         flash("There is nothing to look up: no account is connected, or the person was erased.")
     else:
         profile_now.ask(g.workspace.id, person.id, connections, g.user.id)
-    return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id, _anchor="now"), 303)
+    return redirect(url_for("people.show", person_id=person_id, _anchor="now"), 303)
 
 
 @blueprint.get("/<int:person_id>/erase")
@@ -109,7 +109,7 @@ def confirm_erase(person_id: int) -> ResponseReturnValue:
     """Say what erasing removes before it does."""
     person = _found(person_id)
     if person.email is None:
-        return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
+        return redirect(url_for("people.show", person_id=person_id), 303)
     return render_template("people/erase.html", person=person)
 
 
@@ -124,4 +124,4 @@ def erase(person_id: int) -> ResponseReturnValue:
             f"Erased: the address, the fields and consents, and the content of {removed['activities']:,} activities. "
             f"{removed['deliveries_stopped']:,} waiting deliveries were stopped. Nothing was removed in Klaviyo."
         )
-    return redirect(url_for("people.show", workspace=g.workspace.slug, person_id=person_id), 303)
+    return redirect(url_for("people.show", person_id=person_id), 303)

@@ -22,7 +22,7 @@ def show(connection_id: int) -> ResponseReturnValue:
     """How far the count is."""
     connection = own(connection_id)
     if not htmx:
-        return redirect(url_for("connections.show", workspace=g.workspace.slug, connection_id=connection_id), 303)
+        return redirect(url_for("connections.show", connection_id=connection_id), 303)
     form = Form.of(connection, typed(request.args))
     return render_template("connections/_price.html", form=form, base=table_url())
 

@@ -38,7 +38,7 @@ def new() -> ResponseReturnValue:
     filters, _ = parse(request.args)
     if not ids and not filters.query(before=None, follow=False):
         flash("Choose some deliveries, or filter them first.")
-        return redirect(url_for("deliveries.index", workspace=g.workspace.slug), 303)
+        return redirect(url_for("deliveries.index"), 303)
     return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M}", token=secrets.token_hex(8))
 
 
@@ -93,8 +93,8 @@ def create() -> ResponseReturnValue:
     found = runs.start(g.workspace.id, g.user.id, name, token, ids, filters)
     if found is None:
         flash("There was nothing left to send again.")
-        return redirect(url_for("deliveries.index", workspace=g.workspace.slug), 303)
-    return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=found.id), 303)
+        return redirect(url_for("deliveries.index"), 303)
+    return redirect(url_for("resends.show", task_id=found.id), 303)
 
 
 def _found(task_id: int) -> runs.Resend:
@@ -128,4 +128,4 @@ def stop(task_id: int) -> ResponseReturnValue:
     """Put nothing more in line."""
     runs.abort(g.workspace.id, _found(task_id), g.user.id)
     flash("Aborted. What was put in line already still goes out.")
-    return redirect(url_for("resends.show", workspace=g.workspace.slug, task_id=task_id), 303)
+    return redirect(url_for("resends.show", task_id=task_id), 303)

@@ -53,7 +53,7 @@ def _again(invalid: Invalid, part: str, edited: str = "") -> ResponseReturnValue
 
 
 def _back(anchor: str) -> ResponseReturnValue:
-    return redirect(url_for("settings.index", workspace=g.workspace.slug, _anchor=anchor), 303)
+    return redirect(url_for("settings.index", _anchor=anchor), 303)
 
 
 @blueprint.post("/stores")
