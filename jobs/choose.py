@@ -106,7 +106,7 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
         now = session.scalar(select(db_now()))
         statement = _waiting(run, kind).where(_DELIVERIES.c.due_at <= now).limit(limit)
-        items = [Item._make(row) for row in session.connection().execute(statement)]
+        items = [Item._make(row) for row in session.connection().execute(statement).all()]
         # Only events that wait for a person's creation are ever put off.
         blocked = _put_off(session, run, items, now) if kind is Kind.EVENT and items else {}
     run.share = _share(run, items)
@@ -154,7 +154,7 @@ def low_share(run: Run) -> float:
 def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
     """Those of some deliveries that still wait."""
     with reading() as session:
-        rows = session.connection().execute(_waiting(run, kind).where(among(session, _DELIVERIES.c.id, ids)))
+        rows = session.connection().execute(_waiting(run, kind).where(among(session, _DELIVERIES.c.id, ids))).all()
         return [Item._make(row) for row in rows]
 
 

@@ -67,18 +67,19 @@ def links_of(
     Raises Hold, MayNotLook.
     """
     known = known_links(run, people, columns) if known is None else known
-    stale = {person_id: email for person_id, email in people.items() if not is_believed(known.get(person_id))}
+    now = clock.now()
+    stale = {person_id: email for person_id, email in people.items() if not is_believed(known.get(person_id), now)}
     if not stale:
         return known
     look_up(run, stale)
     return known_links(run, people, columns)
 
 
-def is_believed(link: Link | None) -> bool:
+def is_believed(link: Link | None, now: datetime) -> bool:
     """Whether what is remembered is young enough for calls that cannot create anybody."""
     if link is None or link.found is None or link.looked_up_at is None:
         return False
-    return clock.now() - link.looked_up_at < (HIT if link.found else MISS)
+    return now - link.looked_up_at < (HIT if link.found else MISS)
 
 
 def was_asked_again(run: Run, link: Link | None, attempts: int) -> bool:
@@ -93,7 +94,7 @@ def known_links(run: Run, people: Iterable[int], columns: Sequence[Any] = _COLUM
         statement = select(*columns).where(
             _LINKS.c.connection_id == run.held.connection_id, among(session, _LINKS.c.person_id, people)
         )
-        return {row[0]: Link(*row) for row in session.connection().execute(statement)}
+        return {row[0]: Link(*row) for row in session.connection().execute(statement).all()}
 
 
 def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False) -> dict[int, FoundProfile]:

@@ -28,9 +28,13 @@ def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
     """Options for `create_engine`, by the backend of `url`."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
-    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 16, "connect_args": REACHING}
+    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 16}
+    session = "-c timezone=UTC"  # times come as they are kept, and need no turning
     if read_only:
-        options["execution_options"] = {"postgresql_readonly": True}
+        # Each statement sees what is committed by then anyway: a transaction around it would be two round trips more.
+        options["isolation_level"] = "AUTOCOMMIT"
+        session += " -c default_transaction_read_only=on"
+    options["connect_args"] = {**REACHING, "options": session}
     return options
 
 

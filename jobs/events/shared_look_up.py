@@ -16,6 +16,7 @@ from jobs import lookup
 from jobs.choose import Item
 from jobs.lookup import Link
 from jobs.run import Run
+from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import db_now, reading
@@ -29,7 +30,8 @@ LONGEST_HOLD = timedelta(minutes=1)
 
 def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> bool:
     """Whether the fields lane is about to look up so many of these events' people that it is worth the wait."""
-    unknown = {item.person_id for item in items if not lookup.is_believed(known.get(item.person_id))}
+    people, moment = {item.person_id for item in items}, clock.now()
+    unknown = [person_id for person_id in people if not lookup.is_believed(known.get(person_id), moment)]
     if len(unknown) <= payloads.LOOKUP_ADDRESSES or not run.grant.scopes >= IMPORTS_NEED:
         return False
     with reading() as session:

@@ -80,7 +80,7 @@ def _groups(run: Run, items: list[Item], *, many: bool) -> None:
         grouped = plan.by_person(item for item in items if item.id not in nothing)
     # Whoever is only owed to the list goes there by the id we have: nobody is looked up for it.
     owed = {p: group for p, group in grouped.items() if p in known and known[p].list_due}
-    owed = {p: group for p, group in owed.items() if lookup.is_believed(known[p])}
+    owed = {p: group for p, group in owed.items() if lookup.is_believed(known[p], clock.now())}
     listed = [group for group in plan.plan(owed, known, settings, behavior, clock.now()) if group.step is Step.LIST]
     _lists(run, listed)
     for group in listed:
