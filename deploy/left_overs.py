@@ -9,7 +9,8 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -52,13 +53,18 @@ def _end(is_ours: Callable[[str], bool]) -> int:
     return len(found)
 
 
-def guard(data_dir: Path) -> subprocess.Popen[bytes]:
-    """A process that ends everything marked once this one is gone. Close its standard input, then wait for it."""
-    return subprocess.Popen(  # noqa: S603 - our own command
+@contextmanager
+def guarded(data_dir: Path) -> Iterator[None]:
+    """A process beside this one that ends everything marked once this one is through, or gone."""
+    beside = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "deploy.left_overs", mark(data_dir)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # a signal for the whole group, Ctrl-C or worse, is not for this one
     )
+    try:
+        yield
+    finally:
+        beside.communicate()
 
 
 def _mark_of(process: psutil.Process) -> str:

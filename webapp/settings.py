@@ -14,12 +14,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from webapp.crypto import KeyRing, new_key, new_secret
+from webapp.kept import EMBEDDED
 
 KLAVIYO_AUTHORIZE_URL = "https://www.klaviyo.com/oauth/authorize"
 KLAVIYO_API_URL = "https://a.klaviyo.com"
 SANDBOX_CLIENT_ID = "sandbox-client"
 SANDBOX_CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the stand-in's published demo secret, worth nothing
-EMBEDDED = "valkey.url"  # in DATA_DIR: where the Valkey that `make run` started listens
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 

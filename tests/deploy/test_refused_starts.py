@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.processes import Child, free_port, python
+from deploy.left_overs import MARK
+from tests.processes import Child, free_port, python, wait_for
 from webapp.crypto import new_key
 
 ELSEWHERE = "The demo is for one machine, and these name another"
@@ -45,3 +49,31 @@ def test_an_absent_database_is_one_sentence(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_is_one_sentence(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
     assert _said(tmp_path, **environ) == (1, sentence)
+
+
+def _marked(data_dir: Path) -> list[psutil.Process]:
+    everybody = psutil.process_iter(["environ"])
+    found = [each for each in everybody if str(data_dir) in (each.info["environ"] or {}).get(MARK, "")]
+    return [each for each in found if each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_while_the_database_is_made_ready_leaves_nobody(number: signal.Signals, tmp_path: Path) -> None:
+    data, slow = tmp_path / "data", tmp_path / "slow"
+    os.mkfifo(slow)  # nobody writes into it: whoever reads the settings is still at it when the test goes on
+    env = {"PORT": str(free_port()), "SANDBOX_PORT": str(free_port()), "DATA_DIR": str(data)}
+    env["SECRET_KEY_FILE"] = str(slow)
+    child = Child("stopped", python("-m", "deploy.supervise"), env, tmp_path)
+    child.start()
+    wait_for(lambda: len(_marked(data)) == 1, "the process that prepares it")
+    child.signal(number, group=False)
+    wait_for(lambda: not _marked(data), "nobody left")  # before its group is reaped
+    assert child.wait(30) == (-signal.SIGKILL if number is signal.SIGKILL else 0)
+    assert child.log.read_text() == ""
+    started = {each.name for each in (data / "logs").iterdir()}
+    assert started <= {"prepare.log"}, "nothing is started on a database that is not ready"
+
+
+def test_redis_may_be_named_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://redis.example.com/0")
+    assert _said(tmp_path, REDIS_URL_FILE=str(tmp_path / "url"))[1].startswith(f"{ELSEWHERE}: REDIS_URL.")

@@ -8,7 +8,8 @@ import pytest
 
 from deploy import valkey
 from webapp.crypto import new_key
-from webapp.settings import EMBEDDED, WrongSetting, load
+from webapp.kept import EMBEDDED
+from webapp.settings import WrongSetting, load
 
 
 def test_nothing_is_required(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_command_beside_make_run_finds_the_embedded_valkey(tmp_path: Path) -> None:
-    _, url = valkey.configure(tmp_path)
+    url = valkey.configure(tmp_path)
     assert load({"DATA_DIR": str(tmp_path)}).redis_url == url
     assert (tmp_path / EMBEDDED).stat().st_mode & 0o777 == 0o600
     assert load({"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://localhost"}).redis_url == "redis://localhost"
