@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import insert, select
+from sqlalchemy import exists, insert, select
 from sqlalchemy.orm import Session
 
 from jobs import context, pace
@@ -24,12 +24,12 @@ from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import run_writing
+from webapp.database import among, run_writing
 from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane
+from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane, Person
 from webapp.services.oauth import grants, scope_matrix
 from webapp.services.operations import api_clock
 
@@ -54,7 +54,7 @@ class Hold(Exception):
 
 
 class Stale(Exception):
-    """What was planned no longer holds: somebody saved other settings meanwhile. Plan anew."""
+    """What was planned no longer holds: other settings were saved meanwhile, or somebody was erased. Plan anew."""
 
 
 @dataclass(slots=True)
@@ -121,6 +121,12 @@ class Run:
         """In the transaction that reserves a call which creates people: whether that is still wanted. Raises Stale."""
         statement = select(Connection.sync_behavior).where(Connection.id == self.held.connection_id)
         if session.scalar(statement) is not SyncBehavior.CREATE_PROFILE:
+            raise Stale
+
+    def check_people(self, session: Session, person_ids: Iterable[int]) -> None:
+        """In the transaction that opens a call: whether all of them are still there. Raises Stale after an erasure."""
+        erased = exists().where(among(session, Person.id, person_ids), Person.email.is_(None))
+        if session.scalar(select(erased)):
             raise Stale
 
     def call(self, call: Call, *, size: int) -> Answer:

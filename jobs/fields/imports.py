@@ -33,6 +33,7 @@ def send(run: Run, groups: list[Group]) -> None:
         created = [group for group in groups if group.step is Step.CREATE]
         if created:
             run.check_creates(session)
+        run.check_people(session, [group.person_id for group in groups])
         run.reserve(session, endpoints.IMPORT_JOB)
         lookup.note_creating(session, run, {group.person_id: group.link for group in created})
         members = [group.member for group in groups]

@@ -43,7 +43,7 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
     if not ids:
         _record(run, groups, settle.DELIVERED, added=False)
         return
-    run.write(lambda session: run.reserve(session, endpoints.LIST_ADD))
+    run.write(lambda session: _reserve(session, run, groups))
     answer = run.send(payloads.add_to_list(list_id, ids), size=len(ids))
     match outcome(answer):
         case Outcome.DONE:
@@ -64,6 +64,11 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
             _some(run, groups[half:])
         case _:
             _record(run, groups, Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence), added=False)
+
+
+def _reserve(session: Session, run: Run, groups: Sequence[Group]) -> None:
+    run.check_people(session, [group.person_id for group in groups])
+    run.reserve(session, endpoints.LIST_ADD)
 
 
 def _klaviyo_ids(run: Run, groups: Sequence[Group]) -> list[str]:

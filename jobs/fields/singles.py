@@ -50,6 +50,7 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Also | No
     """As many calls at once as there is budget for; how many."""
 
     def work(session: Session) -> tuple[Batch, list[Group]]:
+        run.check_people(session, [group.person_id for group in wanted])
         if endpoint is endpoints.PROFILE_IMPORT:
             run.check_creates(session)
         taken = run.reserve(session, endpoint, len(wanted))

@@ -10,6 +10,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
+from jobs.fields import lane as fields_lane
 from tests.jobs.klaviyo import Asked, Given, error
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -140,6 +141,27 @@ def test_a_drain_under_way_leaves_nothing_behind(shop: Shop) -> None:
     shop.drain(Kind.EVENT)
     erasures.sweep()
     assert leftovers() == []
+
+
+@pytest.mark.parametrize("beside", [0, 10])
+def test_nothing_goes_out_for_somebody_erased_while_it_was_prepared(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, beside: int
+) -> None:
+    """Their neighbours are written all the same."""
+    monkeypatch.setattr(fields_lane, "SINGLES", 2)
+    post(shop, "p-1", "profile")
+    others = [shop.fields(shop.person(), points=1) for _ in range(beside)]
+
+    def erased(asked: Asked) -> Given:
+        answer = shop.klaviyo._looked_up(asked)
+        erasures.erase(shop.workspace.id, ADA, None)
+        return answer
+
+    shop.klaviyo.script("GET /api/profiles", erased)
+    shop.drain(Kind.FIELDS, times=3)
+    written = [asked for asked in shop.klaviyo.asked if asked.endpoint not in {"GET /api/profiles"}]
+    assert "Gold-Secret" not in repr(written)
+    assert bool(written) is bool(others)
 
 
 def test_what_stays_says_what_happened_and_when(shop: Shop) -> None:
