@@ -32,13 +32,16 @@ def run() -> None:
         found = session.execute(statement).all()
     for workspace_id, connection_id, kind in found:
         for priority in PRIORITIES:
-            while ids := _oldest_expired(connection_id, KINDS[kind], priority):
+            while ids := _some_expired(connection_id, KINDS[kind], priority):
                 run_writing(partial(_end, ids=ids, key=(workspace_id, connection_id, KINDS[kind])))
 
 
-def _oldest_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
-    """Of the oldest waiting ones those that are over: ids grow with acceptance, and so do the ends."""
-    oldest = (
+def _some_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
+    """Of the waiting ones a bite of those that are over.
+
+    Ids grow with acceptance, and so do the ends: the oldest tell. What is sent again has an end of its own, in any order.
+    """
+    waiting = (
         select(Delivery.id, Delivery.expires_at)
         .where(
             Delivery.connection_id == connection_id,
@@ -47,11 +50,10 @@ def _oldest_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
             Delivery.priority == priority,
         )
         .order_by(Delivery.id)
-        .limit(BITE)
-        .subquery()
     )
+    looked = (waiting if priority == PRIORITY_RESEND else waiting.limit(BITE)).subquery()
     with reading() as session:
-        return list(session.scalars(select(oldest.c.id).where(oldest.c.expires_at < db_now())))
+        return list(session.scalars(select(looked.c.id).where(looked.c.expires_at < db_now()).limit(BITE)))
 
 
 def _end(session: Session, ids: list[int], key: tuple[int, int, Kind]) -> None:

@@ -15,6 +15,7 @@ from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import Delivery
+from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services.connections import lifecycle
 
 
@@ -49,6 +50,18 @@ def test_everything_ends(shop: Shop, paused: bool) -> None:
     assert shop.said(young) == ["waiting: backlog"]
     shop.check_counters()
     assert shop.klaviyo.asked == []
+
+
+def test_what_is_sent_again_ends_also_behind_younger_ones(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resend gives old rows new ends: the oldest of them may be the last to be over."""
+    monkeypatch.setattr(expiry, "BITE", 2)
+    waiting = [shop.event(shop.person()) for _ in range(5)]
+    with writing() as session:
+        mine = update(Delivery).where(Delivery.id.in_([delivery.id for delivery in waiting]))
+        session.execute(mine.values(priority=PRIORITY_RESEND))
+    its_week_is_over(*waiting[2:])
+    expiry.run()
+    assert shop.said(*waiting) == ["waiting: backlog"] * 2 + ["failed: expired"] * 3
 
 
 def test_a_drain_ends_what_it_finds_without_asking_klaviyo(shop: Shop) -> None:
