@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 
 from jobs import housekeeping
 from tests.apps import dispose, make_app
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock

@@ -1,22 +1,18 @@
-"""Tasks worked on in the test's own process: claim the tasks lane, do its bites, give it back."""
+"""Fixtures of the tasks' tests: an app on either database, a sandbox for it, a workspace with people to sync."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
 
-from jobs.claim import claim, release
-from jobs.tasks import lane as tasks_lane
 from tests.apps import dispose, make_app
+from tests.jobs.tasks.place import Place
 from tests.rows import Rows
 from tests.sandbox_process import SandboxProcess
-from webapp.database import db_now, reading, writing
-from webapp.models import Connection, Lane, LaneKind
+from webapp.extensions import db
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +40,8 @@ def rows(any_app: Flask) -> Rows:
     return Rows()
 
 
-def work(connection: Connection) -> None:
-    """Do what is due in a connection's tasks lane."""
-    with writing() as session:
-        mine = (Lane.connection_id == connection.id, Lane.kind == LaneKind.TASKS)
-        session.execute(update(Lane).where(*mine).values(next_at=db_now(), held_until=None))
-    with reading() as session:
-        lane_id = session.execute(select(Lane.id).where(*mine)).scalar_one()
-    held = claim(lane_id)
-    assert held is not None
-    again, due_at = tasks_lane.work(held, time.monotonic() + 5)
-    release(held, again=again, due_at=due_at)
+@pytest.fixture
+def place(any_app: Flask, rows: Rows) -> Place:
+    """A connected workspace with people to sync."""
+    db.session.rollback()
+    return Place(rows)

@@ -1,110 +1,28 @@
-"""Syncing existing people: counted first, one delivery a person, in bites, never too far ahead, nothing lost."""
+"""Syncing existing people: one delivery a person, in bites, never too far ahead, nothing lost."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from flask import Flask
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 
-from jobs import context
-from jobs.tasks import backfill, backfill_count, existing
-from tests.jobs.tasks.conftest import work
-from tests.rows import Rows
-from tests.sandbox_process import SandboxProcess
-from webapp import clock
+from jobs.tasks import backfill, existing
+from tests.jobs.tasks.place import Place
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind, Origin, SyncBehavior
-from webapp.database import db_now, reading, writing
-from webapp.extensions import db
+from webapp.catalogue.words import Kind, Origin
+from webapp.database import reading, writing
 from webapp.models import (
     Activity,
     Connection,
     Delivery,
-    Grant,
     Lane,
     LaneKind,
-    Person,
-    ProfileLink,
-    Task,
     TaskState,
-    Workspace,
 )
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.connections import lifecycle
-from webapp.services.connections.lifecycle import Refusal
-from webapp.services.sharing import backfills, choices
-
-POINTS = '{"points":{"v":120,"at":"2026-11-23T10:00:00Z","n":1}}'
-
-
-class Place:
-    """A workspace with Sweden's account connected, and people."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.workspace: Workspace = rows.workspace("mine")
-        choices.choose_fields(self.workspace.id, None, ["points"])
-        self.store = rows.store(self.workspace, "se")
-        self.connection: Connection = rows.connection(self.workspace, self.store, klaviyo_account_id="ACCTSE")
-
-    def people(self, number: int, **values: Any) -> list[Person]:
-        values = {"fields": POINTS, "fields_version": 1, "home_store_id": self.store.id, **values}
-        return [self.rows.person(self.workspace, **values) for _ in range(number)]
-
-    def counted(self) -> Task:
-        """A finished count of the present settings."""
-        with writing() as session:
-            terms = backfills.terms(session, session.get_one(Connection, self.connection.id))
-            task = Task(
-                workspace_id=self.workspace.id,
-                connection_id=self.connection.id,
-                kind=backfills.COUNT_KIND,
-                state=TaskState.DONE,
-                arguments=terms,
-                created_at=clock.now(),
-                due_at=clock.now(),
-                finished_at=clock.now(),
-            )
-            session.add(task)
-        return task
-
-    def start(self, name: str = "First sync") -> Task:
-        count = self.counted()
-        return backfills.start(self.workspace.id, self.connection.id, 1, name=name, count_id=count.id)
-
-    def work(self, task: Task) -> Task:
-        """Work on it now, and see how it stands."""
-        with writing() as session:
-            session.execute(update(Task).where(Task.id == task.id).values(due_at=db_now()))
-        work(self.connection)
-        return self.read(task)
-
-    def read(self, task: Task) -> Task:
-        with reading() as session:
-            return session.get_one(Task, task.id)
-
-    def made(self) -> int:
-        with reading() as session:
-            return session.scalar(select(func.count(Delivery.id))) or 0
-
-    def progress(self, task: Task) -> backfills.Progress:
-        with reading() as session:
-            return backfills.progress(session, session.get_one(Task, task.id))
-
-    def end(self, status: Status, reason: Reason, number: int) -> None:
-        """The fields lane ends the first ones that wait."""
-        waiting = select(Delivery.id).where(Delivery.status == Status.WAITING).order_by(Delivery.id).limit(number)
-        with writing() as session:
-            ids = list(session.scalars(waiting))
-            session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(status=status, reason=reason))
-
-
-@pytest.fixture
-def place(any_app: Flask, rows: Rows) -> Place:
-    db.session.rollback()
-    return Place(rows)
+from webapp.services.sharing import backfills
 
 
 @pytest.fixture
@@ -249,74 +167,3 @@ def test_people_of_another_store_are_written_only_where_they_are(place: Place, s
         owed = {row.person_id: row.only_existing for row in session.scalars(select(Delivery))}
     assert owed == {there.id: True, mine.id: False}, "deleted meanwhile, nobody of another store is created"
     assert (place.progress(task).left_out, task.done) == (1, 1)
-
-
-def test_a_sync_starts_only_from_a_count_that_holds(place: Place) -> None:
-    place.people(1)
-
-    def refused(count_id: int) -> str:
-        with pytest.raises(Refusal) as caught:
-            backfills.start(place.workspace.id, place.connection.id, 1, name="", count_id=count_id)
-        return str(caught.value)
-
-    old = place.counted()
-    choices.choose_fields(place.workspace.id, None, ["points", "tier_name"])
-    assert "Count again" in refused(old.id)
-    assert "Count again" in refused(999)
-    started = place.start("  After   connecting ")
-    assert started.name == "After connecting"
-    assert "not finished" in refused(place.counted().id)
-    backfills.move(place.workspace.id, started.id, 1, TaskState.CANCELLED)
-    with writing() as session:
-        grant = update(Grant).where(Grant.connection_id == place.connection.id)
-        session.execute(grant.values(scopes="accounts:read profiles:read"))
-    assert "Reconnect" in refused(place.counted().id)
-    with pytest.raises(LookupError):
-        backfills.start(place.rows.workspace("other").id, place.connection.id, 1, name="", count_id=1)
-
-
-@pytest.fixture
-def klaviyo(place: Place, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> SandboxProcess:
-    """The sandbox, with the connection's grant of it."""
-    sandbox.reset()
-    tokens = sandbox.grant("ACCTSE")
-    with writing() as session:
-        session.execute(delete(Grant).where(Grant.connection_id == place.connection.id))
-    values = {"access_token": tokens["access_token"], "refresh_token": tokens["refresh_token"]}
-    place.rows.grant(place.connection, **values, scopes=tokens["scope"])
-    monkeypatch.setattr(context, "app", lambda: None)
-    return sandbox
-
-
-@pytest.mark.parametrize("behavior", list(SyncBehavior))
-def test_a_count_says_what_a_sync_would_do(
-    place: Place, klaviyo: SandboxProcess, monkeypatch: pytest.MonkeyPatch, behavior: SyncBehavior
-) -> None:
-    monkeypatch.setattr(backfill_count, "BITE", 3)
-    with writing() as session:
-        session.execute(update(Connection).values(sync_behavior=behavior))
-    norway = place.rows.store(place.workspace, "no")
-    place.rows.connection(place.workspace, norway)
-    there, remembered, missing, bare = place.people(4)
-    with writing() as session:
-        session.execute(update(Person).where(Person.id == bare.id).values(fields="{}"))
-    (foreign,) = place.people(1, home_store_id=norway.id)
-    place.people(1, tested_only=True)
-    klaviyo.put_profiles("ACCTSE", *(str(person.email) for person in (there, bare)))
-    place.rows.link(place.connection, remembered)
-    before = klaviyo.requests("GET /api/profiles")
-    task = backfills.ask_count(place.workspace.id, place.connection.id, 1)
-    assert backfills.ask_count(place.workspace.id, place.connection.id, 1).id == task.id
-    task = place.work(task)
-    assert (task.state, task.done, task.total, task.error) == (TaskState.DONE, 5, 5, None)
-    lost = "created" if behavior is SyncBehavior.CREATE_PROFILE else "not_in_klaviyo"
-    assert task.result == {"updated": 2, lost: 1, "nothing_shared": 1, "other_store": 1}
-    assert klaviyo.requests("GET /api/profiles") - before == 2
-    with reading() as session:
-        links = {link.person_id: link.found for link in session.scalars(select(ProfileLink))}
-    assert links == {there.id: True, remembered.id: True, missing.id: False, bare.id: True, foreign.id: False}
-    connection = backfills.connection_of(place.workspace.id, place.connection.id)
-    assert connection is not None
-    found = backfills.count_of(connection)
-    assert found is not None
-    assert found.id == task.id

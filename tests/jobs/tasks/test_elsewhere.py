@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 
 from jobs.tasks import elsewhere as elsewhere_task
 from tests.jobs.shop import Shop
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock

@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy import delete, select
 
 from jobs.run import Hold, Run
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock

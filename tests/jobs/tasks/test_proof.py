@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import delete, select
 
 from jobs.tasks import proof
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from jobs.tasks import resend
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from jobs.tasks import settle_rest
-from tests.jobs.tasks.conftest import work
+from tests.jobs.tasks.place import work
 from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind

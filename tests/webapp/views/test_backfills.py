@@ -8,19 +8,15 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from tests.rows import Rows
+from tests.webapp.views.pages import signed_in
 from tests.webapp.views.test_sharing import text
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp import clock
 from webapp.database import reading, writing
 from webapp.models import Connection, Task, TaskState
 from webapp.services.sharing import backfills, choices
 
 URL = f"{BASE}/backfills"
-
-
-@pytest.fixture
-def shop(app: Flask, rows: Rows) -> Shop:
-    return make_shop(app, rows)
 
 
 @pytest.fixture

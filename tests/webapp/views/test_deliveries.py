@@ -1,38 +1,23 @@
-"""The deliveries' pages: filters, pages, causes, one delivery in full, masked until revealed. On both databases."""
+"""The list of deliveries: filters, pages, one box that finds whatever one has in hand. On both databases."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import LIST, Shop, shown
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters, parse
-from webapp.models import Attempt, AttemptDelivery, AuditEntry, Batch, Connection, Delivery, Lane, LaneKind
-from webapp.services import audit
+from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Delivery, Lane, LaneKind
 from webapp.services.deliveries import search as delivery_search
-from webapp.services.sharing import choices
-
-LIST = f"{BASE}/deliveries"
-
-
-@pytest.fixture
-def shop(any_app: Flask, rows: Rows) -> Shop:
-    return make_shop(any_app, rows)
-
-
-def shown(html: str) -> list[int]:
-    return [int(found) for found in re.findall(r'id="delivery-(\d+)"', html)]
 
 
 def test_every_filter_finds_its_own_and_nothing_else(any_app: Flask, shop: Shop) -> None:
@@ -204,170 +189,6 @@ def test_a_search_that_looked_at_much_says_how_far(any_app: Flask, shop: Shop, m
     further = re.search(r'id="older" href="([^"]+)"[^>]*>Look further back', first)
     assert further is not None
     assert shown(client.get(further.group(1).replace("&amp;", "&")).text) == [wanted.id]
-
-
-def test_causes_are_counted(any_app: Flask, shop: Shop) -> None:
-    shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, created_at=clock.now() - timedelta(days=3))
-    for _ in range(3):
-        shop.delivery(Status.FAILED, Reason.REJECTED)
-    shop.delivery(Status.SKIPPED, Reason.EVENT_OFF)
-    html = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text
-    rows = {
-        key: int(number)
-        for key, number in re.findall(r'id="cause-([a-z_-]+)".*?data-label="How many" class="count">(\d+)', html, re.S)
-    }
-    assert rows == {"failed-rejected": 3, "skipped-event_off": 1}
-    assert f"{LIST}/resends/new?status=failed&amp;reason=rejected" in html
-
-
-def test_a_cause_says_what_klaviyo_said_and_has_the_buttons_that_mend_it(any_app: Flask, shop: Shop) -> None:
-    second = shop.rows.connection(shop.workspace, shop.rows.store(shop.workspace, "no"), account_name="Acme NO")
-    shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
-    for connection in (shop.connection, second):
-        activity = shop.rows.activity(shop.workspace, shop.person)
-        shop.rows.delivery(activity, connection, status=Status.SKIPPED, reason=Reason.SCOPE_MISSING)
-        with writing() as session:
-            session.get_one(Connection, connection.id).paused_at = clock.now()
-        shop.rows.delivery(activity, connection, kind=Kind.FIELDS)
-    owners = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text
-    for text in ("Bad for ada@example.com", ">Reconnect: Acme SE<", ">Reconnect: Acme NO<", ">Resume: Acme NO<"):
-        assert text in owners, text
-    agents = signed_in(any_app, shop.support).get(f"{LIST}?view=causes").text
-    assert "Bad for a…@example.com" in agents
-    assert "Reconnect: Acme SE" not in agents
-    assert ">Resume: Acme SE<" in agents
-    of_one = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes&connection={second.id}").text
-    assert ">Reconnect</button>" in of_one
-    listed = re.search(r'id="cause-skipped-scope_missing" href="([^"]+)"', owners)
-    assert listed is not None
-    assert "from=" in listed.group(1)
-    assert len(shown(signed_in(any_app, shop.owner).get(listed.group(1).replace("&amp;", "&")).text)) == 2
-
-
-def test_the_settings_a_delivery_ran_under_stay_with_it(any_app: Flask, shop: Shop) -> None:
-    choices.choose_events(shop.workspace.id, None, [])
-    delivery = shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, settled_at=clock.now())
-    waiting = shop.delivery(Status.WAITING, Reason.BACKLOG)
-    client = signed_in(any_app, shop.owner)
-
-    def settings_of(row: Delivery) -> str:
-        found = re.search(r'id="settings">(.*?)</dl>', client.get(f"{LIST}/{row.id}").text, re.S)
-        assert found is not None
-        return " ".join(re.sub(r"<[^>]+>", " ", found.group(1)).split())
-
-    assert "Event off ·" in settings_of(delivery)
-    assert "Changed since" not in settings_of(delivery)
-    choices.choose_events(shop.workspace.id, None, ["member_joined_program"])
-    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
-    with writing() as session:
-        connection = session.get_one(Connection, shop.connection.id)
-        edit = {"list_id": None, "list_opt_in": None, "store_id": connection.store_id}
-        before = {**edit, "behavior": "update_existing", "list_name": None}
-        after = {**edit, "behavior": "create_profile", "list_name": "New people"}
-        connection.sync_behavior, connection.list_name = SyncBehavior.CREATE_PROFILE, "New people"
-        about = ("connection", connection.id)
-        entry: dict[str, Any] = {"action": "connection.edited", "subject": about, "before": before, "after": after}
-        audit.record(session, workspace_id=shop.workspace.id, actor_id=None, **entry)
-    told = settings_of(delivery)
-    for text in (
-        "Event off now on ·",
-        "Profile data 1 of 8 fields shared now 2",
-        "Profile sync behavior Only update existing now Create profile",
-        "List none now New people",
-        "Changed since Changed a connection&#39;s settings",
-        "Chose which events are sent",
-    ):
-        assert text in told, (text, told)
-    of_waiting = settings_of(waiting)
-    assert "Event off now on" in of_waiting  # that counted when it was accepted
-    assert "Profile data 2 of 8 fields shared ·" in of_waiting
-    assert "Profile sync behavior Create profile List" in of_waiting
-
-
-def test_what_stands_beside_it_what_is_under_way_and_the_look_up(any_app: Flask, shop: Shop) -> None:
-    activity = shop.rows.activity(shop.workspace, shop.person)
-    skipped = {"status": Status.SKIPPED, "reason": Reason.NOT_IN_KLAVIYO}
-    fields = shop.rows.delivery(activity, shop.connection, kind=Kind.FIELDS, **skipped)
-    event = shop.rows.delivery(activity, shop.connection)
-    shop.rows.link(shop.connection, shop.person, found=False, klaviyo_id=None)
-    client = signed_in(any_app, shop.support)
-    page = client.get(f"{LIST}/{fields.id}").text
-    assert "nobody with this address is there" in page
-    assert "What Klaviyo has now" in page
-    assert "waiting, In line" in page
-    with writing() as session:
-        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
-        common = {"connection_id": shop.connection.id, "endpoint": "POST /api/events", "fence": 1, "size": 1}
-        session.add(Batch(lane_id=lane.id, members=f"[{event.id}]", started_at=clock.now(), **common))
-        lane.held_until, lane.held_reason = clock.now() + timedelta(minutes=5), "rate_limited"
-    assert "waiting, Klaviyo&#39;s limit reached" in client.get(f"{LIST}/{fields.id}").text
-    assert "A call that holds it is under way since" in client.get(f"{LIST}/{event.id}").text
-
-
-def test_calls_of_its_batch_that_carried_others_are_not_its_own(any_app: Flask, shop: Shop) -> None:
-    """Two people written one by one: one is taken, one refused; each sees its own call."""
-    taken = shop.delivery(Status.DELIVERED, Reason.WRITTEN, Kind.FIELDS)
-    refused = shop.delivery(Status.FAILED, Reason.REJECTED, Kind.FIELDS)
-    row = {"connection_id": shop.connection.id, "endpoint": "PATCH /api/profiles/{id}"}
-    batch = shop.rows.save(Batch(lane_id=2, size=2, fence=1, started_at=clock.now(), **row))
-    tried = {**row, "batch_id": batch.id, "started_at": clock.now()}
-    for size, outcome, request_id in (
-        (1, "done", "req-taken"),
-        (1, "refused", "req-refused"),
-        (2, "again", "req-both"),
-    ):
-        made = shop.rows.save(Attempt(size=size, outcome=outcome, request_id=request_id, http_status=200, **tried))
-        named = {"refused": [refused], "again": [taken, refused]}.get(outcome, [])
-        for each in named:
-            shop.rows.save(AttemptDelivery(attempt_id=made.id, delivery_id=each.id))
-    with writing() as session:
-        for each in (taken, refused):
-            session.get_one(Delivery, each.id).batch_id = batch.id
-    client = signed_in(any_app, shop.owner)
-    for delivery, own, foreign in ((taken, "req-taken", "req-refused"), (refused, "req-refused", "req-taken")):
-        page = client.get(f"{LIST}/{delivery.id}").text
-        assert own in page
-        assert "req-both" in page
-        assert foreign not in page
-
-
-def test_one_delivery_in_full(any_app: Flask, shop: Shop) -> None:
-    shop.rows.link(shop.connection, shop.person, klaviyo_id="01KADA")
-    delivery = shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
-    page = signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}").text
-    for text in (
-        "Refused by Klaviyo",
-        "Bad for ada@example.com",
-        "Whoever keeps the data in the platform",
-        "Cevoid: Member Joined Program",
-        "POST /api/events",
-        "&#34;unique_id&#34;",
-        "01KADA",
-        "Cevoid: Points",
-        f"/resends/new?id={delivery.id}",
-        f"/settings/integrations/klaviyo/deliveries/{delivery.id}",
-    ):
-        assert text in page, text
-    theirs = shop.rows.workspace("theirs")
-    foreign = shop.rows.delivery(shop.rows.activity(theirs), shop.rows.connection(theirs))
-    assert signed_in(any_app, shop.owner).get(f"{LIST}/{foreign.id}").status_code == 404
-
-
-def test_addresses_are_masked_for_support_until_revealed(any_app: Flask, shop: Shop) -> None:
-    activity = shop.rows.activity(shop.workspace, shop.person, properties='{"email":"ada@example.com"}')
-    delivery = shop.rows.delivery(activity, shop.connection, status=Status.FAILED, reason=Reason.REJECTED)
-    client = signed_in(any_app, shop.support)
-    for path in (LIST, f"{LIST}/{delivery.id}", f"{BASE}/people/{shop.person.id}"):
-        page = client.get(path).text
-        assert "ada@example.com" not in page, path
-        assert "a…@example.com" in page, path
-    revealed = client.post(f"{LIST}/{delivery.id}/reveal")
-    assert revealed.status_code == 200
-    assert "ada@example.com" in revealed.text
-    entry = db.session.execute(select(AuditEntry).where(AuditEntry.action == "person.revealed")).scalar_one()
-    assert (entry.actor_id, entry.subject_id) == (shop.support.id, str(shop.person.id))
-    assert "ada" not in str(entry.after)
-    assert "ada@example.com" not in client.get(f"{LIST}/{delivery.id}").text
 
 
 def test_filters_go_into_an_address_and_back() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import orjson
-import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp import clock
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason, Status
@@ -21,11 +20,6 @@ from webapp.services.people.addresses import mask_all
 
 ADDRESS = "ada@example.com"
 IN_A_LINK = "https://shop.example.com/?who=ada%40example.com"
-
-
-@pytest.fixture
-def shop(any_app: Flask, rows: Rows) -> Shop:
-    return make_shop(any_app, rows)
 
 
 def text(value: object) -> str:

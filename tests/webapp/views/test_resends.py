@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.extensions import db
@@ -17,11 +16,6 @@ from webapp.models import AuditEntry, Delivery, Task, TaskState
 
 NEW = f"{BASE}/deliveries/resends/new"
 ALL = f"{BASE}/deliveries/resends"
-
-
-@pytest.fixture
-def shop(app: Flask, rows: Rows) -> Shop:
-    return make_shop(app, rows)
 
 
 def hidden(page: str) -> dict[str, list[str]]:

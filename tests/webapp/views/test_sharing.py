@@ -11,7 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.rows import Rows
-from tests.webapp.views.troubleshooting import BASE, Shop, make_shop, signed_in
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.fields import FIELDS
 from webapp.catalogue.reasons import Reason, Status
@@ -20,11 +21,6 @@ from webapp.models import Delivery
 from webapp.services.sharing import choices, custom_properties
 
 EVENTS_URL, FIELDS_URL = f"{BASE}/events", f"{BASE}/profile-data"
-
-
-@pytest.fixture
-def shop(app: Flask, rows: Rows) -> Shop:
-    return make_shop(app, rows)
 
 
 @pytest.fixture

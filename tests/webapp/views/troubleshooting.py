@@ -1,20 +1,20 @@
-"""What the troubleshooting pages' tests share: signed-in clients and a workspace with a few deliveries."""
+"""What the troubleshooting pages' tests share: a workspace whose deliveries they make, and what a list shows."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from flask import Flask
-from flask.testing import FlaskClient
 
 from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.models import Connection, Delivery, Person, User, Workspace
 from webapp.services.sharing import choices
-from webapp.services.workspaces import sessions
 
 BASE = "/w/mine/settings/integrations/klaviyo"
+LIST = f"{BASE}/deliveries"
 
 
 @dataclass
@@ -46,8 +46,6 @@ def make_shop(app: Flask, rows: Rows) -> Shop:
     return Shop(rows, workspace, connection, person, owner, rows.user(support=True))
 
 
-def signed_in(app: Flask, user: User) -> FlaskClient:
-    """A browser of this user's."""
-    client = app.test_client()
-    client.set_cookie("cevoid", sessions.begin(user, "test"))
-    return client
+def shown(html: str) -> list[int]:
+    """The deliveries of a list, in order."""
+    return [int(found) for found in re.findall(r'id="delivery-(\d+)"', html)]

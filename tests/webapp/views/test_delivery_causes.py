@@ -1,0 +1,54 @@
+"""The deliveries by cause: how many, what mends them, and who may. On both databases."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from flask import Flask
+
+from tests.webapp.views.pages import signed_in
+from tests.webapp.views.troubleshooting import LIST, Shop, shown
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Connection
+
+
+def test_causes_are_counted(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, created_at=clock.now() - timedelta(days=3))
+    for _ in range(3):
+        shop.delivery(Status.FAILED, Reason.REJECTED)
+    shop.delivery(Status.SKIPPED, Reason.EVENT_OFF)
+    html = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text
+    rows = {
+        key: int(number)
+        for key, number in re.findall(r'id="cause-([a-z_-]+)".*?data-label="How many" class="count">(\d+)', html, re.S)
+    }
+    assert rows == {"failed-rejected": 3, "skipped-event_off": 1}
+    assert f"{LIST}/resends/new?status=failed&amp;reason=rejected" in html
+
+
+def test_a_cause_says_what_klaviyo_said_and_has_the_buttons_that_mend_it(any_app: Flask, shop: Shop) -> None:
+    second = shop.rows.connection(shop.workspace, shop.rows.store(shop.workspace, "no"), account_name="Acme NO")
+    shop.delivery(Status.FAILED, Reason.REJECTED, detail="Bad for ada@example.com")
+    for connection in (shop.connection, second):
+        activity = shop.rows.activity(shop.workspace, shop.person)
+        shop.rows.delivery(activity, connection, status=Status.SKIPPED, reason=Reason.SCOPE_MISSING)
+        with writing() as session:
+            session.get_one(Connection, connection.id).paused_at = clock.now()
+        shop.rows.delivery(activity, connection, kind=Kind.FIELDS)
+    owners = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text
+    for text in ("Bad for ada@example.com", ">Reconnect: Acme SE<", ">Reconnect: Acme NO<", ">Resume: Acme NO<"):
+        assert text in owners, text
+    agents = signed_in(any_app, shop.support).get(f"{LIST}?view=causes").text
+    assert "Bad for a…@example.com" in agents
+    assert "Reconnect: Acme SE" not in agents
+    assert ">Resume: Acme SE<" in agents
+    of_one = signed_in(any_app, shop.owner).get(f"{LIST}?view=causes&connection={second.id}").text
+    assert ">Reconnect</button>" in of_one
+    listed = re.search(r'id="cause-skipped-scope_missing" href="([^"]+)"', owners)
+    assert listed is not None
+    assert "from=" in listed.group(1)
+    assert len(shown(signed_in(any_app, shop.owner).get(listed.group(1).replace("&amp;", "&")).text)) == 2
