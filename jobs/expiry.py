@@ -39,7 +39,7 @@ def run() -> None:
 def _some_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
     """Of the waiting ones a bite of those that are over.
 
-    Ids grow with acceptance, and so do the ends: the oldest tell. What is sent again has an end of its own, in any order.
+    Ids grow with acceptance, and so do the ends: the oldest tell. What is sent again has new ends, in any order.
     """
     waiting = (
         select(Delivery.id, Delivery.expires_at)
