@@ -107,7 +107,7 @@ class Owner:
         """Somebody leaves the program, which clears their points whatever comes along."""
         rest = {"event": "member_left_program", "profile": {"fields": {"points": 99_999}}}
         who = self._post(self.world.random.choice(list(STORES)), "event", self._now(), **rest)
-        self.world.newest_points[who] = None  # type: ignore[assignment]  # cleared
+        self.world.newest_points[who] = None
         self.written[who] = f"owner-{self.world.seed}-{self.number}"
 
     def _consent(self) -> None:

@@ -46,7 +46,7 @@ class World:
     seed: int
     people: int = 40
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)
-    newest_points: dict[tuple[str, str], int] = field(default_factory=dict)
+    newest_points: dict[tuple[str, str], int | None] = field(default_factory=dict)
     profiles_before: dict[str, set[str | None]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)  # deleted in Klaviyo meanwhile
     workspace_id: int = 0

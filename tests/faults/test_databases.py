@@ -41,7 +41,7 @@ def test_postgresql_crashes_under_load(make_world: Make, server: OwnPostgres) ->
             time.sleep(1)
             server.start()
             before = world.stack.sandbox.requests()
-            wait_for(lambda: world.stack.sandbox.requests() > before, "the delivery to go on", 90)  # noqa: B023
+            wait_for(lambda: world.stack.sandbox.requests() > before, "the delivery to go on", 90)  # noqa: B023 - called in this turn
     finally:
         over.set()
         thread.join(30)

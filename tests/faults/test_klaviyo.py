@@ -33,7 +33,7 @@ def test_down_wholly_for_a_while(make_world: Make, kind: str) -> None:
     sandbox.clear_faults()
     before = {account: len(world.arrived(account)) for account in ("ACCTSE", "ACCTNO")}
     for account, count in before.items():
-        wait_for(lambda: len(world.arrived(account)) > count, f"{account} to go on", 75)  # noqa: B023
+        wait_for(lambda: len(world.arrived(account)) > count, f"{account} to go on", 75)  # noqa: B023 - called in this turn
     world.settle(180)
     assert world.refused_share() <= 0.005
     for (account, name), (second, minute) in sandbox.rates().items():

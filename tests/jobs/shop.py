@@ -185,7 +185,8 @@ class Shop:
 def _current() -> Flask:
     from flask import current_app
 
-    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # what the proxy stands for
+    return app
 
 
 CREATES = SyncBehavior.CREATE_PROFILE

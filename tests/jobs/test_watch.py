@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from jobs import watch
 from tests.rows import ALL_SCOPES
@@ -60,9 +61,9 @@ def test_silence_is_three_times_the_usual_gap() -> None:
     assert quiet({at(90): 1}, at(90)) is None
 
 
-def facts(**values: object) -> Facts:
-    plain: dict[str, object] = dict.fromkeys(Facts._fields)
-    return Facts(**{**plain, "state": ConnectionState.ACTIVE, "scopes": ALL_SCOPES, **values})  # type: ignore[arg-type]
+def facts(**values: Any) -> Facts:
+    plain: dict[str, Any] = dict.fromkeys(Facts._fields)
+    return Facts(**{**plain, "state": ConnectionState.ACTIVE, "scopes": ALL_SCOPES, **values})
 
 
 def test_the_words() -> None:

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
 
 from tests import databases
 from tests.rows import Rows
@@ -46,8 +47,8 @@ def test_concurrent_read_then_write_loses_nothing(any_app: Flask, rows: Rows) ->
     assert db.session.get_one(Workspace, workspace.id).version == 1 + THREADS * TIMES
 
 
-def _read_then_write(session, workspace_id: int) -> None:  # type: ignore[no-untyped-def]
-    seen = session.scalar(select(Workspace.version).where(Workspace.id == workspace_id).with_for_update())
+def _read_then_write(session: Session, workspace_id: int) -> None:
+    seen = session.scalars(select(Workspace.version).where(Workspace.id == workspace_id).with_for_update()).one()
     session.execute(update(Workspace).where(Workspace.id == workspace_id).values(version=seen + 1))
 
 

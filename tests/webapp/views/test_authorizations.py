@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -36,13 +37,13 @@ def klaviyo_says(monkeypatch: pytest.MonkeyPatch, accounts: dict[str, tuple[str,
     monkeypatch.setattr(authorizations, "_account", lambda tokens: accounts[tokens.access_token])
 
 
-def attempt(user_id: int, workspace_id: int, **values: object) -> Authorization:
+def attempt(user_id: int, workspace_id: int, **values: Any) -> Authorization:
     """An attempt as it is after it was consumed."""
     with reading() as session:
         signed = session.scalars(select(Session).where(Session.user_id == user_id)).first()
     assert signed is not None
     purpose = values.pop("purpose", Purpose.CONNECT)
-    url = authorizations.begin(signed, workspace_id, Purpose(str(purpose)), **values)  # type: ignore[arg-type]
+    url = authorizations.begin(signed, workspace_id, Purpose(str(purpose)), **values)
     found = authorizations.consume(parse_qs(urlsplit(url).query)["state"][0], signed)
     assert found is not None
     return found

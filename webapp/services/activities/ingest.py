@@ -112,7 +112,7 @@ def record(
             maker.make(draft, new_ids[draft.id], routes[draft.id], person, links)
     records.save(session, maker.touched.values())
     # Due by the database's clock: of two web machines one is always a little ahead.
-    inserted = insert(Delivery.__table__).values(due_at=db_now())  # type: ignore[arg-type]
+    inserted = insert(Delivery.__table__).values(due_at=db_now())  # type: ignore[arg-type]  # it is a Table
     for rows_made in filter(None, (maker.rows, maker.withdrawals)):
         session.connection().execute(inserted, rows_made)
     maker.count(session)

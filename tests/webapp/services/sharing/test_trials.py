@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 from flask import Flask
@@ -32,9 +34,9 @@ def pair(rows: Rows, workspace: Workspace) -> tuple[Connection, Connection]:
     return rows.connection(workspace, stores[0]), rows.connection(workspace, stores[1])
 
 
-def send(workspace: Workspace, connection: Connection, **values: object) -> int:
-    asked: dict[str, object] = {"event": "member_left_program", "email": " Ada@Example.com ", "starts_flows": False}
-    return trials.send(workspace.id, 1, connection_id=connection.id, **{**asked, **values})  # type: ignore[arg-type]
+def send(workspace: Workspace, connection: Connection, **values: Any) -> int:
+    asked: dict[str, Any] = {"event": "member_left_program", "email": " Ada@Example.com ", "starts_flows": False}
+    return trials.send(workspace.id, 1, connection_id=connection.id, **{**asked, **values})
 
 
 def test_it_goes_to_the_chosen_account_and_changes_nothing_else(
@@ -80,7 +82,7 @@ def test_each_test_is_an_event_of_its_own(workspace: Workspace, pair: tuple[Conn
 
 def test_what_cannot_be_sent_is_said(rows: Rows, workspace: Workspace, pair: tuple[Connection, Connection]) -> None:
     theirs = rows.connection(rows.workspace("theirs"))
-    cases: list[tuple[dict[str, object], str]] = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"email": "ada"}, "email"),
         ({"email": " "}, "email"),
         ({"email": "a" * 95 + "@example.com"}, "email"),
@@ -91,7 +93,7 @@ def test_what_cannot_be_sent_is_said(rows: Rows, workspace: Workspace, pair: tup
     for values, field in cases:
         asked = {"connection_id": pair[0].id, "event": "tier_earned", "email": ADA, "starts_flows": False, **values}
         with pytest.raises(Invalid) as caught:
-            trials.send(workspace.id, 1, **asked)  # type: ignore[arg-type]
+            trials.send(workspace.id, 1, **asked)
         assert list(caught.value.problems) == [field]
     assert db.session.scalars(select(Activity)).all() == []
 
