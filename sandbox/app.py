@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sandbox import admin, api, consent_page, oauth, revisions
 from sandbox.endpoints import ENDPOINTS, Call, Endpoint, Reply
-from sandbox.errors import Problem, Refused, forbidden, throttled, unauthorized
+from sandbox.errors import Problem, Refused, forbidden, throttled, unauthorized, wrong_method
 from sandbox.faults import Fault
 from sandbox.state.records import Grant
 from sandbox.state.world import World
@@ -50,8 +50,22 @@ def make_app(world: World) -> web.Application:
 
     app.router.add_route("GET", "/", accounts)
     admin.add_routes(app, world, grants)
+    for path in dict.fromkeys(each.path for each in ENDPOINTS):
+        refuse = _wrong_method(world, [each.method for each in ENDPOINTS if each.path == path])
+        app.router.add_route("*", path, refuse)
+        app.router.add_route("*", f"{path}/", refuse)
     app.router.add_route("*", "/api/{rest:.*}", nothing)
     return app
+
+
+def _wrong_method(world: World, allowed: list[str]) -> Serve:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        headers = {"x-klaviyo-req-id": _request_id()}
+        if _grant(world, request) is None:
+            return _refusal(unauthorized(), headers)
+        return _refusal(wrong_method(request.method, allowed), headers)
+
+    return serve
 
 
 def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:

@@ -82,7 +82,7 @@ def accounts(world: World) -> web.Response:
         installed = bool(world.grants.scopes_of(account.id))
         state = "Installed" if installed else "Not installed"
         rows.append(
-            f"<tr><th scope=row>{escape(account.record.name)}<small>{account.id}</small></th>"
+            f"<tr><th scope=row>{escape(account.record.name)}<small>{escape(account.id)}</small></th>"
             f"<td>{len(account.profiles):,} profiles</td><td>{state}</td></tr>"
         )
     content = _ACCOUNTS.substitute(

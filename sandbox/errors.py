@@ -62,6 +62,13 @@ def not_found(noun: str, identifier: str) -> Refused:
     return Refused(404, Problem(detail, code="not_found", title="Not found."))
 
 
+def wrong_method(method: str, allowed: list[str]) -> Refused:
+    """405 for a path that is there, but not for this method."""
+    detail = f'Method "{method}" not allowed.'
+    problem = Problem(detail, code="method_not_allowed", title=detail)
+    return Refused(405, problem, headers={"Allow": ", ".join(allowed)})
+
+
 def unauthorized() -> Refused:
     """401 for a missing, unknown or expired bearer token."""
     words = "Incorrect authentication credentials."

@@ -4,7 +4,11 @@
 "use strict";
 
 const announce = (text) => { document.getElementById("announcer").textContent = text; };
-const split = (option) => option.text.split(" · ");
+// A list's name may hold any separator of ours.
+const split = (option) => {
+  const name = option.dataset.name ?? option.text;
+  return [name, option.text.slice(name.length + 3)];
+};
 
 class Picker {
   constructor(select) {

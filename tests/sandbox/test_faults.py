@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import requests
 
+from sandbox import api
+from sandbox.endpoints import ENDPOINTS, Endpoint
 from tests.processes import wait_for
 from tests.sandbox.authorizing import App
 from tests.sandbox.bodies import entry, event, event_attributes, events_job, import_job, profile, subscription_job
 from tests.sandbox.klaviyo_clients import Plain
 from tests.sandbox_process import SandboxProcess
 
+_ = api  # importing it registers the endpoints
 EVENTS = "POST /api/events"
 ADA = {"email": "ada@example.com"}
 
@@ -41,6 +45,22 @@ def test_refusals(sandbox: SandboxProcess, plain: Plain, account: str, kind: str
     assert sandbox.events(account) == []
     assert _send(plain).status_code == 202
     assert len(sandbox.events(account)) == 1
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_every_endpoint_can_be_made_to_fail(
+    sandbox: SandboxProcess, plain: Plain, account: str, endpoint: Endpoint
+) -> None:
+    path = re.sub(r"\{.*?\}", "01ABC", endpoint.path)
+    for kind in ("429", "500", "503", "401", "403"):
+        sandbox.fault(kind, account=account, endpoint=endpoint.name, times=1)
+        assert plain.refused(endpoint.method, path, {}).status == int(kind)
+    sandbox.fault("html-403", account=account, endpoint=endpoint.name, times=1)
+    assert plain.call(endpoint.method, path, {}).headers["Content-Type"].startswith("text/html")
+    sandbox.fault("reset", account=account, endpoint=endpoint.name, times=1)
+    with pytest.raises(requests.ConnectionError):
+        plain.call(endpoint.method, path, {})
+    assert {order["times"] for order in sandbox.call("GET", "/faults")["faults"]} == {0}
 
 
 def test_403_names_the_endpoints_scopes(sandbox: SandboxProcess, plain: Plain, account: str) -> None:

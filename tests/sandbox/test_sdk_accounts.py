@@ -105,7 +105,24 @@ def test_path_may_end_with_a_slash(plain: Plain) -> None:
 
 def test_unknown_endpoint(plain: Plain) -> None:
     assert plain.refused("GET", "/api/flying-carpets").code == "not_found"
-    assert plain.refused("DELETE", "/api/accounts").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/api/accounts", "GET"),
+        ("GET", "/api/profile-import/", "POST"),
+        ("PUT", "/api/lists", "GET, POST"),
+        ("POST", "/api/profiles/01ABC", "GET, PATCH"),
+        ("PATCH", "/api/events", "GET, POST"),
+    ],
+)
+def test_method_that_a_path_does_not_know(plain: Plain, method: str, path: str, allowed: str) -> None:
+    found = plain.refused(method, path, {})
+    assert (found.status, found.code) == (405, "method_not_allowed")
+    assert found.detail == f'Method "{method}" not allowed.'
+    assert sorted(found.headers["Allow"].split(", ")) == allowed.split(", ")
+    assert plain.refused(method, path, {}, headers={"Authorization": None}).status == 401
 
 
 def test_media_type(plain: Plain) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,27 @@ def test_all_of_it_is_there_after_a_kill(kept: SandboxProcess) -> None:
     assert kept.accounts()["AC0001"]["events"] == 501
     plain.post("/api/events", event({"email": "new@example.com"}, "Bought", unique_id="y"))
     assert kept.events("AC0001")[-1]["id"] not in {row["id"] for row in before["events"]}
+
+
+@pytest.mark.parametrize("again", [_kill, SandboxProcess.restart])
+def test_grants_outlive_a_restart_and_so_does_their_end(
+    kept: SandboxProcess, again: Callable[[SandboxProcess], None]
+) -> None:
+    app = App(kept)
+    first, other = app.connect("AC0009"), App(kept).connect("AC0008")
+    again(kept)
+    assert app.works(first["access_token"])
+    fresh = app.refresh(first["refresh_token"]).json()
+    assert app.works(fresh["access_token"])
+    again(kept)
+    assert app.works(fresh["access_token"]), "an access token is good wherever it was refreshed"
+    assert app.revoke(first["refresh_token"]).ok
+    kept.uninstall("AC0008")
+    again(kept)
+    assert not app.works(fresh["access_token"])
+    for ended in (first, other):
+        refused = app.refresh(ended["refresh_token"])
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
 
 
 def test_answered_and_killed_at_once(kept: SandboxProcess) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from webapp.klaviyo.masking import scrub
 
 T = TypeVar("T")
+LONGEST_NAME = 200
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -79,7 +80,16 @@ def account(body: Any) -> tuple[str, str]:
     if not isinstance(data, list) or not data or not data[0].get("id"):
         raise UnexpectedAnswer("the answer names no account")
     contact = (data[0].get("attributes") or {}).get("contact_information") or {}
-    return str(data[0]["id"]), str(contact.get("organization_name") or data[0]["id"])
+    return str(data[0]["id"]), shown_name(contact.get("organization_name")) or str(data[0]["id"])
+
+
+def shown_name(name: object) -> str:
+    """A name that people in Klaviyo chose, fit to be kept and shown: no character that hides or turns the text
+    around it, one line, not longer than our columns (PostgreSQL would refuse the row).
+    """
+    text = "".join(each if each.isprintable() else " " for each in str(name or ""))
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
 
 
 @_reading
@@ -177,7 +187,7 @@ def lists(body: Any) -> tuple[list[FoundList], str | None]:
     found = [
         FoundList(
             id=str(entry["id"]),
-            name=str((entry.get("attributes") or {}).get("name") or ""),
+            name=shown_name((entry.get("attributes") or {}).get("name")) or str(entry["id"]),
             opt_in=str((entry.get("attributes") or {}).get("opt_in_process") or ""),
         )
         for entry in _rows(body)

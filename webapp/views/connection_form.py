@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from webapp.catalogue.words import SyncBehavior
 from webapp.klaviyo.parse import FoundList
@@ -90,10 +91,14 @@ def adds_people(connection: Connection, chosen: Typed) -> bool:
 
 
 def _choices(connection: Connection, picker: lists.Picker, chosen: Typed) -> list[FoundList]:
-    """The remembered lists, and the present choice where it is not among them: it is never lost by looking."""
+    """The remembered lists, and the present choice where it is not among them: it is never lost by looking.
+
+    Klaviyo lets two lists have one name: those are told apart by their ids.
+    """
     found = list(picker.lists)
     for list_id in {connection.list_id, chosen.list_id or None} - {None} - {row.id for row in found}:
         is_present = list_id == connection.list_id
         name = (connection.list_name if is_present else None) or str(list_id)
         found.insert(0, FoundList(str(list_id), name, (connection.list_opt_in if is_present else None) or ""))
-    return found
+    times = Counter(row.name for row in found)
+    return [replace(row, name=f"{row.name} ({row.id})") if times[row.name] > 1 else row for row in found]

@@ -35,6 +35,25 @@ def test_the_account() -> None:
             parse.account(body)
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Åhléns & Söner <b>AB</b>", "Åhléns & Söner <b>AB</b>"),  # pages escape; what it is stays what it is
+        (" Acme\r\n  AB\t", "Acme AB"),
+        ("Acme\x00AB", "Acme AB"),  # PostgreSQL takes no NUL
+        ("Acme \u202eEVIL", "Acme EVIL"),  # would turn the rest of the page's line around
+        ("\u200b \n", "ACC1"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 199 + "…"),
+    ],
+)
+def test_a_name_that_people_chose_is_one_line_that_our_columns_hold(name: str, kept: str) -> None:
+    contact = {"contact_information": {"organization_name": name}}
+    assert parse.account({"data": [{"id": "ACC1", "attributes": contact}]})[1] == kept
+    (found,), _ = parse.lists({"data": [{"id": "ACC1", "attributes": {"name": name}}]})
+    assert found.name == kept
+
+
 def test_a_looked_up_profile_has_our_form_of_the_address() -> None:
     (found,) = parse.profiles({"data": [profile(created="2026-11-23T10:00:00Z")]})
     assert (found.id, found.email, found.created_at, found.is_subscribed) == ("01A", "ada@example.com", AT, False)
@@ -110,7 +129,7 @@ def test_import_errors_by_their_place_and_the_next_page() -> None:
 def test_lists_and_the_next_page() -> None:
     row = {"id": "LIST01", "attributes": {"name": "News", "opt_in_process": "double_opt_in"}}
     found, cursor = parse.lists({"data": [row, {"id": "LIST02"}], "links": {"next": "/api/lists?page[cursor]=abc"}})
-    assert found == [FoundList("LIST01", "News", "double_opt_in"), FoundList("LIST02", "", "")]
+    assert found == [FoundList("LIST01", "News", "double_opt_in"), FoundList("LIST02", "LIST02", "")]
     assert cursor == "abc"
 
 

@@ -53,6 +53,16 @@ def test_saving_changes_the_row_only_and_offers_to_undo(shop: Shop) -> None:
         assert actions == ["connection.edited", "connection.undone"]
 
 
+def test_lists_of_one_name_are_told_apart(shop: Shop) -> None:
+    lists = (("L1", "News · daily", "double_opt_in"), ("L2", "Members", ""), ("L3", "Members", "single_opt_in"))
+    shop.fetched(shop.first, *lists)
+    edit = shop.owner.get(shop.url(shop.first, "/edit"), headers=HTMX).text
+    for name in ("News · daily", "Members (L2)", "Members (L3)"):
+        assert f'data-name="{name}"' in edit
+    shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L3"), headers=HTMX)
+    assert (shop.read(shop.first).list_id, shop.read(shop.first).list_name) == ("L3", "Members")
+
+
 def test_undo_is_refused_where_it_cannot_be(shop: Shop) -> None:
     nothing = shop.owner.post(shop.url(shop.first, "/undo"), data={"version": "1"}, headers=HTMX)
     assert (nothing.status_code, "nothing to undo" in text_of(nothing)) == (422, True)
