@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask
     app.config.update(_flask_config(values))
     models.load_all()
     extensions.init_app(app, values)
-    app.teardown_appcontext(database.end_reads)
+    app.teardown_appcontext(database.forget_reads)
     with app.app_context():
         engines.prepare(extensions.db.engine, read_only=False)
         engines.prepare(extensions.db.engines["read"], read_only=True)

@@ -72,10 +72,18 @@ def writing() -> Iterator[Session]:
         call()
 
 
-def end_reads(_error: BaseException | None = None) -> None:
+def end_reads() -> None:
     """End the snapshot of `db.session`. Where the database went away meanwhile there is none left to end."""
     try:
         db.session.rollback()
+    except DBAPIError:
+        db.session().invalidate()
+
+
+def forget_reads(_error: BaseException | None = None) -> None:
+    """At the end of a request: the same, and what was read is let go."""
+    try:
+        db.session.remove()
     except DBAPIError:
         db.session().invalidate()
 

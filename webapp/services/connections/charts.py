@@ -85,7 +85,7 @@ _STATEMENT = (
 def _read(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
     found: dict[int, dict[datetime, Sums]] = {}
     where = {"ids": connection_ids, "since": since, "until": until}
-    for row in plain(_STATEMENT, where):
+    for row in plain(_STATEMENT, where).all():
         # A resend takes an old outcome back in the hour it happens, which may leave less than nothing there.
         found.setdefault(row[0], {})[row[1]] = (max(0, row[2]), max(0, row[3]), max(0, row[4]))
     return found

@@ -137,24 +137,24 @@ _ALARMS = select(Alert.connection_id, Alert.cause, Alert.detail).where(
 def alarms(ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """Connection id -> cause -> detail of the incidents that go on."""
     found: dict[int, dict[str, str]] = {}
-    for connection_id, cause, detail in plain(_ALARMS, {"ids": ids}):
+    for connection_id, cause, detail in plain(_ALARMS, {"ids": ids}).all():
         found.setdefault(connection_id, {})[cause] = detail
     return found
 
 
 def of(ids: Sequence[int]) -> dict[int, Facts]:
     """Facts by connection id."""
-    return {row[0]: Facts._make(row) for row in plain(_FACTS, {"ids": ids})}
+    return {row[0]: Facts._make(row) for row in plain(_FACTS, {"ids": ids}).all()}
 
 
 def lanes(ids: Sequence[int]) -> dict[int, tuple[LaneFacts, ...]]:
     """The delivery lanes in which something waits, by connection id."""
     found: dict[int, list[LaneFacts]] = {}
-    for row in plain(_LANES, {"ids": ids}):
+    for row in plain(_LANES, {"ids": ids}).all():
         found.setdefault(row[0], []).append(LaneFacts._make(row[1:]))
     return {connection_id: tuple(each) for connection_id, each in found.items()}
 
 
 def unsettled(ids: Sequence[int]) -> dict[int, Settling]:
     """The unfinished settling of what waited, by connection id."""
-    return {row[0]: Settling._make(row[1:]) for row in plain(_SETTLING, {"ids": ids})}
+    return {row[0]: Settling._make(row[1:]) for row in plain(_SETTLING, {"ids": ids}).all()}

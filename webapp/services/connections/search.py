@@ -94,7 +94,7 @@ def page(workspace_id: int, filters: Filters) -> list[int]:
     """The connections of the page, in order."""
     statement = _page(filters.status, filters.sort, down=filters.down, searched=bool(filters.search))
     where = {"limit": PAGE, "offset": (filters.page - 1) * PAGE, **_parameters(workspace_id, filters)}
-    return list(plain(statement, where).scalars())
+    return list(plain(statement, where).scalars().all())
 
 
 @dataclass(frozen=True, slots=True)
