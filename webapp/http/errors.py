@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, abort, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError
@@ -12,6 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from webapp import log
 from webapp.extensions import htmx
+
+Found = TypeVar("Found")
 
 SENTENCES = {
     400: "That request could not be understood. Go back and try again.",
@@ -23,6 +25,13 @@ SENTENCES = {
     500: "Something broke on our side. It is in our log; try again in a moment.",
     503: "We cannot reach our database. Nothing is lost; try again in a moment.",
 }
+
+
+def or_404(found: Found | None) -> Found:
+    """What was looked for in this workspace; 404 where it is not there, or another workspace's."""
+    if found is None:
+        abort(404)
+    return found
 
 
 def problem(

@@ -79,14 +79,8 @@ class _Http(HTTPConnection):
         super().putrequest(*args, **kwargs)
 
 
-class _Https(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _tell(self)
-
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        _tell(self)
-        super().putrequest(*args, **kwargs)
+class _Https(_Http, HTTPSConnection):
+    """The same, with TLS: what `_Http` calls above it is HTTPSConnection's here."""
 
 
 class _HttpPool(HTTPConnectionPool):

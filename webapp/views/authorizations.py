@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from webapp.extensions import db
 from webapp.forms.connections import NUMBER
 from webapp.http.access import signed_in, workspace_access
+from webapp.http.errors import or_404
 from webapp.models import ConnectionState, Purpose, Role, Workspace
 from webapp.services.connections import authorizations, lifecycle
 from webapp.services.connections.lifecycle import Refusal
@@ -110,9 +111,7 @@ def callback() -> ResponseReturnValue:
     if attempt is None:
         _refuse("This answer from Klaviyo is unknown, used or too old. Nothing was changed; start again from here.")
         return redirect(url_for("home.index"), 303)
-    workspace = db.session.get(Workspace, attempt.workspace_id)
-    if workspace is None:
-        abort(404)
+    workspace = or_404(db.session.get(Workspace, attempt.workspace_id))
     found = tenancy.visible(g.user, workspace.slug)
     if found is None or found[1] is not Role.OWNER:
         # No longer theirs: what they may do counts when the answer comes, not when they left.

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.causes import CAUSES
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Connection, Role, TaskState
 from webapp.services.connections.lifecycle import Refusal
@@ -28,10 +29,7 @@ def index() -> ResponseReturnValue:
 
 
 def _connection(connection_id: int) -> Connection:
-    found = backfills.connection_of(g.workspace.id, connection_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(backfills.connection_of(g.workspace.id, connection_id))
 
 
 @blueprint.get("/new/<int:connection_id>")
@@ -99,9 +97,7 @@ def start() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def show(task_id: int) -> ResponseReturnValue:
     """One sync; its region keeps itself current."""
-    row = backfills.get(g.workspace.id, task_id)
-    if row is None:
-        abort(404)
+    row = or_404(backfills.get(g.workspace.id, task_id))
     return region("backfills/show.html", "progress", row=row, causes=CAUSES)
 
 

@@ -15,6 +15,7 @@ from webapp.forms import connection_filters
 from webapp.forms import connections as forms
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import is_shown, region
 from webapp.klaviyo.scopes import FEATURES, MATRIX
 from webapp.models import Connection, Role
@@ -114,18 +115,12 @@ def _row(connection_id: int, problem: str | None = None, status: int = 200) -> R
 
 def own(connection_id: int) -> Connection:
     """A connection of this workspace; 404 for anybody else's."""
-    found = lifecycle.get(g.workspace.id, connection_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(lifecycle.get(g.workspace.id, connection_id))
 
 
 def own_row(connection_id: int) -> connection_table.Row:
     """A row of this workspace; 404 for anybody else's."""
-    found = connection_table.only(g.workspace.id, connection_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(connection_table.only(g.workspace.id, connection_id))
 
 
 def page(row: connection_table.Row, form: Form | None = None, status: int = 200) -> ResponseReturnValue:

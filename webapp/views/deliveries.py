@@ -17,6 +17,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.extensions import settings
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Activity, Role
 from webapp.services.deliveries import causes, detail, proofs
@@ -143,10 +144,7 @@ def prove(delivery_id: int) -> ResponseReturnValue:
 
 
 def _found(delivery_id: int) -> Detail:
-    found = detail.of(g.workspace.id, delivery_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(detail.of(g.workspace.id, delivery_id))
 
 
 def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:

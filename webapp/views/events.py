@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.events import COMMON, EVENTS, GROUPS
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Role
 from webapp.services.sharing import choices, trials
@@ -90,7 +91,5 @@ def send_test() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def show_test(activity_id: int) -> ResponseReturnValue:
     """What came of a test event; its region keeps itself current."""
-    sent = trials.outcome(g.workspace.id, activity_id)
-    if sent is None:
-        abort(404)
+    sent = or_404(trials.outcome(g.workspace.id, activity_id))
     return region("events/sent.html", "outcome", sent=sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.fields import PREFIX, Field
@@ -10,6 +10,7 @@ from webapp.catalogue.values import CUSTOM_TYPES
 from webapp.forms import custom_properties as form
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.models import CustomProperty, Role
 from webapp.services.sharing import backfills, choices, custom_properties
 from webapp.views.connections import BASE, EVERYBODY
@@ -87,10 +88,7 @@ def create() -> ResponseReturnValue:
 
 
 def _own(property_id: int) -> CustomProperty:
-    found = custom_properties.get(g.workspace.id, property_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(custom_properties.get(g.workspace.id, property_id))
 
 
 @blueprint.get("/properties/<int:property_id>/retire")

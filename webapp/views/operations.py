@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import orjson
-from flask import Blueprint, Response, abort, g
+from flask import Blueprint, Response, g
 from flask.typing import ResponseReturnValue
 
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Role
 from webapp.services.operations import queues, support_bundle
@@ -35,9 +36,7 @@ def index() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def bundle(connection_id: int) -> ResponseReturnValue:
     """The support bundle of a connection, as a file."""
-    found = support_bundle.of(g.workspace.id, connection_id)
-    if found is None:
-        abort(404)
+    found = or_404(support_bundle.of(g.workspace.id, connection_id))
     name = f"klaviyo-{found['connection']['klaviyo_account_id']}-{found['made_at'][:10]}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     body = orjson.dumps(found, option=orjson.OPT_INDENT_2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Person, Role
 from webapp.services.people import addresses
@@ -46,10 +47,7 @@ def _search(email: str) -> ResponseReturnValue:
 
 
 def _found(person_id: int) -> Person:
-    found = trace.get(g.workspace.id, person_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(trace.get(g.workspace.id, person_id))
 
 
 @blueprint.get("/<int:person_id>")

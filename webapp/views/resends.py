@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp import clock
@@ -13,6 +13,7 @@ from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.services.deliveries import search as delivery_search
 from webapp.services.deliveries.resend_rules import SENTENCES
@@ -98,10 +99,7 @@ def create() -> ResponseReturnValue:
 
 
 def _found(task_id: int) -> runs.Resend:
-    found = runs.get(g.workspace.id, task_id)
-    if found is None:
-        abort(404)
-    return found
+    return or_404(runs.get(g.workspace.id, task_id))
 
 
 @blueprint.get("/<int:task_id>")

@@ -11,6 +11,7 @@ from webapp.extensions import settings
 from webapp.forms import settings as forms
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
+from webapp.http.errors import or_404
 from webapp.models import Role
 from webapp.services.workspaces import ingest_keys, members, stores
 from webapp.views.connections import EVERYBODY
@@ -123,9 +124,7 @@ def confirm_removal(user_id: int) -> ResponseReturnValue:
 
 
 def _confirm_removal(user_id: int, status: int = 200) -> ResponseReturnValue:
-    member = members.one(g.workspace.id, user_id)
-    if member is None:
-        abort(404)
+    member = or_404(members.one(g.workspace.id, user_id))
     return render_template("settings/remove.html", member=member, refusal=members.LAST_OWNER), status
 
 
@@ -159,9 +158,7 @@ def create_key() -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def confirm_revocation(key_id: int) -> ResponseReturnValue:
     """Say what revoking a key means before it is done."""
-    key = ingest_keys.one(g.workspace.id, key_id)
-    if key is None:
-        abort(404)
+    key = or_404(ingest_keys.one(g.workspace.id, key_id))
     return render_template("settings/revoke.html", key=key)
 
 
