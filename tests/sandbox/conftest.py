@@ -10,7 +10,7 @@ import pytest
 from tests.sandbox.klaviyo_clients import Plain, sdk
 from tests.sandbox_process import SandboxProcess
 
-_ACCOUNTS = 300
+_ACCOUNTS = 500
 
 
 @pytest.fixture(scope="session")
