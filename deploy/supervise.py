@@ -8,16 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from deploy import left_overs, prepare, valkey
 from deploy.options import need_free_ports, read
 
+ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 def main() -> None:
     """Prepare, then stay until SIGTERM or Ctrl-C."""
     os.umask(0o077)  # what is kept in DATA_DIR is nobody else's to read
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDINGS:
         signal.signal(number, _leave)
     options = read(os.environ)
     with left_overs.lock(options.data_dir):
@@ -36,8 +40,8 @@ def main() -> None:
             redis_url = env["REDIS_URL"] = valkey.configure(options.data_dir)
         with left_overs.guarded(options.data_dir):
             with prepare.begun(env, is_demo=options.is_demo) as preparing:
-                from deploy import arbiter  # what takes long to load is loaded while the database is made ready
-
+                with _later():
+                    from deploy import arbiter  # what takes long to load is loaded while the database is made ready
                 prepare.need(preparing, options.logs / "prepare.log")
             arbiter.run(options, env, redis_url)
 
@@ -45,6 +49,16 @@ def main() -> None:
 def _leave(*_: object) -> NoReturn:
     """A signal before the supervisor takes over: go, without a word, and take along what was begun."""
     sys.exit(0)
+
+
+@contextmanager
+def _later() -> Iterator[None]:
+    """Signals wait meanwhile: an exit raised in one of the import system's own callbacks would be swallowed there."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
 
 if __name__ == "__main__":
