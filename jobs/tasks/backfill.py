@@ -2,7 +2,7 @@
 
 Arguments: `account`, `count` (the count it was started from). The cursor: `after` and `up_to`, the last person done and
 the last there is; `first` and `last`, the deliveries it made; `made`, `left_out`; `counted_to`, up to where `outcomes`
-of the result counts them. It never gets more than AHEAD in front of what its lane has written, so that a pause means a
+of the result counts them. It never gets more than AHEAD in front of what its lane has sent, so that a pause means a
 pause. A person of another store gets one only where they are in this account.
 """
 
@@ -28,9 +28,11 @@ from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
 from webapp.services.activities.ingest import LIFE
 from webapp.services.sharing import backfills
+from webapp.services.sharing.backfills import InLine
 
 BITE = 1000
-AHEAD = 10_000
+AHEAD = 15_000  # two import jobs: one that is looked up and one behind it
+UNDER_WAY = 50_000  # with those in import jobs that Klaviyo is at; they are counted each time
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 1, 15
 PROFILE = '{"first_name":null,"last_name":null,"fields":{}}'  # a sync tells us nothing new of anybody
 ENDED = "This account was disconnected. What was in line is settled with it."
@@ -44,13 +46,14 @@ def step(run: TaskRun) -> bool:
         begun = {"after": 0, "up_to": up_to, "made": 0, "left_out": 0, "looks": 0}
         run.write(lambda session: run.save(session, total=total, cursor=begun))
         return True
-    cursor, result, waiting = _counted(run)
+    cursor, result, line = _counted(run)
+    waiting = line.waiting
     if cursor["after"] >= cursor["up_to"]:
         run.write(lambda session: _save(session, run, cursor, result, waiting))
         if waiting:
             raise _look_later(run, cursor)
         return False
-    if waiting >= AHEAD:
+    if line.unsent >= AHEAD or waiting >= UNDER_WAY:
         run.write(lambda session: _save(session, run, cursor, result, waiting))
         raise _look_later(run, cursor)
     bite = existing.following(run, cursor["after"], cursor["up_to"], BITE)
@@ -63,19 +66,19 @@ def step(run: TaskRun) -> bool:
     return True
 
 
-def _counted(run: TaskRun) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """The cursor and the result with everything counted that has ended by now, and how many wait."""
+def _counted(run: TaskRun) -> tuple[dict[str, Any], dict[str, Any], InLine]:
+    """The cursor and the result with everything counted that has ended by now, and what waits."""
     cursor = dict(run.task.cursor)
     if "first" not in cursor:
-        return cursor, {"outcomes": []}, 0
+        return cursor, {"outcomes": []}, InLine(0, None, 0)
     with reading() as session:
-        waiting, lowest = backfills.in_line(session, run.task)
-        below = cursor["last"] + 1 if lowest is None else lowest
+        line = backfills.in_line(session, run.task)
+        below = cursor["last"] + 1 if line.first is None else line.first
         ended = backfills.ended_between(session, run.task, cursor["counted_to"], below)
     outcomes = backfills.counted(run.task) + ended
     cursor["looks"] = 0 if ended else cursor["looks"] + 1
     cursor["counted_to"] = max(cursor["counted_to"], below - 1)
-    return cursor, {"outcomes": [[s, r, number] for (s, r), number in sorted(outcomes.items())]}, waiting
+    return cursor, {"outcomes": [[s, r, number] for (s, r), number in sorted(outcomes.items())]}, line
 
 
 def _look_later(run: TaskRun, cursor: dict[str, Any]) -> Hold:

@@ -89,6 +89,16 @@ class Place:
             ids = list(session.scalars(waiting))
             session.execute(update(Delivery).where(Delivery.id.in_(ids)).values(status=status, reason=reason))
 
+    def give_to_klaviyo(self, number: int) -> None:
+        """The fields lane sends the last ones that wait in an import job, which is not complete yet."""
+        waiting = (
+            select(Delivery.id).where(Delivery.status == Status.WAITING).order_by(Delivery.id.desc()).limit(number)
+        )
+        with writing() as session:
+            ids = list(session.scalars(waiting))
+            now_there = update(Delivery).where(Delivery.id.in_(ids)).values(reason=Reason.KLAVIYO_PROCESSING)
+            session.execute(now_there)
+
 
 def work(connection: Connection) -> None:
     """Do what is due in a connection's tasks lane."""

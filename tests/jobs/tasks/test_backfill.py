@@ -71,6 +71,22 @@ def test_it_is_never_far_ahead_of_what_was_written(place: Place, small: None) ->
     assert (place.made(), task.state, place.progress(task).of(Status.DELIVERED)) == (12, TaskState.DONE, 12)
 
 
+def test_whoever_klaviyo_is_at_holds_nobody_back_but_within_bounds(
+    place: Place, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import job takes its time; the next people can be looked up meanwhile."""
+    monkeypatch.setattr(backfill, "UNDER_WAY", 9)
+    place.people(20)
+    task = place.work(place.start())
+    assert place.made() == 6
+    place.give_to_klaviyo(6)
+    task = place.work(task)
+    assert place.made() == 10
+    place.give_to_klaviyo(4)
+    assert place.work(task).state is TaskState.RUNNING
+    assert place.made() == 10
+
+
 def test_a_bite_that_dies_is_done_again_from_where_it_stood(
     place: Place, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
@@ -241,8 +242,16 @@ def ended_between(session: Session, task: Task, above: int, below: int) -> Outco
     return Counter({(status, reason): number for status, reason, number in session.execute(statement)})
 
 
-def in_line(session: Session, task: Task) -> tuple[int, int | None]:
-    """(how many of the backfill's deliveries wait, the first of them)."""
+class InLine(NamedTuple):
+    """The backfill's deliveries that wait: how many, the first of them, how many Klaviyo has not been given yet."""
+
+    waiting: int
+    first: int | None
+    unsent: int
+
+
+def in_line(session: Session, task: Task) -> InLine:
+    """What of a backfill waits at this moment."""
     waiting = and_(
         Delivery.connection_id == task.connection_id,
         Delivery.kind == Kind.FIELDS,
@@ -250,5 +259,6 @@ def in_line(session: Session, task: Task) -> tuple[int, int | None]:
         Delivery.priority == PRIORITY_BACKFILL,
         Delivery.id >= task.cursor["first"],
     )
-    row = session.execute(select(func.count(), func.min(Delivery.id)).where(waiting)).one()
-    return row[0], row[1]
+    unsent = func.count().filter(Delivery.reason != Reason.KLAVIYO_PROCESSING)
+    row = session.execute(select(func.count(), func.min(Delivery.id), unsent).where(waiting)).one()
+    return InLine._make(row)
