@@ -66,7 +66,7 @@ def test_a_worker_dies_beside_its_call(make_world: Make, point: str, count: int)
     world = make_world(sandbox_options=UNLIMITED)
     marker = mortal_workers(world, point)
     world.post(count)
-    wait_for(marker.exists, "the strike")
+    wait_for(marker.exists, "the strike", 60)
     wait_for(lambda: sum(worker.is_running for worker in world.stack.workers) < 2, "its end")
     world.settle(16)
     world.check_all()
@@ -79,7 +79,7 @@ def test_a_worker_freezes_beside_its_call_and_wakes_when_another_has_its_lane(ma
     world = make_world(sandbox_options=UNLIMITED)
     marker = mortal_workers(world, point, "STOP")
     world.post(1)  # of several calls at once some may be past their look at the clock when the process freezes
-    wait_for(marker.exists, "the strike")
+    wait_for(marker.exists, "the strike", 60)
     world.settle(30)
     world.post(60)  # newer values, written by others while it sleeps
     world.settle(30)
@@ -165,7 +165,7 @@ def test_a_worker_dies_between_a_refresh_and_its_store(make_world: Make, refresh
     for account in ("ACCTSE", "ACCTNO"):
         world.stack.sandbox.expire(account)
     world.post(60)
-    wait_for(marker.exists, "the strike")
+    wait_for(marker.exists, "the strike", 60)
     if refresh == "rotates":
         wait_for(lambda: bool(_without_access()), "the owner to be asked", 60)
         (lost,) = _without_access()

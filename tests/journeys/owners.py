@@ -69,7 +69,7 @@ class Owner(Person):
     def store_id(self, account: str) -> str:
         """The id of the store that belongs to an account here."""
         page = self.open("/connections/new").text
-        found = re.search(rf'<option value="(\d+)"[^>]*>{re.escape(STORES[account])}', page)
+        found = re.search(rf'<option value="(\d+)"[^>]*>\s*{re.escape(STORES[account])}', page)
         assert found, page
         return found.group(1)
 
@@ -79,7 +79,8 @@ class Owner(Person):
 
     def connections(self) -> dict[str, str]:
         """The address of every live connection's page by its account's id."""
-        rows = re.findall(r'id="open-\d+" href="([^"]+)">[^<]*</a><span class="second">(\w+)', self.open("").text)
+        row = r'id="open-\d+"\s+href="([^"]+)"[^>]*>[^<]*</a>\s*<span class="second">(\w+)'
+        rows = re.findall(row, self.open("").text)
         return {account: f"{self.stack.url}{url}" for url, account in rows}
 
     def says(self, words: str, seconds: float = 15) -> None:
@@ -95,7 +96,7 @@ class Owner(Person):
 
     def store_in(self, page: Page, account: str) -> str:
         """A store's id as offered on a connection's page."""
-        found = re.search(rf'<option value="(\d+)"[^>]*>{re.escape(STORES[account])}<', page.text)
+        found = re.search(rf'<option value="(\d+)"[^>]*>\s*{re.escape(STORES[account])}\s*<', page.text)
         assert found, page.text
         return found.group(1)
 
