@@ -134,6 +134,7 @@ def caller(app: Flask, path: str, cookie: str = "") -> Callable[..., tuple[str, 
         }
         answered = []
         started = time.perf_counter()
+        # Nobody asks for the `write` that a server would give back here.
         answer = app.wsgi_app(environ, lambda status, headers, exc=None: answered.append(status))  # type: ignore[arg-type]
         body = b"".join(answer)
         getattr(answer, "close", lambda: None)()

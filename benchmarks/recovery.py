@@ -101,6 +101,7 @@ def main() -> None:
                     Pile(connection, BACKLOG // TIMES, PEOPLE, prefix=f"{name}-{number}").make()
                     know(connection, found)
                     before = there.delivered()
+                    # Bound in this turn, which the types of a function without arguments do not know.
                     wait_for(lambda before=before: there.delivered() > before + 2_000, "deliveries", 60)  # type: ignore[misc]
                     taken.setdefault(name, []).append(incident(there))
         figures = [

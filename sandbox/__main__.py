@@ -39,9 +39,9 @@ async def run(chosen: Options) -> int:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=512).start()
         except (OSError, InUse, msgspec.DecodeError) as error:
-            print(_why(chosen, error), file=sys.stderr)  # noqa: T201
+            print(_why(chosen, error), file=sys.stderr)  # noqa: T201 - what a command says
             return 1
-        print(f"Klaviyo sandbox: http://{chosen.host}:{chosen.port}", flush=True)  # noqa: T201
+        print(f"Klaviyo sandbox: http://{chosen.host}:{chosen.port}", flush=True)  # noqa: T201 - what a command says
         await _told_to_stop()
         await runner.cleanup()
     if store is not None:
