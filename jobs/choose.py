@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason, Status
@@ -105,16 +106,55 @@ def due(run: Run, kind: Kind, limit: int) -> list[Item]:
     with reading() as session:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
         now = session.scalar(select(db_now()))
-        statement = _waiting(run, kind).where(_DELIVERIES.c.due_at <= now).limit(limit)
-        items = [Item._make(row) for row in session.connection().execute(statement).all()]
-        # Only events that wait for a person's creation are ever put off.
-        blocked = _put_off(session, run, items, now) if kind is Kind.EVENT and items else {}
+        items = _chosen(session, _waiting(run, kind).where(_DELIVERIES.c.due_at <= now).limit(limit))
+        blocked: dict[int, int] = {}
+        if kind is Kind.EVENT and items:  # nothing else is ever put off: events are, for a person's creation
+            blocked = _first_of_each(session, run, items, _DELIVERIES.c.due_at > now)
     run.share = _share(run, items)
+    return _unblocked(items, blocked)
+
+
+def due_behind(run: Run, limit: int, behind: Sequence[Item]) -> list[Item]:
+    """The due events of the same priority that come after these, which are under way and still wait.
+
+    A person's later ones wait also behind an earlier one that has come due since and is not among these.
+    """
+    last, under_way = behind[-1], {item.id for item in behind}
+    with reading() as session:
+        now = session.scalar(select(db_now()))
+        later = (_DELIVERIES.c.priority == last.priority, _DELIVERIES.c.id > last.id, _DELIVERIES.c.due_at <= now)
+        items = _chosen(session, _waiting(run, Kind.EVENT).where(*later).limit(limit))
+        if not items:
+            return []
+        passed = or_(_DELIVERIES.c.due_at > now, _DELIVERIES.c.id < behind[0].id)
+        blocked = _first_of_each(session, run, items, passed)
+        among_these = session.connection().execute(_range(run, behind[0], last)).all()
+    for delivery_id, person_id in among_these:
+        if delivery_id not in under_way:
+            blocked[person_id] = min(delivery_id, blocked.get(person_id, delivery_id))
+    return _unblocked(items, blocked)
+
+
+def _range(run: Run, first: Item, last: Item) -> Any:
+    return select(_DELIVERIES.c.id, _DELIVERIES.c.person_id).where(
+        _DELIVERIES.c.connection_id == run.held.connection_id,
+        _DELIVERIES.c.kind == Kind.EVENT,
+        _DELIVERIES.c.status == Status.WAITING,
+        _DELIVERIES.c.priority == last.priority,
+        _DELIVERIES.c.id.between(first.id, last.id),
+    )
+
+
+def _chosen(session: Session, statement: Any) -> list[Item]:
+    return [Item._make(row) for row in session.connection().execute(statement).all()]
+
+
+def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 
 
-def _put_off(session: Session, run: Run, items: list[Item], now: datetime | None) -> dict[int, int]:
-    """Person id -> their first event that is not due yet, among those that come before the last of `items`."""
+def _first_of_each(session: Session, run: Run, items: list[Item], which: ColumnElement[bool]) -> dict[int, int]:
+    """Person id -> their first waiting event that is so, among those that come before the last of `items`."""
     statement = (
         select(_DELIVERIES.c.person_id, func.min(_DELIVERIES.c.id))
         .where(
@@ -123,7 +163,7 @@ def _put_off(session: Session, run: Run, items: list[Item], now: datetime | None
             _DELIVERIES.c.status == Status.WAITING,
             _DELIVERIES.c.priority.in_({item.priority for item in items}),
             _DELIVERIES.c.id < max(item.id for item in items),
-            _DELIVERIES.c.due_at > now,
+            which,
             among(session, _DELIVERIES.c.person_id, {item.person_id for item in items}),
         )
         .group_by(_DELIVERIES.c.person_id)
@@ -159,16 +199,25 @@ def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:
-    """These with their people's fields as they are by now; without whoever was erased meanwhile."""
-    held = {item.person_id: item.fields_version for item in items}
+    """These with their people's fields as they are by now; without those erased or settled meanwhile."""
+    held = {item.id: item.fields_version for item in items}
     with reading() as session:
-        versions = select(_PEOPLE.c.id, _PEOPLE.c.fields_version, _PEOPLE.c.email.is_(None).label("is_erased"))
-        rows = session.connection().execute(versions.where(among(session, _PEOPLE.c.id, held))).all()
-        erased = {row.id for row in rows if row.is_erased}
-        newer = [row.id for row in rows if row.fields_version > held[row.id]]
-        items = [item for item in items if item.person_id not in erased] if erased else list(items)
+        versions = (
+            select(_DELIVERIES.c.id, _PEOPLE.c.fields_version, _PEOPLE.c.id)
+            .join(_PEOPLE, _PEOPLE.c.id == _DELIVERIES.c.person_id)
+            .where(
+                among(session, _DELIVERIES.c.id, held),
+                _DELIVERIES.c.status == Status.WAITING,
+                _PEOPLE.c.email.is_not(None),
+            )
+        )
+        rows = session.connection().execute(versions).all()
+        newer = {person_id for delivery_id, version, person_id in rows if version > held[delivery_id]}
+        if len(rows) < len(items):
+            left = {row[0] for row in rows}
+            items = [item for item in items if item.id in left]
         if not newer:
-            return items
+            return list(items)
         columns = (_PEOPLE.c.id, _PEOPLE.c.fields, _PEOPLE.c.fields_version)
         found = session.connection().execute(select(*columns).where(among(session, _PEOPLE.c.id, newer)))
         known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in found}

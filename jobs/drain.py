@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from jobs import choose, context
 from jobs.claim import Claim, FenceLost, claim, connection_of, let_go, release
 from jobs.consents import lane as consents
+from jobs.events import ahead
 from jobs.events import lane as events
 from jobs.fields import lane as fields
 from jobs.run import Hold, Run, Stale
@@ -98,15 +99,20 @@ def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:
 
 
 def _work(run: Run) -> bool:
-    """Step after step until nothing is left (False) or the slice is over (True); at least one step."""
+    """Step after step until nothing is left (False) or the slice is over (True); at least one step.
+
+    What was begun to be prepared within the slice is sent as well.
+    """
     step = STEPS[run.held.kind]
     try:
         while step(run):
-            if not run.time_left():
+            if run.ahead is None and not run.time_left():
                 return True
     except Stale:
         run.flush()  # the next drain reads the settings as they are now
         return True
+    finally:
+        ahead.drop(run)
     return False
 
 

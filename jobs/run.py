@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from jobs import context, pace
 from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
-from webapp import clock
+from webapp import clock, queue
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import among, run_writing
 from webapp.extensions import settings
@@ -62,7 +62,7 @@ class Run:
     """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
 
     `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
-    then is fresh.
+    then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`.
     """
 
     held: Claim
@@ -75,14 +75,15 @@ class Run:
     quick_again: bool = False
     began: datetime = field(default_factory=clock.now)
     not_taken: Answer | None = None
+    ahead: Future[Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
     _held_at: float = field(default_factory=time.monotonic)
 
     def time_left(self) -> bool:
-        """Whether the time slice goes on."""
-        return time.monotonic() < self.ends_at
+        """Whether the time slice goes on: it ends when it is over, or as soon as other lanes wait for a worker."""
+        return time.monotonic() < self.ends_at and not queue.somebody_waits(slow=self.held.slow)
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""

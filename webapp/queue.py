@@ -62,6 +62,16 @@ def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
     return True
 
 
+def somebody_waits(*, slow: bool) -> bool:
+    """Whether wake-ups stand in line for a worker of this sort. False where Redis is away; never raises."""
+    if time.monotonic() < _away_until:
+        return False
+    try:
+        return bool(_queue(SLOW if slow else FAST).count)
+    except redis.RedisError:
+        return False
+
+
 def _queue(name: str) -> Queue:
     return Queue(name, connection=connection(settings().redis_url), serializer=JSONSerializer)
 

@@ -124,6 +124,11 @@ def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> Even
     )
 
 
+def entry_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> bytes:
+    """The same as an encoded entry of a bulk body."""
+    return payloads.event_entry(write_of(settings, item, link))
+
+
 def is_repeated(error: ApiError) -> bool:
     """Whether Klaviyo refuses an event because it has its `unique_id` already."""
     return "unique_id" in error.pointer or error.code == "duplicate_unique_id"

@@ -9,8 +9,9 @@ from jobs import drain, run
 from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
 from tests.rows import Rows
-from webapp import database
+from webapp import database, queue
 from webapp.catalogue.words import Kind
+from webapp.klaviyo import payloads
 from webapp.services.connections import lifecycle
 
 EVENT = "POST /api/events"
@@ -65,3 +66,24 @@ def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
     shop.klaviyo.grants_ended = False
     shop.drain(Kind.EVENT)
     assert shop.said(delivery) == ["delivered: written"]
+
+
+def test_a_slice_ends_as_soon_as_others_wait_for_a_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call in hand is finished; whatever is left goes to the back of the line."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", 8)
+    person = shop.person(remembered=True)
+    deliveries = [shop.event(person) for _ in range(24)]
+    woken: list[tuple[int, bool]] = []
+    monkeypatch.setattr(queue, "wake", woken.extend)
+    monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: not slow)
+    shop.drain(Kind.EVENT)
+    assert len(shop.klaviyo.asked) == 1
+    assert set(shop.said(*deliveries[:8])) == {"delivered: written"}
+    assert woken == [(shop.lane(Kind.EVENT).id, False)]
+    monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: slow)
+    shop.drain(Kind.EVENT)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+
+
+def test_nobody_waits_in_a_redis_that_is_away() -> None:
+    assert not queue.somebody_waits(slow=False)

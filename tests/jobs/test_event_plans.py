@@ -26,8 +26,8 @@ from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 def bodies(items: list[Item], links: dict[int, Link], settings: WorkspaceSettings) -> list[dict[str, Any]]:
     """The profile of every entry of the bulk call."""
-    writes = [plan.write_of(settings, each, links.get(each.person_id)) for each in items]
-    body = orjson.loads(payloads.events(writes).body or b"")
+    entries = [plan.entry_of(settings, each, links.get(each.person_id)) for each in items]
+    body = orjson.loads(payloads.events(entries).body or b"")
     entries = body["data"]["attributes"]["events-bulk-create"]["data"]
     return [entry["attributes"]["profile"]["data"] for entry in entries]
 
@@ -121,8 +121,8 @@ def test_a_bulk_call_fits(count: int, size: int, by_id: bool, letters: int, know
     assert chosen == items[: len(chosen)], "the first ones, in their order"
     assert 1 <= len(chosen) <= payloads.BULK_EVENTS
     there = link() if by_id else None
-    writes = [plan.write_of(known, each, there) for each in chosen]
-    body = payloads.events(writes).body or b""
+    entries = [plan.entry_of(known, each, there) for each in chosen]
+    body = payloads.events(entries).body or b""
     if len(chosen) > 1:
         assert len(body) <= payloads.BODY_BYTES
     if len(chosen) < min(count, payloads.BULK_EVENTS):

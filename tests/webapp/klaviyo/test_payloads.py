@@ -119,7 +119,7 @@ def test_an_event_survives(event: EventWrite) -> None:
 @settings(max_examples=40)
 @given(st.lists(events, min_size=1, max_size=4))
 def test_bulk_events_survive_in_their_order(found: list[EventWrite]) -> None:
-    body = survives(payloads.events(found))
+    body = survives(payloads.events([payloads.event_entry(write) for write in found]))
     entries = body["data"]["attributes"]["events-bulk-create"]["data"]
     assert [len(entry["attributes"]["events"]["data"]) for entry in entries] == [1] * len(found)
     sent = [entry["attributes"]["events"]["data"][0]["attributes"] for entry in entries]

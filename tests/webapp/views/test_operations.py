@@ -134,4 +134,6 @@ def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) 
     for name in ("finished", "deferred", "scheduled", "canceled"):
         assert f"0 {name}" in page
     assert queue.look() == before
+    assert queue.somebody_waits(slow=False)
+    assert queue.somebody_waits(slow=True)
     assert "cevoid-fast" not in signed_in(with_redis, shop.owner).get(PAGE).text

@@ -1,0 +1,90 @@
+"""The next batch, read, planned and encoded while the call of the present one is under way.
+
+Only behind a full bulk batch of live events, and only where everybody is remembered: whatever needs a look-up is left
+to the step itself. It is chosen as if the present batch were delivered, so that any other outcome drops it. What
+changes before it is sent is found out when it is opened: fields, erasures and what others settled by
+`choose.as_known_now`, settings by their version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from flask import Flask
+
+from jobs import choose, context, lookup
+from jobs.choose import Item
+from jobs.events import plan
+from jobs.events.plan import Planned
+from jobs.lookup import Link
+from jobs.run import Run
+from webapp import clock
+from webapp.catalogue.words import SyncBehavior
+from webapp.database import reading
+from webapp.klaviyo import payloads
+from webapp.models.delivery import PRIORITY_LIVE
+from webapp.services.workspaces import snapshot
+
+
+class Written(NamedTuple):
+    """Entries of a bulk body by (delivery, version of its person's fields), for one version of the settings."""
+
+    version: int
+    entries: dict[tuple[int, int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a step goes by: `items` as they were chosen, their people's links, and what is to be done with them."""
+
+    items: Sequence[Item]
+    links: dict[int, Link]
+    planned: Planned
+    written: Written | None = None
+
+
+def start(run: Run, behind: Sequence[Item]) -> None:
+    """Begin to prepare what comes behind these, if the drain is to go on for so long."""
+    if run.time_left() and behind[-1].priority == PRIORITY_LIVE and "profiles:read" in run.grant.scopes:
+        run.ahead = _thread().submit(_prepare, context.app(), run, behind)
+
+
+def take(run: Run) -> Prepared | None:
+    """What was prepared, once. None: nothing was, or nothing that could be. Raises what its reading raised."""
+    found, run.ahead = run.ahead, None
+    return None if found is None else found.result()
+
+
+def drop(run: Run) -> None:
+    """What was prepared does not hold any more. Nothing of it is under way when this returns."""
+    found, run.ahead = run.ahead, None
+    if found is not None and not found.cancel():
+        wait([found])
+
+
+def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
+    with app.app_context():
+        items = choose.due_behind(run, payloads.BULK_EVENTS, behind)
+        people = {item.person_id for item in items if item.email}
+        links = lookup.known_links(run, people, lookup.THERE)
+        now = clock.now()
+        if not items or not all(lookup.is_believed(links.get(person_id), now) for person_id in people):
+            return None
+        creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
+        planned = plan.plan(items, links, creates=creates, looked_up=True, now=now, started_at=run.lane.started_at)
+        with reading() as session:
+            settings = snapshot.load(session, run.held.workspace_id)
+        entries = {
+            (item.id, item.fields_version): plan.entry_of(settings, item, links.get(item.person_id))
+            for item in planned.sendable
+        }
+        return Prepared(items, links, planned, Written(settings.version, entries))
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="ahead")

@@ -1,0 +1,210 @@
+"""An events call: the batch opened with its budget, sent, and recorded whatever came of it.
+
+Where Klaviyo refuses a bulk call for a `unique_id` it has seen, the batch goes one by one through the single call,
+where the first wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from jobs import batches, choose, lookup, settle
+from jobs.choose import Item
+from jobs.events import ahead, plan
+from jobs.events.ahead import Written
+from jobs.lookup import Link
+from jobs.outcomes import Outcome, outcome
+from jobs.run import Run
+from jobs.settle import Result
+from webapp import clock
+from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
+from webapp.database import reading
+from webapp.klaviyo import endpoints, payloads
+from webapp.klaviyo.answers import Answer, ApiError
+from webapp.klaviyo.client import Call
+from webapp.klaviyo.endpoints import Endpoint
+from webapp.models import Batch, BatchOutcome
+from webapp.services.workspaces import snapshot
+from webapp.services.workspaces.snapshot import WorkspaceSettings
+
+
+def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> None:
+    """A batch of these, sent."""
+    send_opened(run, open_batch(run, endpoint, items, links), items, links)
+
+
+def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
+    """The batch row and its budget in one commit, before the call: from here on its outcome is unknown."""
+
+    def work(session: Session) -> Batch:
+        check_creations(session, run, items, links)
+        run.reserve(session, endpoint)
+        return batches.open_batch(session, run, endpoint, [item.id for item in items], size=len(items))
+
+    return run.write(work)
+
+
+def send_opened(
+    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
+) -> None:
+    """Send an open batch. Its people's fields are read once more now that it is open.
+
+    A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
+    """
+    left = choose.as_known_now(items)
+    if left:
+        call(run, left, links, batch, written=written)
+    else:
+        run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+
+
+def check_creations(session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link]) -> None:
+    """Events of missing people create them: only where that is still wanted, and they are ours then. Raises Stale."""
+    missing = {item.person_id: links.get(item.person_id) for item in items}
+    missing = {person_id: link for person_id, link in missing.items() if link is None or not link.found}
+    if missing:
+        run.check_creates(session)
+        looked_up = {person_id: link for person_id, link in missing.items() if link is not None}
+        lookup.note_creating(session, run, looked_up)
+
+
+def call(
+    run: Run,
+    items: list[Item],
+    links: dict[int, Link],
+    batch: Batch,
+    *,
+    rest: Sequence[Item] = (),
+    written: Written | None = None,
+) -> None:
+    """Send a reserved batch and record what came of it. `rest`: what goes on one by one after it."""
+    answer = run.send(_body(run, batch, items, links, written), size=len(items), batch=batch)
+    came = outcome(answer)
+    if came is not Outcome.DONE:
+        ahead.drop(run)  # it was chosen as if these were delivered
+    match came:
+        case Outcome.DONE:
+            _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0)
+            run.lane.failures = 0
+        case Outcome.AGAIN:
+            raise run.hold_after([answer])
+        case Outcome.UNKNOWN:
+            _unknown(run, batch, items, rest)
+        case Outcome.SCOPE_MISSING:
+            _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
+        case _ if batch.endpoint == endpoints.EVENTS.name and any(map(plan.is_repeated, answer.errors)):
+            _one_by_one(run, batch)
+        case _ if len(items) == 1:
+            _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
+        case _:
+            _refused_whole(run, batch, items, links, answer)
+
+
+def settings_of(run: Run) -> WorkspaceSettings:
+    """The workspace's settings as they are now."""
+    with reading() as session:
+        return snapshot.load(session, run.held.workspace_id)
+
+
+def _body(
+    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
+) -> Call:
+    settings = settings_of(run)
+    if batch.endpoint == endpoints.EVENT.name:
+        return payloads.event(plan.write_of(settings, items[0], links.get(items[0].person_id)))
+    ready = written.entries if written is not None and written.version == settings.version else {}
+    entries = [
+        ready.get((item.id, item.fields_version)) or plan.entry_of(settings, item, links.get(item.person_id))
+        for item in items
+    ]
+    return payloads.events(entries)
+
+
+def _record(
+    run: Run, batch: Batch, results: dict[int, Result], rest: Sequence[Item] = (), **lane_values: object
+) -> None:
+    """Statuses, counters, attempts and the batch's end in one transaction."""
+
+    def work(session: Session) -> None:
+        settle.settle(session, run.connection, Kind.EVENT, results, attempts=1, batch_id=batch.id)
+        if rest:
+            batches.shrink(session, batch, [item.id for item in rest], size=len(rest))
+        else:
+            batches.close(session, run, batch, BatchOutcome.ACCEPTED)
+
+    run.write(work, **lane_values)
+
+
+def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
+    """It may have arrived. Unknown twice in a row: from now on in halves, each a batch of its own."""
+
+    def work(session: Session) -> None:
+        times = batches.unknown_again(session, batch)
+        if times >= 2 and len(items) > 1 and not rest:
+            half = len(items) // 2
+            batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
+            other = batches.open_batch(
+                session, run, endpoints.EVENTS, [item.id for item in items[half:]], size=len(items) - half
+            )
+            batches.unknown_again(session, other)
+
+    run.write(work)
+    raise run.back_off()
+
+
+def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, Link], answer: Answer) -> None:
+    """A bulk call is refused whole for one bad item: named ones are taken out, else it goes on in halves."""
+    named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
+    if named:
+        results = {items[index].id: _named(run, items[index], links, error) for index, error in named.items()}
+        left = [item for index, item in enumerate(items) if index not in named]
+        _record(run, batch, results, left)
+        return
+    # Halves are sent as batches of their own: what they do not reach waits and is planned again.
+    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+    half = max(1, len(items) // 2)
+    for part in (items[:half], items[half:]):
+        begin(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part, links)
+        if run.lane.unknown_batch_id is not None:
+            return  # some of it goes again first: the other half may hold later events of the same people
+
+
+def _one_by_one(run: Run, batch: Batch) -> None:
+    """Klaviyo has one of them: the single call drops it silently, and takes the others."""
+
+    def work(session: Session) -> None:
+        session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
+
+    run.write(work)
+
+
+def _named(run: Run, item: Item, links: dict[int, Link], error: ApiError) -> Result:
+    if error.pointer.endswith("/profile/data/id"):
+        return _gone(run, item, links, error.detail)
+    return settle.failed(Reason.REJECTED, error.detail)
+
+
+def _refusal(run: Run, item: Item, links: dict[int, Link], answer: Answer) -> Result:
+    """What a refusal of one event means."""
+    gone = any(error.pointer.endswith("/profile/data/id") for error in answer.errors)
+    if gone or outcome(answer) is Outcome.GONE:
+        return _gone(run, item, links, answer.sentence)
+    too_large = outcome(answer) is Outcome.TOO_LARGE
+    return settle.failed(Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED, answer.sentence)
+
+
+def _gone(run: Run, item: Item, links: dict[int, Link], sentence: str) -> Result:
+    """A remembered id that is gone is looked up again, once."""
+    if lookup.was_asked_again(run, links.get(item.person_id), item.attempts):
+        return settle.skipped(Reason.NOT_IN_KLAVIYO)
+    run.write(lambda session: lookup.forget(session, run, [item.person_id]))
+    return settle.waiting(Reason.RETRYING, clock.now(), sentence)
+
+
+def settle_without(run: Run, results: dict[int, Result]) -> None:
+    """Statuses that need no call."""
+    run.write(lambda session: settle.settle(session, run.connection, Kind.EVENT, results))
