@@ -106,7 +106,7 @@ def _work(run: Run) -> bool:
     step = STEPS[run.held.kind]
     try:
         while step(run):
-            if run.ahead is None and not run.time_left():
+            if run.ahead is None and not run.may_go_on():
                 return True
     except Stale:
         run.flush()  # the next drain reads the settings as they are now

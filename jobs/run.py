@@ -82,8 +82,12 @@ class Run:
     _held_at: float = field(default_factory=time.monotonic)
 
     def time_left(self) -> bool:
-        """Whether the time slice goes on: it ends when it is over, or as soon as other lanes wait for a worker."""
-        return time.monotonic() < self.ends_at and not queue.somebody_waits(slow=self.held.slow)
+        """Whether the time slice goes on."""
+        return time.monotonic() < self.ends_at
+
+    def may_go_on(self) -> bool:
+        """Whether to go on with what nobody has begun: in the time slice, while no other lane waits for a worker."""
+        return self.time_left() and not queue.somebody_waits(slow=self.held.slow)
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""

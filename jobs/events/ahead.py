@@ -49,7 +49,7 @@ class Prepared:
 
 def start(run: Run, behind: Sequence[Item]) -> None:
     """Begin to prepare what comes behind these, if the drain is to go on for so long."""
-    if run.time_left() and behind[-1].priority == PRIORITY_LIVE and "profiles:read" in run.grant.scopes:
+    if run.may_go_on() and behind[-1].priority == PRIORITY_LIVE and "profiles:read" in run.grant.scopes:
         run.ahead = _thread().submit(_prepare, context.app(), run, behind)
 
 
