@@ -99,22 +99,35 @@ def _waiting(run: Run, kind: Kind) -> Any:
 
 
 def due(run: Run, kind: Kind, limit: int) -> list[Item]:
-    """The next due deliveries.
+    """The next due deliveries of a kind that is never put off: anything but events."""
+    with reading() as session:
+        items = _rows(session, _waiting(run, kind).where(_DELIVERIES.c.due_at <= db_now()).limit(limit))
+    run.share = _share(run, items)
+    return items
 
-    A person's later ones wait behind an earlier one that is not due yet, so that events keep their order.
+
+class Chosen(NamedTuple):
+    """Due events, and whether there may be more of them."""
+
+    items: list[Item]
+    more: bool
+
+
+def due_events(run: Run, limit: int) -> Chosen:
+    """The next due events.
+
+    A person's later ones wait behind an earlier one that is put off, for their creation, so that they keep their order.
     """
     with reading() as session:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
         now = session.scalar(select(db_now()))
-        items = _chosen(session, _waiting(run, kind).where(_DELIVERIES.c.due_at <= now).limit(limit))
-        blocked: dict[int, int] = {}
-        if kind is Kind.EVENT and items:  # nothing else is ever put off: events are, for a person's creation
-            blocked = _first_of_each(session, run, items, _DELIVERIES.c.due_at > now)
+        items = _rows(session, _waiting(run, Kind.EVENT).where(_DELIVERIES.c.due_at <= now).limit(limit))
+        blocked = _first_of_each(session, run, items, _DELIVERIES.c.due_at > now) if items else {}
     run.share = _share(run, items)
-    return _unblocked(items, blocked)
+    return Chosen(_unblocked(items, blocked), len(items) == limit)
 
 
-def due_behind(run: Run, limit: int, behind: Sequence[Item]) -> list[Item]:
+def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
     """The due events of the same priority that come after these, which are under way and still wait.
 
     A person's later ones wait also behind an earlier one that has come due since and is not among these.
@@ -123,16 +136,16 @@ def due_behind(run: Run, limit: int, behind: Sequence[Item]) -> list[Item]:
     with reading() as session:
         now = session.scalar(select(db_now()))
         later = (_DELIVERIES.c.priority == last.priority, _DELIVERIES.c.id > last.id, _DELIVERIES.c.due_at <= now)
-        items = _chosen(session, _waiting(run, Kind.EVENT).where(*later).limit(limit))
+        items = _rows(session, _waiting(run, Kind.EVENT).where(*later).limit(limit))
         if not items:
-            return []
+            return Chosen([], more=False)
         passed = or_(_DELIVERIES.c.due_at > now, _DELIVERIES.c.id < behind[0].id)
         blocked = _first_of_each(session, run, items, passed)
         among_these = session.connection().execute(_range(run, behind[0], last)).all()
     for delivery_id, person_id in among_these:
         if delivery_id not in under_way:
             blocked[person_id] = min(delivery_id, blocked.get(person_id, delivery_id))
-    return _unblocked(items, blocked)
+    return Chosen(_unblocked(items, blocked), len(items) == limit)
 
 
 def _range(run: Run, first: Item, last: Item) -> Any:
@@ -145,7 +158,7 @@ def _range(run: Run, first: Item, last: Item) -> Any:
     )
 
 
-def _chosen(session: Session, statement: Any) -> list[Item]:
+def _rows(session: Session, statement: Any) -> list[Item]:
     return [Item._make(row) for row in session.connection().execute(statement).all()]
 
 

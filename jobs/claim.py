@@ -86,19 +86,19 @@ def guard(session: Session, held: Claim, **values: object) -> None:
 def release(held: Claim, *, again: bool, due_at: object = None) -> None:
     """Give the lane back: due at once when `again`, at `due_at` when something waits for a time, else asleep.
 
-    It sleeps only where nothing was added since the claim: a wake-up is never lost.
+    It sleeps only where nothing was added since the claim, whose wake-up found the lane taken: it is woken again.
     """
+    mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
+    free = {"lease_until": None, "owner": None}
 
-    def work(session: Session) -> None:
-        mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
-        # Whoever has more to do is woken at the back of the line, by the caller; others as soon as they are due.
-        woken_at = db_now() if again else None
-        session.execute(update(Lane).where(mine).values(lease_until=None, owner=None, woken_at=woken_at))
-        if not again:
-            session.execute(update(Lane).where(mine, Lane.news == held.news).values(next_at=due_at))
+    def work(session: Session) -> bool:
+        asleep = update(Lane).where(mine, Lane.news == held.news).values(**free, woken_at=None, next_at=due_at)
+        if not again and affected(session, asleep):
+            return False
+        # Whoever has more to do is woken at the back of the line.
+        return bool(affected(session, update(Lane).where(mine).values(**free, woken_at=db_now())))
 
-    run_writing(work)
-    if again:
+    if run_writing(work):
         queue.wake([(held.lane_id, held.slow)])
 
 
@@ -117,6 +117,8 @@ def let_go(held: Claim) -> None:
             time.sleep(0.25)
 
 
-def connection_of(session: Session, held: Claim) -> Connection:
-    """The lane's connection as it stands."""
-    return session.execute(select(Connection).where(Connection.id == held.connection_id)).scalar_one()
+def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
+    """The lane's connection and the lane as they stand."""
+    statement = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id)
+    found = session.execute(statement.where(Lane.id == held.lane_id)).one()
+    return found[0], found[1]

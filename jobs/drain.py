@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import choose, context
-from jobs.claim import Claim, FenceLost, claim, connection_of, let_go, release
+from jobs.claim import Claim, FenceLost, claim, let_go, release, rows_of
 from jobs.consents import lane as consents
 from jobs.events import ahead
 from jobs.events import lane as events
@@ -69,8 +69,7 @@ def _drain(held: Claim) -> None:
         _lose_grant(held, ended)
         return
     with reading() as session:
-        connection = connection_of(session, held)
-        lane = session.execute(select(Lane).where(Lane.id == held.lane_id)).scalar_one()
+        connection, lane = rows_of(session, held)
     run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS)
     try:
         more = _work(run)

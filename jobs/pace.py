@@ -32,6 +32,7 @@ class OverBudget(Exception):
 def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 1, *, share: float = 1.0) -> int:
     """Take up to `calls`, within `share` of each limit; how many were taken, at least one. Raises OverBudget."""
     budget = _locked(session, account_id, endpoint)
+    # Asked by itself: the statement that locks would read the clock before it waits for the lock.
     now = session.scalar(select(db_now()))
     assert now is not None
     if budget.blocked_until is not None and budget.blocked_until > now:

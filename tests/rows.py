@@ -172,6 +172,7 @@ class Rows:
                 session.query(Lane).filter_by(connection_id=delivery.connection_id, kind=lane_kind[delivery.kind]).one()
             )
             lane.made += 1
+            lane.news += 1
             if delivery.status is Status.WAITING:
                 lane.next_at = delivery.due_at
             else:

@@ -39,9 +39,9 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a step goes by: `items` as they were chosen, their people's links, and what is to be done with them."""
+    """What a step goes by: whether `more` may be due than was chosen, people's links, and what is to be done."""
 
-    items: Sequence[Item]
+    more: bool
     links: dict[int, Link]
     planned: Planned
     written: Written | None = None
@@ -68,7 +68,7 @@ def drop(run: Run) -> None:
 
 def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
     with app.app_context():
-        items = choose.due_behind(run, payloads.BULK_EVENTS, behind)
+        items, more = choose.due_events_behind(run, payloads.BULK_EVENTS, behind)
         people = {item.person_id for item in items if item.email}
         links = lookup.known_links(run, people, lookup.THERE)
         now = clock.now()
@@ -82,7 +82,7 @@ def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
             (item.id, item.fields_version): plan.entry_of(settings, item, links.get(item.person_id))
             for item in planned.sendable
         }
-        return Prepared(items, links, planned, Written(settings.version, entries))
+        return Prepared(more, links, planned, Written(settings.version, entries))
 
 
 @cache

@@ -32,9 +32,9 @@ from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 
-def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> None:
-    """A batch of these, sent."""
-    send_opened(run, open_batch(run, endpoint, items, links), items, links)
+def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> bool:
+    """A batch of these, sent; whether all of them were delivered."""
+    return send_opened(run, open_batch(run, endpoint, items, links), items, links)
 
 
 def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
@@ -50,16 +50,16 @@ def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mappi
 
 def send_opened(
     run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
-) -> None:
-    """Send an open batch. Its people's fields are read once more now that it is open.
+) -> bool:
+    """Send an open batch; whether it was delivered. Its people's fields are read once more now that it is open.
 
     A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
     """
     left = choose.as_known_now(items)
     if left:
-        call(run, left, links, batch, written=written)
-    else:
-        run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+        return call(run, left, links, batch, written=written)
+    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
+    return False
 
 
 def check_creations(session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link]) -> None:
@@ -80,8 +80,11 @@ def call(
     *,
     rest: Sequence[Item] = (),
     written: Written | None = None,
-) -> None:
-    """Send a reserved batch and record what came of it. `rest`: what goes on one by one after it."""
+) -> bool:
+    """Send a reserved batch and record what came of it; whether it was delivered.
+
+    `rest`: what goes on one by one after it.
+    """
     answer = run.send(_body(run, batch, items, links, written), size=len(items), batch=batch)
     came = outcome(answer)
     if came is not Outcome.DONE:
@@ -102,6 +105,7 @@ def call(
             _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
         case _:
             _refused_whole(run, batch, items, links, answer)
+    return came is Outcome.DONE
 
 
 def settings_of(run: Run) -> WorkspaceSettings:

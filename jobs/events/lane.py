@@ -15,7 +15,7 @@ from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.catalogue.words import SyncBehavior
 from webapp.klaviyo import endpoints, payloads
 
 
@@ -27,11 +27,11 @@ def step(run: Run) -> bool:
     if prepared is None:
         return _choose_and_send(run)
     _carry_out(run, prepared)
-    return True
+    return True  # of lower priorities nobody has looked
 
 
 def _choose_and_send(run: Run) -> bool:
-    items = choose.due(run, Kind.EVENT, payloads.BULK_EVENTS)
+    items, more = choose.due_events(run, payloads.BULK_EVENTS)
     if not items:
         return False
     looked_up = "profiles:read" in run.grant.scopes
@@ -49,8 +49,7 @@ def _choose_and_send(run: Run) -> bool:
     planned = plan.plan(
         items, links, creates=creates, looked_up=looked_up, now=clock.now(), started_at=run.lane.started_at
     )
-    _carry_out(run, Prepared(items, links, planned))
-    return True
+    return _carry_out(run, Prepared(more, links, planned))
 
 
 def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
@@ -62,22 +61,26 @@ def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
     return lookup.links_of(run, people, known=known, columns=lookup.THERE)
 
 
-def _carry_out(run: Run, prepared: Prepared) -> None:
-    """What needs no call is settled; the others go in one bulk call, or in a few single ones while few wait."""
-    planned, links = prepared.planned, prepared.links
-    if planned.settled:
-        calls.settle_without(run, planned.settled)
-    if len(planned.sendable) > plan.SINGLES:
-        _send_bulk(run, prepared)
-        return
-    for item in planned.sendable:
-        calls.begin(run, endpoints.EVENT, [item], links)
+def _carry_out(run: Run, prepared: Prepared) -> bool:
+    """What needs no call is settled; the others go in one bulk call, or in a few single ones while few wait.
+
+    Whether more may be due: where all that were are delivered, nobody need look once more.
+    """
+    if prepared.planned.settled:
+        calls.settle_without(run, prepared.planned.settled)
+    sendable = prepared.planned.sendable
+    if len(sendable) > plan.SINGLES:
+        return _send_bulk(run, prepared)
+    delivered = [calls.begin(run, endpoints.EVENT, [item], prepared.links) for item in sendable]
+    return prepared.more or not all(delivered)
 
 
-def _send_bulk(run: Run, prepared: Prepared) -> None:
+def _send_bulk(run: Run, prepared: Prepared) -> bool:
     sendable = prepared.planned.sendable
     chosen = plan.fitting(sendable, calls.settings_of(run))
     batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
-    if len(prepared.items) == payloads.BULK_EVENTS or len(chosen) < len(sendable):
+    more = prepared.more or len(chosen) < len(sendable)
+    if more:
         ahead.start(run, chosen)
-    calls.send_opened(run, batch, chosen, prepared.links, prepared.written)
+    delivered = calls.send_opened(run, batch, chosen, prepared.links, prepared.written)
+    return more or not delivered

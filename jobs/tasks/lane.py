@@ -9,13 +9,13 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.claim import Claim, FenceLost, connection_of
+from jobs.claim import Claim, FenceLost, rows_of
 from jobs.run import Hold
 from jobs.tasks.kinds import KINDS, LONG
 from jobs.tasks.run import TaskProblem, TaskRun, TaskStopped, finish
 from webapp import clock, log
 from webapp.database import db_now, reading, run_writing
-from webapp.models import Connection, ConnectionState, Grant, Lane, Task, TaskState
+from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
 from webapp.services.connections import lifecycle
 from webapp.services.oauth import grants
 from webapp.services.tasks import WORKED_ON
@@ -75,8 +75,7 @@ def _next_due_at(held: Claim) -> datetime | None:
 def _bite(held: Claim, task: Task, ends_at: float) -> None:
     """One bite, and what it means for the task. A problem ends the task with a sentence, never silently."""
     with reading() as session:
-        connection = connection_of(session, held)
-        lane = session.execute(select(Lane).where(Lane.id == held.lane_id)).scalar_one()
+        connection, lane = rows_of(session, held)
     run = TaskRun(held, connection, lane, task, ends_at)
     run_writing(lambda session: _started(session, task))
     try:

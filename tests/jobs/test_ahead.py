@@ -39,14 +39,14 @@ def shop(engine_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Shop:
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """What was chosen ahead, each time: ids."""
     found: list[list[int]] = []
-    real = choose.due_behind
+    real = choose.due_events_behind
 
     def noted(run: Run, limit: int, behind: Any) -> Any:
-        items = real(run, limit, behind)
-        found.append([item.id for item in items])
-        return items
+        those = real(run, limit, behind)
+        found.append([item.id for item in those.items])
+        return those
 
-    monkeypatch.setattr(choose, "due_behind", noted)
+    monkeypatch.setattr(choose, "due_events_behind", noted)
     return found
 
 

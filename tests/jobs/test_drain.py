@@ -87,3 +87,26 @@ def test_a_slice_ends_as_soon_as_others_wait_for_a_worker(shop: Shop, monkeypatc
 
 def test_nobody_waits_in_a_redis_that_is_away() -> None:
     assert not queue.somebody_waits(slow=False)
+
+
+def test_whatever_is_added_while_a_lane_is_drained_wakes_it_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own wake-up found the lane taken, and nobody looks once more after a call that took all there was."""
+    woken: list[tuple[int, bool]] = []
+    monkeypatch.setattr(queue, "wake", woken.extend)
+    person = shop.person(remembered=True)
+    shop.event(person)
+    added = []
+
+    def meanwhile(_asked: Asked) -> Given:
+        added.append(shop.event(person))
+        return good(202)
+
+    shop.klaviyo.script(EVENT, meanwhile)
+    shop.drain(Kind.EVENT)
+    lane = shop.lane(Kind.EVENT)
+    assert woken == [(lane.id, False)]
+    assert lane.next_at is not None
+    shop.drain(Kind.EVENT)
+    assert shop.said(*added) == ["delivered: written"]
+    assert woken == [(lane.id, False)]
+    assert shop.lane(Kind.EVENT).next_at is None
