@@ -56,6 +56,8 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
 
 
 def _gets_on(lane: Lane, now: datetime) -> bool:
-    if lane.stopped or lane.failures or lane.unknown_batch_id is not None:
+    is_held = lane.lease_until is not None and lane.lease_until > now
+    # In somebody's hands an open batch is a call under way; in nobody's it is one that went wrong.
+    if lane.stopped or lane.failures or (lane.unknown_batch_id is not None and not is_held):
         return False
     return lane.held_until is None or lane.held_until < now + LONGEST_HOLD

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from jobs.drain import drain
 from tests.jobs.klaviyo import Asked, Given, error, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -212,6 +213,23 @@ def test_events_do_not_wait_for_a_fields_lane_in_trouble(shop: Shop, trouble: di
     shop.drain(Kind.EVENT)
     assert shop.klaviyo.endpoints == [LOOK, LOOK, MANY]
     assert set(shop.said(*events)) == {"delivered: written"}
+
+
+def test_a_call_of_the_fields_lane_that_is_under_way_is_no_trouble(shop: Shop) -> None:
+    """Its batch is open because somebody is sending it: the events still come right behind."""
+    crowd(shop)
+    with writing() as session:
+        under_way = {"unknown_batch_id": 1, "owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
+        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**under_way))
+    with shop.working():
+        drain(shop.lane(Kind.EVENT).id)
+    assert shop.klaviyo.endpoints == []
+    with writing() as session:
+        died = {"lease_until": clock.now() - timedelta(seconds=1)}
+        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**died))
+    with shop.working():
+        drain(shop.lane(Kind.EVENT).id)
+    assert shop.klaviyo.endpoints == [LOOK, LOOK, MANY]
 
 
 def test_events_do_not_wait_for_a_fields_lane_that_may_not_import(engine_rows: Rows) -> None:
