@@ -19,6 +19,8 @@ from webapp.database import (
     after_commit,
     db_now,
     insert_or_ignore,
+    one_of,
+    plain,
     reading,
     run_writing,
     upsert_adding,
@@ -151,3 +153,22 @@ def test_a_connection_that_lay_idle_is_tried_before_it_is_used(
         assert session.scalar(select(Workspace.slug)) == workspace.slug
     with writing() as session:
         session.execute(update(Workspace).values(name="renamed"))
+
+
+@pytest.mark.parametrize("ids", [[], [2], [1, 3], list(range(1, 400))])
+def test_one_of_a_named_list(any_app: Flask, rows: Rows, ids: list[int]) -> None:
+    """One statement for any number of ids."""
+    made = [rows.workspace().id for _ in range(3)]
+    base = min(made) - 1
+    statement = select(Workspace.id).where(one_of(Workspace.id)).order_by(Workspace.id)
+    found = [row[0] for row in plain(statement, {"ids": [base + each for each in ids]}).all()]
+    assert found == [each for each in made if each - base in ids]
+
+
+def test_one_of_is_served_by_an_index_of_sqlite(app: Flask) -> None:
+    """Compared with true, as a condition of one's own would be, it reads the whole table."""
+    statement = select(Workspace.name).where(one_of(Workspace.id)).params(ids=[1, 2])
+    with db.engine.connect() as connection:
+        written = statement.compile(connection, compile_kwargs={"render_postcompile": True})
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}", (1, 2)).all()
+    assert [row[3] for row in plan] == ["SEARCH workspaces USING INTEGER PRIMARY KEY (rowid=?)"]

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, func, select
 
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import plain
+from webapp.database import one_of, plain
 from webapp.models import ConnectionStat
 from webapp.models.types import UtcDateTime
 
@@ -73,7 +73,7 @@ _STATEMENT = (
         func.sum(ConnectionStat.failed),
     )
     .where(
-        ConnectionStat.connection_id.in_(bindparam("ids", expanding=True)),
+        one_of(ConnectionStat.connection_id),
         # Named, so that the key's order serves: whatever is older than the hours asked for is not looked at.
         ConnectionStat.kind.in_(list(Kind)),
         ConnectionStat.hour.between(bindparam("since", type_=UtcDateTime()), bindparam("until", type_=UtcDateTime())),

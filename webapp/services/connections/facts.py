@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Text, bindparam, cast, func, select
+from sqlalchemy import Text, cast, func, select
 
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import plain
+from webapp.database import one_of, plain
 from webapp.klaviyo import scopes
 from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task, User
 from webapp.services import tasks
@@ -95,7 +95,6 @@ def missing(granted: str) -> dict[str, tuple[str, ...]]:
     return scopes.missing(frozenset(granted.split()))
 
 
-_ids: BindParameter[int] = bindparam("ids", expanding=True)
 _FACTS = (
     select(
         *(
@@ -109,7 +108,7 @@ _FACTS = (
     .outerjoin(User, User.id == Connection.paused_by)
     .outerjoin(Store, Store.id == Connection.store_id)
     .outerjoin(Grant, Grant.connection_id == Connection.id)
-    .where(Connection.id.in_(_ids))
+    .where(one_of(Connection.id))
 )
 _LANES = select(
     Lane.connection_id,
@@ -120,17 +119,17 @@ _LANES = select(
     Lane.failures,
     Lane.held_detail,
 ).where(
-    Lane.connection_id.in_(_ids),
+    one_of(Lane.connection_id),
     Lane.kind != LaneKind.TASKS,
     Lane.made > Lane.delivered + Lane.skipped + Lane.failed,
 )
 _SETTLING = select(Task.connection_id, Task.done, Task.total).where(
-    Task.connection_id.in_(_ids), Task.state.in_(tasks.UNFINISHED), Task.kind == settling.KIND
+    one_of(Task.connection_id), Task.state.in_(tasks.UNFINISHED), Task.kind == settling.KIND
 )
 
 
 _ALARMS = select(Alert.connection_id, Alert.cause, Alert.detail).where(
-    Alert.connection_id.in_(_ids), Alert.closed_at.is_(None)
+    one_of(Alert.connection_id), Alert.closed_at.is_(None)
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ScalarSelect, Select, bindparam, func, or_, select
 
 from webapp import clock
-from webapp.database import plain
+from webapp.database import one_of, plain
 from webapp.forms.connection_filters import Filters
 from webapp.models import Alert, Connection, Grant, Lane, Role, Task, Workspace
 from webapp.models.types import UtcDateTime
@@ -36,7 +36,7 @@ def _made() -> Select[Any]:
         .select_from(Connection)
         .join(Lane, Lane.connection_id == c.id)
         .outerjoin(Grant, Grant.connection_id == c.id)
-        .where(c.id.in_(bindparam("ids", expanding=True)))
+        .where(one_of(c.id))
     )
 
 
