@@ -143,8 +143,11 @@ def caller(app: Flask, path: str, cookie: str = "") -> Callable[..., tuple[str, 
         }
         answered = []
         started = time.perf_counter()
-        # Nobody asks for the `write` that a server would give back here.
-        answer = app.wsgi_app(environ, lambda status, headers, exc=None: answered.append(status))  # type: ignore[arg-type]
+
+        def begin(status: str, _headers: Any, _problem: Any = None) -> Any:
+            answered.append(status)  # nobody asks for the `write` that a server would give back
+
+        answer = app.wsgi_app(environ, begin)
         body = b"".join(answer)
         getattr(answer, "close", lambda: None)()
         return answered[0], body.decode(), (time.perf_counter() - started) * 1000

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -48,6 +49,10 @@ def _delivered(there: Installation) -> int:
         return there.delivered()
     except DBAPIError:
         return -1  # the server is on its way
+
+
+def _has_moved(there: Installation, before: int) -> bool:
+    return there.delivered() > before + 2_000
 
 
 def kill(workers: list[Child]) -> Callable[[Installation], float]:
@@ -101,8 +106,7 @@ def main() -> None:
                     Pile(connection, BACKLOG // TIMES, PEOPLE, prefix=f"{name}-{number}").make()
                     know(connection, found)
                     before = there.delivered()
-                    # Bound in this turn, which the types of a function without arguments do not know.
-                    wait_for(lambda before=before: there.delivered() > before + 2_000, "deliveries", 60)  # type: ignore[misc]
+                    wait_for(partial(_has_moved, there, before), "deliveries", 60)
                     taken.setdefault(name, []).append(incident(there))
         figures = [
             Figure(f"{name}, slowest of {TIMES}", max(taken[name]), "s", at_most=incidents[name][1]) for name in taken

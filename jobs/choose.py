@@ -84,15 +84,21 @@ _COLUMNS = (
 )
 
 
+def _of_lane(run: Run, kind: Kind) -> tuple[ColumnElement[bool], ...]:
+    return (
+        _DELIVERIES.c.connection_id == run.held.connection_id,
+        _DELIVERIES.c.kind == kind,
+        _DELIVERIES.c.status == Status.WAITING,
+    )
+
+
 def _waiting(run: Run, kind: Kind) -> Any:
     return (
         select(*_COLUMNS)
         .join(_ACTIVITIES, _ACTIVITIES.c.id == _DELIVERIES.c.activity_id)
         .join(_PEOPLE, _PEOPLE.c.id == _DELIVERIES.c.person_id)
         .where(
-            _DELIVERIES.c.connection_id == run.held.connection_id,
-            _DELIVERIES.c.kind == kind,
-            _DELIVERIES.c.status == Status.WAITING,
+            *_of_lane(run, kind),
         )
         .order_by(_DELIVERIES.c.priority, _DELIVERIES.c.id)
     )
@@ -150,9 +156,7 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
 
 def _range(run: Run, first: Item, last: Item) -> Any:
     return select(_DELIVERIES.c.id, _DELIVERIES.c.person_id).where(
-        _DELIVERIES.c.connection_id == run.held.connection_id,
-        _DELIVERIES.c.kind == Kind.EVENT,
-        _DELIVERIES.c.status == Status.WAITING,
+        *_of_lane(run, Kind.EVENT),
         _DELIVERIES.c.priority == last.priority,
         _DELIVERIES.c.id.between(first.id, last.id),
     )
@@ -171,9 +175,7 @@ def _first_of_each(session: Session, run: Run, items: list[Item], which: ColumnE
     statement = (
         select(_DELIVERIES.c.person_id, func.min(_DELIVERIES.c.id))
         .where(
-            _DELIVERIES.c.connection_id == run.held.connection_id,
-            _DELIVERIES.c.kind == Kind.EVENT,
-            _DELIVERIES.c.status == Status.WAITING,
+            *_of_lane(run, Kind.EVENT),
             _DELIVERIES.c.priority.in_({item.priority for item in items}),
             _DELIVERIES.c.id < max(item.id for item in items),
             which,

@@ -86,7 +86,7 @@ def guard(session: Session, held: Claim, **values: object) -> None:
 def release(held: Claim, *, again: bool, due_at: object = None) -> None:
     """Give the lane back: due at once when `again`, at `due_at` when something waits for a time, else asleep.
 
-    It sleeps only where nothing was added since the claim, whose wake-up found the lane taken: it is woken again.
+    It sleeps only where nothing was added since the claim: the wake-up of what was found the lane taken.
     """
     mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
     free = {"lease_until": None, "owner": None}

@@ -24,7 +24,7 @@ from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
 from webapp import clock, queue
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import among, run_writing
+from webapp.database import among, reading, run_writing
 from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
@@ -32,6 +32,8 @@ from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane, Person
 from webapp.services.oauth import grants, scope_matrix
 from webapp.services.operations import api_clock
+from webapp.services.workspaces import snapshot
+from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
@@ -88,6 +90,11 @@ class Run:
     def may_go_on(self) -> bool:
         """Whether to go on with what nobody has begun: in the time slice, while no other lane waits for a worker."""
         return self.time_left() and not queue.somebody_waits(slow=self.held.slow)
+
+    def workspace_settings(self) -> WorkspaceSettings:
+        """The workspace's settings as they are now."""
+        with reading() as session:
+            return snapshot.load(session, self.held.workspace_id)
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""

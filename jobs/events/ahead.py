@@ -24,10 +24,8 @@ from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import reading
 from webapp.klaviyo import payloads
 from webapp.models.delivery import PRIORITY_LIVE
-from webapp.services.workspaces import snapshot
 
 
 class Written(NamedTuple):
@@ -76,8 +74,7 @@ def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
             return None
         creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
         planned = plan.plan(items, links, creates=creates, looked_up=True, now=now, started_at=run.lane.started_at)
-        with reading() as session:
-            settings = snapshot.load(session, run.held.workspace_id)
+        settings = run.workspace_settings()
         entries = {
             (item.id, item.fields_version): plan.entry_of(settings, item, links.get(item.person_id))
             for item in planned.sendable

@@ -22,14 +22,11 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
-from webapp.database import reading
 from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.answers import Answer, ApiError
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome
-from webapp.services.workspaces import snapshot
-from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 
 def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> bool:
@@ -108,16 +105,10 @@ def call(
     return came is Outcome.DONE
 
 
-def settings_of(run: Run) -> WorkspaceSettings:
-    """The workspace's settings as they are now."""
-    with reading() as session:
-        return snapshot.load(session, run.held.workspace_id)
-
-
 def _body(
     run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
 ) -> Call:
-    settings = settings_of(run)
+    settings = run.workspace_settings()
     if batch.endpoint == endpoints.EVENT.name:
         return payloads.event(plan.write_of(settings, items[0], links.get(items[0].person_id)))
     ready = written.entries if written is not None and written.version == settings.version else {}

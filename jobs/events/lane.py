@@ -77,7 +77,7 @@ def _carry_out(run: Run, prepared: Prepared) -> bool:
 
 def _send_bulk(run: Run, prepared: Prepared) -> bool:
     sendable = prepared.planned.sendable
-    chosen = plan.fitting(sendable, calls.settings_of(run))
+    chosen = plan.fitting(sendable, run.workspace_settings())
     batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
     more = prepared.more or len(chosen) < len(sendable)
     if more:

@@ -19,7 +19,6 @@ from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
 from webapp.models import Batch, BatchOutcome, ProfileLink
 from webapp.services.people import elsewhere
-from webapp.services.workspaces import snapshot
 
 # Up to here one by one: exact and at once. Klaviyo asks not to use import jobs for small numbers.
 SINGLES = 75
@@ -61,16 +60,14 @@ def _tell_others(run: Run, items: list[Item]) -> None:
     """The workspace's other accounts may have these people too."""
     if all(item.only_existing or item.origin is not Origin.PLATFORM for item in items):
         return
-    with reading() as session:
-        settings = snapshot.load(session, run.held.workspace_id)
+    settings = run.workspace_settings()
     others = [connection.id for connection in settings.connections if connection.id != run.held.connection_id]
     if others:
         elsewhere.wake(run.held.workspace_id, others)
 
 
 def _groups(run: Run, items: list[Item], *, many: bool) -> None:
-    with reading() as session:
-        settings = snapshot.load(session, run.held.workspace_id)
+    settings = run.workspace_settings()
     grouped = plan.by_person(items)
     behavior = run.connection.sync_behavior
     known = lookup.known_links(run, grouped)

@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
         sentence = "no Chromium on this machine: install it to run the browser tests"
         if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail(sentence)
-        pytest.skip(sentence)
+        pytest.skip(sentence)  # the browser is the machine's, not the project's; where it must be there: above
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield launched

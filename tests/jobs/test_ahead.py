@@ -241,6 +241,18 @@ def put_off(shop: Shop, person: Person) -> Delivery:
     return made
 
 
+def test_nothing_is_prepared_where_nobody_may_be_looked_up(
+    engine_rows: Rows, monkeypatch: pytest.MonkeyPatch, chosen: list[list[int]]
+) -> None:
+    """Whatever was remembered while it was allowed: everybody goes by address then."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
+    shop = Shop(engine_rows, sync_behavior=CREATES, scopes="events:write")
+    several(shop, 2 * SIZE)
+    shop.drain(Kind.EVENT)
+    assert chosen == []
+    assert all(event["id"] is None for asked in shop.klaviyo.calls(MANY) for event in asked.events)
+
+
 def test_resends_are_never_prepared(shop: Shop, chosen: list[list[int]]) -> None:
     """Whatever is live goes before the next of them."""
     _, deliveries = several(shop, 2 * SIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -64,13 +65,14 @@ def test_its_people_wait_until_it_is_complete(shop: Shop) -> None:
     assert (batch.outcome, batch.job_id) == (BatchOutcome.ACCEPTED, next(iter(shop.klaviyo.jobs)))
     assert {shop.link(person).job_batch_id for person in people} == {batch.id}
     assert shop.lane(Kind.FIELDS).next_at is not None
-    shop.klaviyo.script(STATUS, *[ended(shop, "processing")] * 2)  # a slow machine asks in the first drain already
+    with writing() as session:  # or a slow machine asks in the first of the two drains already
+        session.merge(batch).job_due_at = clock.now() + timedelta(minutes=1)
+    shop.klaviyo.script(STATUS, ended(shop, "processing"))
     later = shop.fields(people[0], points=99)
     shop.drain(Kind.FIELDS, times=2)
     assert shop.said(later) == PROCESSING, "nobody is in two unfinished writes"
-    look, job, *asked = shop.klaviyo.endpoints
-    assert (look, job, set(asked)) == (LOOK, JOB, {STATUS})
-    shop.drain(Kind.FIELDS, times=3)
+    assert shop.klaviyo.endpoints == [LOOK, JOB, STATUS]
+    shop.drain(Kind.FIELDS, times=2)
     assert shop.said(*deliveries, later) == ["delivered: written"] * 7
     assert {shop.link(person).job_batch_id for person in people} == {None}
     assert shop.link(people[1]).fields_version == 1

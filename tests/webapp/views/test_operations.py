@@ -121,6 +121,7 @@ def with_redis(tmp_path: Path) -> Iterator[Flask]:
 
 def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) -> None:
     shop = make_shop(with_redis, Rows())
+    assert not queue.somebody_waits(slow=False)
     assert queue.wake([(1, False), (2, False), (3, True)])
     before = queue.look()
     page = signed_in(with_redis, shop.support).get(PAGE).text
