@@ -204,13 +204,14 @@ def among(session: Session, column: Any, ids: Iterable[int]) -> ColumnElement[bo
 
 
 class _Ids(TypeDecorator[Sequence[int]]):
-    """A list of ids as one parameter: PostgreSQL's text of an array."""
+    """A list of ids as one parameter: a JSON text, or PostgreSQL's text of an array."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Sequence[int] | None, _dialect: Dialect) -> str:
-        return f"{{{','.join(map(str, value or ()))}}}"
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> str:
+        ids = ",".join(map(str, value or ()))
+        return f"[{ids}]" if dialect.name == "sqlite" else f"{{{ids}}}"
 
 
 class one_of(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
@@ -233,15 +234,14 @@ class one_of(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL ex
 
 @compiles(one_of, "sqlite")
 def _sqlite_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
-    found: str = compiler.process(element.column.in_(bindparam("ids", expanding=True)), **kw)
-    return found
+    listed = func.json_each(bindparam("ids", type_=_Ids())).table_valued("value")
+    return str(compiler.process(element.column.in_(select(listed.c.value)), **kw))
 
 
 @compiles(one_of, "postgresql")
 def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
     ids = cast(bindparam("ids", type_=_Ids()), ARRAY(BigInteger))
-    found: str = compiler.process(element.column == any_(ids), **kw)
-    return found
+    return str(compiler.process(element.column == any_(ids), **kw))
 
 
 def index_range(

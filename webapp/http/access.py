@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.extensions import htmx, settings
 from webapp.models import Role
-from webapp.services.workspaces import sessions, tenancy
+from webapp.services.workspaces import sessions
 
 # What browsers drop from an address, or read as a slash.
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]")
@@ -85,26 +85,26 @@ def _check() -> ResponseReturnValue | None:
     if request.method not in {"GET", "HEAD", "OPTIONS"} and not rule.key:
         _same_site_only()
     token = request.cookies.get(sessions.cookie_name(secure=settings().is_https))
-    found = sessions.find(token) if token and not rule.key else None
+    slug = (request.view_args or {}).get("workspace")
+    found = sessions.find(token, slug) if token and not rule.key else None
     if found is not None:
-        g.session_row, g.user = found
+        g.session_row, g.user = found.session, found.user
         if not request.args.get("since"):  # a poll is not a person's activity
             sessions.touch(g.session_row)
     if rule.public:
         return None
-    if g.user is None:
+    if found is None:
         return _to_sign_in()
-    if "workspace" in (request.view_args or {}):
-        _enter_workspace(rule)
+    if slug is not None:
+        _enter_workspace(found, rule)
     return None
 
 
-def _enter_workspace(rule: Rule) -> None:
-    view_args = request.view_args or {}
-    found = tenancy.visible(g.user, view_args.pop("workspace"))
-    if found is None:
+def _enter_workspace(visit: sessions.Visit, rule: Rule) -> None:
+    if visit.workspace is None:
         abort(404)
-    g.workspace, g.role = found
+    g.workspace, g.role = visit.workspace, visit.role
+    (request.view_args or {}).pop("workspace")
     if rule.roles and g.role not in rule.roles:
         abort(403)
 

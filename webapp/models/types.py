@@ -36,8 +36,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], datetime | None]:
         """The same without a detour: a bulk call's rows hold ten thousand of them."""
-        read = self.impl_instance.result_processor(dialect, coltype)
-        return _aware if read is None else lambda value: _aware(read(value))
+        return _from_text if dialect.name == "sqlite" else _aware
+
+
+def _from_text(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 def _aware(value: datetime | None) -> datetime | None:

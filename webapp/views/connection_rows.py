@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from flask import current_app, g
+from flask import current_app
 from markupsafe import Markup
 
 from webapp.http.pages import ago
-from webapp.models import Role
 from webapp.services.connections.table import Row
 
 REMEMBERED = 5_000
 
 
-def html(row: Row, base: str) -> Markup:
-    """The row for who asks. `base`: the table's address."""
-    is_owner = g.role is Role.OWNER
+class _Written(NamedTuple):
+    """`shows`: all that a row's HTML depends on, beside who asks."""
+
+    shows: tuple[Row, str, str]
+    html: Markup
+
+
+_memory: dict[tuple[int, bool], _Written] = {}
+
+
+def html(rows: Sequence[Row], base: str, *, is_owner: bool) -> Markup:
+    """The rows for who asks. `base`: the table's address."""
+    return Markup("").join(_html(row, base, is_owner=is_owner) for row in rows)
+
+
+def _html(row: Row, base: str, *, is_owner: bool) -> Markup:
+    """A row is plain values: equal ones look the same, once how long ago the last delivery was is said alike."""
     if row.undo_until is not None and is_owner:
-        return _written(row, base, is_owner=True)  # holds a form, whose token is this session's
-    return _same(row, base, ago(row.connection.last_delivered_at), is_owner=is_owner)
+        return _written(row, base, is_owner=is_owner)  # holds a form, whose token is this session's
+    place, shows = (row.connection.id, is_owner), (row, base, ago(row.connection.last_delivered_at))
+    known = _memory.get(place)
+    if known is None or known.shows != shows:
+        if len(_memory) >= REMEMBERED:
+            _memory.clear()
+        known = _memory[place] = _Written(shows, _written(row, base, is_owner=is_owner))
+    return known.html
 
 
 def forget() -> None:
     """Write every row anew from now on."""
-    _same.cache_clear()
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _same(row: Row, base: str, _last: str, *, is_owner: bool) -> Markup:
-    """A row is plain values: equal ones look the same, once how long ago the last delivery was is said alike."""
-    return _written(row, base, is_owner=is_owner)
+    _memory.clear()
 
 
 def _written(row: Row, base: str, *, is_owner: bool) -> Markup:

@@ -20,7 +20,6 @@ from webapp.http.pages import is_shown, region
 from webapp.klaviyo.scopes import FEATURES, MATRIX
 from webapp.models import Connection, Role
 from webapp.services.connections import banners, lifecycle, lists, settling, table_version
-from webapp.services.connections import search as connection_search
 from webapp.services.connections import settings as connection_settings
 from webapp.services.connections import table as connection_table
 from webapp.services.connections.lifecycle import Refusal, Stale
@@ -46,11 +45,10 @@ def _words(state: BlueprintSetupState) -> None:
 def index() -> ResponseReturnValue:
     """The table; its region for the poller, or nothing where the poller shows it already."""
     filters = connection_filters.filters(request.args)
-    ids = connection_search.page(g.workspace.id, filters)
-    look = table_version.look(g.workspace, filters, g.role, ids)
+    look = table_version.look(g.workspace, filters, g.role)
     if is_shown(look.version):
         return Response(status=204)
-    table = connection_table.table(g.workspace.id, filters, ids, look)
+    table = connection_table.table(g.workspace.id, filters, look)
     if not table.rows and filters.page > 1:
         return redirect(table_url() + filters.query(), 303)
     return region(
@@ -62,7 +60,7 @@ def index() -> ResponseReturnValue:
         statuses=connection_filters.STATUSES,
         banners=banners.of(g.workspace.id, table.counts),
         matrix=MATRIX,
-        row_html=connection_rows.html,
+        rows_html=connection_rows.html(table.rows, table_url(), is_owner=g.role is Role.OWNER),
         now_ms=int(clock.now().timestamp() * 1000),
         base=table_url(),
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from flask import current_app
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import BigInteger, bindparam, cast, func, select
 
 from webapp import clock
 from webapp.catalogue.words import Kind
@@ -49,46 +49,64 @@ def of(connection_ids: Sequence[int]) -> dict[int, tuple[Chart, float]]:
     if lacking:
         if len(memory) > REMEMBERED:
             memory.clear()
-        older = _read(lacking, this_hour - (HOURS - 1) * HOUR, this_hour - FRESH * HOUR)
+        older = _older(lacking, this_hour - (HOURS - 1) * HOUR, this_hour - FRESH * HOUR)
         for each in lacking:
             found = older.get(each, {})
             hours = tuple(found.get(this_hour - ago * HOUR, NOTHING) for ago in range(HOURS - 1, FRESH - 1, -1))
             memory[each] = (this_hour, hours)
-    recent = _read(connection_ids, this_hour - (FRESH - 1) * HOUR, this_hour)
+    recent = _recent(connection_ids, this_hour)
     past = (now - this_hour) / HOUR
     charts = {}
     for each in connection_ids:
-        new = recent.get(each, {})
-        fresh = (new.get(this_hour - HOUR, NOTHING), new.get(this_hour, NOTHING))
+        fresh = recent.get(each, (NOTHING, NOTHING))
         charts[each] = _drawn(memory[each][1] + fresh), _hourly(fresh, past)
     return charts
 
 
-_STATEMENT = (
+_since, _until = (bindparam(name, type_=UtcDateTime()) for name in ("since", "until"))
+_COUNTERS = (ConnectionStat.delivered, ConnectionStat.skipped, ConnectionStat.failed)
+_THERE = (
+    one_of(ConnectionStat.connection_id),
+    # Named, so that the key's order serves: whatever is older than the hours asked for is not looked at.
+    ConnectionStat.kind.in_(list(Kind)),
+    ConnectionStat.hour.between(_since, _until),
+)
+_OLDER = (
+    select(ConnectionStat.connection_id, ConnectionStat.hour, *(func.sum(counter) for counter in _COUNTERS))
+    .where(*_THERE)
+    .group_by(ConnectionStat.connection_id, ConnectionStat.hour)
+)
+_RECENT = (
     select(
         ConnectionStat.connection_id,
-        ConnectionStat.hour,
-        func.sum(ConnectionStat.delivered),
-        func.sum(ConnectionStat.skipped),
-        func.sum(ConnectionStat.failed),
+        *(
+            # As whole numbers: a sum of PostgreSQL's is a decimal, which is slow to read.
+            cast(func.coalesce(func.sum(counter).filter(ConnectionStat.hour == hour), 0), BigInteger)
+            for hour in (_since, _until)
+            for counter in _COUNTERS
+        ),
     )
-    .where(
-        one_of(ConnectionStat.connection_id),
-        # Named, so that the key's order serves: whatever is older than the hours asked for is not looked at.
-        ConnectionStat.kind.in_(list(Kind)),
-        ConnectionStat.hour.between(bindparam("since", type_=UtcDateTime()), bindparam("until", type_=UtcDateTime())),
-    )
-    .group_by(ConnectionStat.connection_id, ConnectionStat.hour)
+    .where(*_THERE)
+    .group_by(ConnectionStat.connection_id)
 )
 
 
-def _read(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
+def _older(connection_ids: Sequence[int], since: datetime, until: datetime) -> dict[int, dict[datetime, Sums]]:
     found: dict[int, dict[datetime, Sums]] = {}
-    where = {"ids": connection_ids, "since": since, "until": until}
-    for row in plain(_STATEMENT, where).all():
-        # A resend takes an old outcome back in the hour it happens, which may leave less than nothing there.
-        found.setdefault(row[0], {})[row[1]] = (max(0, row[2]), max(0, row[3]), max(0, row[4]))
+    for row in plain(_OLDER, {"ids": connection_ids, "since": since, "until": until}).all():
+        found.setdefault(row[0], {})[row[1]] = _sums(row[2], row[3], row[4])
     return found
+
+
+def _recent(connection_ids: Sequence[int], this_hour: datetime) -> dict[int, tuple[Sums, Sums]]:
+    """The last hour and this one, a row for each connection."""
+    where = {"ids": connection_ids, "since": this_hour - HOUR, "until": this_hour}
+    return {row[0]: (_sums(*row[1:4]), _sums(*row[4:7])) for row in plain(_RECENT, where).all()}
+
+
+def _sums(delivered: int, skipped: int, failed: int) -> Sums:
+    # A resend takes an old outcome back in the hour it happens, which may leave less than nothing there.
+    return max(0, delivered), max(0, skipped), max(0, failed)
 
 
 def _hourly(fresh: Sequence[Sums], past: float) -> float:

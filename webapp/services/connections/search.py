@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, case, func, literal_column, or_, select
 
 from webapp.database import plain
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
@@ -16,7 +16,8 @@ from webapp.models import Alert, Connection, ConnectionState, Lane, Store
 PAGE = 50
 
 _live = Connection.state != ConnectionState.DISCONNECTED
-_alerted = select(Alert.id).where(Alert.connection_id == Connection.id, Alert.closed_at.is_(None)).exists()
+# As a list that is read once, not as a question to each connection.
+_alerted = Connection.id.in_(select(Alert.connection_id).where(Alert.closed_at.is_(None)))
 _needs_you = and_(
     _live,
     or_(
@@ -73,28 +74,24 @@ def _statement(status: str, sort: str, *, down: bool, searched: bool) -> Select[
     return statement
 
 
-def _parameters(workspace_id: int, filters: Filters) -> dict[str, Any]:
+def parameters(workspace_id: int, filters: Filters) -> dict[str, Any]:
+    """What `page` is asked with."""
+    where = {"workspace_id": workspace_id, "offset": (filters.page - 1) * PAGE}
     escaped = re.sub(r"([\\%_])", r"\\\1", filters.search.lower())
-    return {"workspace_id": workspace_id, "wanted": f"%{escaped}%"} if escaped else {"workspace_id": workspace_id}
+    return {**where, "wanted": f"%{escaped}%"} if escaped else where
 
 
 @cache
-def _page(status: str, sort: str, *, down: bool, searched: bool) -> Select[Any]:
+def page(status: str, sort: str, *, down: bool, searched: bool) -> Select[Any]:
+    """The ids of one page, in order, for `parameters`. PAGE stands in it: a number known later is planned as many."""
     statement = _statement(status, sort, down=down, searched=searched)
-    return statement.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+    return statement.limit(literal_column(str(PAGE))).offset(bindparam("offset", type_=Integer))
 
 
 @cache
 def _total(status: str, *, searched: bool) -> Select[Any]:
     fitting = _statement(status, "added", down=False, searched=searched).order_by(None).subquery()
     return select(func.count()).select_from(fitting)
-
-
-def page(workspace_id: int, filters: Filters) -> list[int]:
-    """The connections of the page, in order."""
-    statement = _page(filters.status, filters.sort, down=filters.down, searched=bool(filters.search))
-    where = {"limit": PAGE, "offset": (filters.page - 1) * PAGE, **_parameters(workspace_id, filters)}
-    return list(plain(statement, where).scalars().all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ _COUNTED = (
     Connection.state == ConnectionState.NEEDS_REAUTHORIZATION,
 )
 _COUNTS = select(
-    *(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in _COUNTED),
+    *(func.count().filter(condition) for condition in _COUNTED),
     select(func.count(Alert.id))
     .where(Alert.workspace_id == bindparam("workspace_id"), Alert.closed_at.is_not(None), Alert.dismissed_at.is_(None))
     .scalar_subquery(),
@@ -152,4 +149,4 @@ def total(workspace_id: int, filters: Filters, counted: Counts) -> int:
     if known is not None and not filters.search:
         return known
     statement = _total(filters.status, searched=bool(filters.search))
-    return int(plain(statement, _parameters(workspace_id, filters)).scalar() or 0)
+    return int(plain(statement, parameters(workspace_id, filters)).scalar() or 0)

@@ -80,10 +80,10 @@ class Table:
         return max(1, -(-self.total // PAGE))
 
 
-def table(workspace_id: int, filters: Filters, ids: Sequence[int], look: Look) -> Table:
-    """The page of `ids`, in a handful of statements however many connections there are."""
-    found = of(ids, alerts=look.alerts, unsettled=look.unsettled)
-    shown = [found[each] for each in ids if each in found]
+def table(workspace_id: int, filters: Filters, look: Look) -> Table:
+    """The page that was looked at, in a handful of statements however many connections there are."""
+    found = of(look.ids, alerts=look.alerts, unsettled=look.unsettled)
+    shown = [found[each] for each in look.ids if each in found]
     counts = connection_search.counts(workspace_id)
     everything = filters.is_plain and counts.live <= PAGE
     delivered = sum(row.chart.delivered for row in shown) if everything else _delivered(workspace_id)

@@ -1,25 +1,31 @@
-"""What the connection table depends on, summed up in one statement, so that an unchanged poll costs next to nothing."""
+"""A page of connections and all it depends on, summed up in one statement: an unchanged poll costs next to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, Select, bindparam, func, or_, select
+from sqlalchemy import ScalarSelect, Select, Text, bindparam, cast, func, or_, select
 
 from webapp import clock
-from webapp.database import one_of, plain
+from webapp.database import plain
 from webapp.forms.connection_filters import Filters
 from webapp.models import Alert, Connection, Grant, Lane, Role, Task, Workspace
 from webapp.models.types import UtcDateTime
 from webapp.services import tasks
+from webapp.services.connections import search as connection_search
 from webapp.services.connections import settling
 
 
-def _made() -> Select[Any]:
+@cache
+def _statement(status: str, sort: str, *, down: bool, searched: bool) -> Select[Any]:
+    """The page's ids in order, then sums over it. Made once for each kind of question."""
+    page = connection_search.page(status, sort, down=down, searched=searched).cte("page")
     c, totals = Connection, (Lane.made, Lane.delivered, Lane.skipped, Lane.failed, Lane.failures)
     sums: list[Any] = [
+        # An ordered list that is added up row by row keeps its order, on both databases.
+        select(func.aggregate_strings(cast(page.c.id, Text), ",")).scalar_subquery(),
         func.sum(c.id * c.row_version),
         func.sum(c.id * c.profiles_created),
         func.sum(c.id * func.coalesce(Grant.version, 0)),
@@ -33,10 +39,10 @@ def _made() -> Select[Any]:
     ]
     return (
         select(*sums)
-        .select_from(Connection)
-        .join(Lane, Lane.connection_id == c.id)
-        .outerjoin(Grant, Grant.connection_id == c.id)
-        .where(one_of(c.id))
+        .select_from(page)
+        .join(Connection, c.id == page.c.id)
+        .join(Lane, Lane.connection_id == page.c.id)
+        .outerjoin(Grant, Grant.connection_id == page.c.id)
     )
 
 
@@ -57,28 +63,28 @@ def _unsettled() -> ScalarSelect[Any]:
     return statement.scalar_subquery()
 
 
-_SUMS = _made()
-
-
 class Look(NamedTuple):
-    """`version`: a short text that changes whenever the page would look different, and once a minute besides.
+    """`ids`: of the page, in order. `version`: a short text that changes whenever the page would look different.
 
-    `alerts`, `unsettled`: whether there is any of either in the workspace, so that nobody asks in vain.
+    And once a minute besides. `alerts`, `unsettled`: whether there is any of either in the workspace, so that nobody
+    asks in vain.
     """
 
+    ids: tuple[int, ...]
     version: str
     alerts: bool
     unsettled: bool
 
 
-def look(workspace: Workspace, filters: Filters, role: Role, ids: Sequence[int]) -> Look:
-    """Sum up a page of connections.
+def look(workspace: Workspace, filters: Filters, role: Role) -> Look:
+    """Find a page of connections and sum it up.
 
     Counters are weighted by their row's id: two changes that cancel each other out in a plain sum do not here.
     """
     now = clock.now()
-    where = {"ids": ids, "now": now, "workspace_id": workspace.id}
-    facts = tuple(plain(_SUMS, where).one())
+    statement = _statement(filters.status, filters.sort, down=filters.down, searched=bool(filters.search))
+    facts = tuple(plain(statement, {"now": now, **connection_search.parameters(workspace.id, filters)}).one())
     minute = int(now.timestamp() // 60)
-    known = (facts, tuple(ids), workspace.version, filters, role, minute)
-    return Look(sha256(repr(known).encode()).hexdigest()[:16], bool(facts[-2]), bool(facts[-1]))
+    known = (facts, workspace.version, filters, role, minute)
+    ids = tuple(map(int, facts[0].split(","))) if facts[0] else ()
+    return Look(ids, sha256(repr(known).encode()).hexdigest()[:16], bool(facts[-2]), bool(facts[-1]))

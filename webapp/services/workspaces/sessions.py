@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import String, and_, bindparam, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest, new_secret
 from webapp.database import affected, writing
 from webapp.extensions import db
-from webapp.models import Session, User
+from webapp.models import Membership, Role, Session, User, Workspace
 from webapp.models.types import UtcDateTime
+from webapp.services.workspaces import tenancy
 
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
@@ -41,10 +43,21 @@ def begin(user: User, browser: str) -> str:
     return token
 
 
-# Asked by every request of everybody: made once.
+class Visit(NamedTuple):
+    """Who asks: their session, and, where it is theirs to see, the workspace they ask for with their role in it."""
+
+    session: Session
+    user: User
+    workspace: Workspace | None
+    role: Role | None
+
+
+# Asked by every request of everybody: made once, and one question for all of it.
 _LIVING = (
-    select(Session, User)
+    select(Session, User, Workspace, Membership.role)
     .join(User, User.id == Session.user_id)
+    .outerjoin(Workspace, Workspace.slug == bindparam("slug", type_=String))
+    .outerjoin(Membership, and_(Membership.workspace_id == Workspace.id, Membership.user_id == User.id))
     .where(
         Session.token_hash == bindparam("hash"),
         Session.ended_at.is_(None),
@@ -55,11 +68,16 @@ _LIVING = (
 )
 
 
-def find(token: str) -> tuple[Session, User] | None:
-    """The living session of a cookie's token, and its user."""
+def find(token: str, slug: str | None = None) -> Visit | None:
+    """The living session of a cookie's token, and its user. `slug`: of the workspace they ask for."""
     now = clock.now()
-    row = db.session.execute(_LIVING, {"hash": digest(token), "now": now, "since": now - IDLE}).one_or_none()
-    return (row[0], row[1]) if row else None
+    where = {"hash": digest(token), "now": now, "since": now - IDLE, "slug": slug}
+    row = db.session.execute(_LIVING, where).one_or_none()
+    if row is None:
+        return None
+    session, user, workspace, membership = row
+    role = tenancy.role_of(user, membership) if workspace else None
+    return Visit(session, user, workspace if role else None, role)
 
 
 def touch(row: Session) -> None:
