@@ -22,7 +22,8 @@ from benchmarks import sandbox_rate
 from benchmarks.installation import Installation, address, installed
 from benchmarks.report import Figure, tell
 from webapp.catalogue.words import Kind
-from webapp.database import among, reading, writing
+from webapp.database import reading, writing
+from webapp.dialects import among
 from webapp.klaviyo.payloads import BULK_EVENTS
 from webapp.models import Activity, Connection, Delivery, Lane, LaneKind, Person
 from webapp.services.sharing import choices

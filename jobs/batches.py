@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp import clock
-from webapp.database import db_now
+from webapp.dialects import db_now
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, Lane
 

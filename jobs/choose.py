@@ -14,7 +14,8 @@ from sqlalchemy.sql.expression import ColumnElement
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, Origin
-from webapp.database import among, db_now, reading
+from webapp.database import reading
+from webapp.dialects import among, db_now
 from webapp.models import Activity, Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_LIVE
 

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from webapp import clock, queue
-from webapp.database import affected, db_now, is_sqlite, run_writing
+from webapp.database import affected, run_writing
+from webapp.dialects import db_now, is_sqlite
 from webapp.models import Batch, BatchOutcome, Connection, Lane, LaneKind
 
 LEASE_SECONDS = 12

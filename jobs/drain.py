@@ -21,7 +21,8 @@ from jobs.run import Hold, Run, Stale
 from jobs.tasks import lane as tasks
 from webapp import log
 from webapp.catalogue.words import Kind
-from webapp.database import db_now, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import db_now
 from webapp.klaviyo.answers import Reached
 from webapp.models import Lane, LaneKind
 from webapp.services.connections import lifecycle

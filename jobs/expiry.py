@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import among, db_now, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import among, db_now
 from webapp.models import Delivery, Lane, LaneKind
 from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_WITHDRAWAL
 from webapp.services import lanes

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from jobs.outcomes import Outcome, outcome
 from jobs.run import AT_ONCE, Run
 from webapp import clock
-from webapp.database import among, reading, upsert
+from webapp.database import reading
+from webapp.dialects import among, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Connection, Person, ProfileLink

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from webapp.database import db_now, insert_or_ignore
+from webapp.dialects import db_now, insert_or_ignore
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Budget

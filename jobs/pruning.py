@@ -12,7 +12,8 @@ from sqlalchemy import Table, delete, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import among, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import among
 from webapp.models import Activity, Attempt, AttemptDelivery, AuditEntry, Batch, Delivery
 
 KEPT = timedelta(days=90)

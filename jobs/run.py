@@ -24,7 +24,8 @@ from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
 from webapp import clock, queue
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import among, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import among
 from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient

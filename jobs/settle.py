@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import among
+from webapp.dialects import among
 from webapp.models import Connection, Delivery
 from webapp.services import lanes
 

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from jobs import context, housekeeping
 from webapp import log, queue
-from webapp.database import db_now, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import db_now
 from webapp.models import Lane
 from webapp.settings import WrongSetting
 

@@ -1,4 +1,4 @@
-"""Transactions, and the one place where SQLite and PostgreSQL differ.
+"""Transactions: reading, writing, and trying again.
 
 Reading: `db.session` in a request, or `with reading() as session`. Writing: `with writing() as session`, or
 `run_writing(function)` where a deadlock or serialization failure should be tried again.
@@ -9,42 +9,18 @@ lock; `webapp.engines` sets both up.
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CursorResult,
-    Dialect,
-    Executable,
-    FromClause,
-    Text,
-    TypeDecorator,
-    and_,
-    any_,
-    bindparam,
-    cast,
-    func,
-    literal,
-    select,
-    text,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CursorResult, Executable
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import ColumnElement
-from sqlalchemy.sql.visitors import InternalTraversal
 
 from webapp.extensions import db
-from webapp.models.types import UtcDateTime
 
 T = TypeVar("T")
 TRIES = 8
@@ -137,164 +113,8 @@ def is_transient(problem: DBAPIError) -> bool:
     return isinstance(problem, OperationalError) and "database is locked" in str(problem.orig)
 
 
-class db_now(ColumnElement[Any]):  # noqa: N801 - reads as a function in SQL expressions
-    """The database's clock as a SQL expression, plus some seconds: `Lane.lease_until < db_now()`, `db_now(12)`."""
-
-    type = UtcDateTime()
-    # Statements are compiled once for each number of seconds: this stands in every one of a drain.
-    _traverse_internals = [("plus_seconds", InternalTraversal.dp_plain_obj)]  # noqa: RUF012 - declared so by SQLAlchemy
-    inherit_cache = True
-
-    def __init__(self, plus_seconds: float = 0.0) -> None:
-        self.plus_seconds = float(plus_seconds)
-
-
-@compiles(db_now, "sqlite")
-def _sqlite_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
-    # Six digits as SQLAlchemy stores them, so that text compares like time.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.plus_seconds:+.3f} seconds') || '000')"
-
-
-@compiles(db_now, "postgresql")
-def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
-    if element.plus_seconds == 0:
-        return "clock_timestamp()"
-    return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
-
-
-def insert_or_ignore(session: Session, table: FromClause) -> Any:
-    """An INSERT that leaves rows alone whose unique key exists already (`ON CONFLICT DO NOTHING`)."""
-    return _insert(session, table).on_conflict_do_nothing()
-
-
-def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: dict[str, Any] | Sequence[str]) -> Any:
-    """An INSERT that updates the row with the same `key`: named columns take the new row's values, or expressions.
-
-    With a dict the values may use `table.c.x` (the old row) and `excluded(...)` of the returned statement.
-    """
-    statement = _insert(session, table)
-    changes = update if isinstance(update, dict) else {name: statement.excluded[name] for name in update}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
-
-
-def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], add: Sequence[str]) -> Any:
-    """An INSERT that adds the named counters to the row with the same `key`."""
-    statement = _insert(session, table)
-    return statement.on_conflict_do_update(
-        index_elements=list(key), set_={name: table.c[name] + statement.excluded[name] for name in add}
-    )
-
-
-def _insert(session: Session, table: FromClause) -> Any:
-    target: Any = table  # a mapped class's `__table__` is typed more widely than the tables ours are
-    return sqlite.insert(target) if is_sqlite(session) else postgresql.insert(target)
-
-
-def among(session: Session, column: Any, ids: Iterable[int]) -> ColumnElement[bool]:
-    """`column` is one of `ids`, however many: one parameter, so that the statement is compiled once."""
-    values = list(ids)
-    if is_sqlite(session):
-        listed = func.json_each(json.dumps(values)).table_valued("value")
-        found: ColumnElement[bool] = column.in_(select(listed.c.value))
-        return found
-    # As text: the driver takes a thousand numbers one by one, which costs as much as the rows they find.
-    listed_ids = cast(literal(f"{{{','.join(map(str, values))}}}", Text), ARRAY(BigInteger))
-    matched: ColumnElement[bool] = column == any_(listed_ids)
-    return matched
-
-
-class _Ids(TypeDecorator[Sequence[int]]):
-    """A list of ids as one parameter: a JSON text, or PostgreSQL's text of an array."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> str:
-        ids = ",".join(map(str, value or ()))
-        return f"[{ids}]" if dialect.name == "sqlite" else f"{{{ids}}}"
-
-
-class one_of(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
-    """`one_of(column)`: it is one of the ids given as `ids`, in a statement that is made once for any number of them.
-
-    PostgreSQL plans it as for ten, however many: fifty parameters look so dear that it reads the whole server's rows.
-    """
-
-    type = Boolean()
-    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - declared so by SQLAlchemy
-    inherit_cache = True
-
-    def __init__(self, column: Any) -> None:
-        self.column = column
-
-    def self_group(self, against: Any = None) -> one_of:
-        """As it is: as a value of SQLite's it would be compared with 1, and no index serves that."""
-        return self
-
-
-@compiles(one_of, "sqlite")
-def _sqlite_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
-    listed = func.json_each(bindparam("ids", type_=_Ids())).table_valued("value")
-    return str(compiler.process(element.column.in_(select(listed.c.value)), **kw))
-
-
-@compiles(one_of, "postgresql")
-def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
-    ids = cast(bindparam("ids", type_=_Ids()), ARRAY(BigInteger))
-    return str(compiler.process(element.column == any_(ids), **kw))
-
-
-def index_range(
-    session: Session,
-    prefix: Sequence[tuple[Any, Any]],
-    last: Any,
-    *,
-    above: int,
-    below: int,
-    oldest_first: bool = False,
-) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
-    """WHERE and ORDER BY (newest first unless asked otherwise) of an index's rows whose `prefix` has these values.
-
-    `last` is the index's last column, an id with `above < id < below`; the first one is an id too. PostgreSQL would
-    rather walk the primary key backwards where it believes the prefix to be common, and reads the whole table where it
-    is not common among the newest. A list of one value is no constant to its planner: ordered by that column first,
-    only this index gives the order, and the estimates stay those of an equality.
-    """
-    (first, value), *others = prefix
-    within = (*(column == other for column, other in others), last > above, last < below)
-    order = last.asc() if oldest_first else last.desc()
-    if is_sqlite(session):
-        return and_(first == value, *within), [order]
-    return and_(among(session, first, [value]), *within), [first.asc() if oldest_first else first.desc(), order]
-
-
-def plan_anew(session: Session) -> None:
-    """Plan this session's statements by their values: a plan kept for any value reads a large table's half.
-
-    PostgreSQL keeps a general plan of what was asked ten times over one connection; SQLite plans once and well. Its
-    reads stand each for themselves: the setting holds in a transaction of its own, which ends with the session.
-    """
-    if is_sqlite(session):
-        return
-    from psycopg.pq import TransactionStatus  # where the database is SQLite it is never loaded
-
-    driver: Any = session.connection().connection.driver_connection
-    alone = driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE
-    session.execute(text(f"{'BEGIN; ' if alone else ''}SET LOCAL plan_cache_mode = force_custom_plan"))
-
-
 def affected(session: Session, statement: Executable) -> int:
     """Execute an UPDATE or DELETE; how many rows it met."""
     result = session.execute(statement)
     assert isinstance(result, CursorResult)
     return int(result.rowcount)
-
-
-def for_update(session: Session) -> dict[str, Any]:
-    """Arguments for `select(...).with_for_update(**...)`: SQLite has its one write lock already and ignores it."""
-    return {} if is_sqlite(session) else {"skip_locked": False}
-
-
-def is_sqlite(session: Session) -> bool:
-    """Whether this session's database is SQLite."""
-    return session.get_bind().dialect.name == "sqlite"

@@ -20,7 +20,8 @@ from jobs.consents.members import members_of
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
 from webapp import clock
-from webapp.database import among, db_now, reading, upsert
+from webapp.database import reading
+from webapp.dialects import among, db_now, upsert
 from webapp.klaviyo import payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite

@@ -18,7 +18,8 @@ from jobs.lookup import Link
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind, SyncBehavior
-from webapp.database import among, db_now, reading
+from webapp.database import reading
+from webapp.dialects import among, db_now
 from webapp.klaviyo import endpoints
 from webapp.models import Batch, BatchOutcome, Delivery, ProfileLink
 

@@ -19,7 +19,8 @@ from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
-from webapp.database import db_now, reading
+from webapp.database import reading
+from webapp.dialects import db_now
 from webapp.klaviyo import payloads
 from webapp.models import Delivery, Lane, LaneKind
 

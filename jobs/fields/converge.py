@@ -17,7 +17,7 @@ from jobs.fields.plan import Group
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
-from webapp.database import among, db_now
+from webapp.dialects import among, db_now
 from webapp.models import Delivery, Lane, LaneKind, ProfileLink
 
 EVENTS_SETTLE_IN = timedelta(minutes=5)

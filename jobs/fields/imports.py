@@ -17,7 +17,8 @@ from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import among, db_now, reading
+from webapp.database import reading
+from webapp.dialects import among, db_now
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.models import Batch, BatchOutcome, Delivery, Person, ProfileLink

@@ -18,7 +18,8 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import among, reading
+from webapp.database import reading
+from webapp.dialects import among
 from webapp.klaviyo import endpoints, payloads
 from webapp.models import Connection, ProfileLink
 

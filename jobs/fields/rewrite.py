@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from jobs.fields import singles
 from jobs.fields.plan import Group, Step
 from jobs.run import Run
-from webapp.database import among, db_now, reading
+from webapp.database import reading
+from webapp.dialects import among, db_now
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Person, ProfileLink
 from webapp.services.people import records

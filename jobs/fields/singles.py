@@ -17,7 +17,7 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
-from webapp.database import among, upsert
+from webapp.dialects import among, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call

@@ -22,7 +22,8 @@ from jobs.tasks.run import TaskProblem, TaskRun
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind, Origin
-from webapp.database import insert_or_ignore, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import insert_or_ignore
 from webapp.models import Activity, Connection, ConnectionState, Delivery
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes

@@ -21,7 +21,8 @@ from jobs.tasks.run import TaskRun
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import among, insert_or_ignore, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import among, insert_or_ignore
 from webapp.models import ConnectionState, Delivery, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes

@@ -14,7 +14,8 @@ from jobs.run import Hold
 from jobs.tasks.kinds import KINDS, LONG
 from jobs.tasks.run import TaskProblem, TaskRun, TaskStopped, finish
 from webapp import clock, log
-from webapp.database import db_now, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import db_now
 from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
 from webapp.services.connections import lifecycle
 from webapp.services.oauth import grants

@@ -23,9 +23,10 @@ from tests.apps import dispose, make_app
 from tests.jobs.klaviyo import Asked, Given, good, html
 from tests.jobs.shop import Shop
 from tests.rows import Rows
-from webapp import clock, database, engines, queue
+from webapp import clock, engines, queue
 from webapp.catalogue.words import Kind
 from webapp.database import writing
+from webapp.dialects import db_now
 from webapp.forms.activities import check
 from webapp.klaviyo import client
 from webapp.klaviyo.client import KlaviyoClient
@@ -58,7 +59,7 @@ def lease_is_over(shop: Shop, kind: Kind) -> None:
     """Twelve seconds in which the holder of the lane gave no sign of life."""
     with writing() as session:
         lane = update(Lane).where(Lane.id == shop.lane(kind).id)
-        session.execute(lane.values(lease_until=database.db_now(-1), next_at=database.db_now()))
+        session.execute(lane.values(lease_until=db_now(-1), next_at=db_now()))
 
 
 @both

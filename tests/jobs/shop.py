@@ -20,7 +20,8 @@ from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
-from webapp.database import db_now, reading, writing
+from webapp.database import reading, writing
+from webapp.dialects import db_now
 from webapp.extensions import settings
 from webapp.models import Attempt, Batch, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
 from webapp.services.activities.ingest import LIFE

@@ -15,7 +15,8 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
-from webapp.database import among, writing
+from webapp.database import writing
+from webapp.dialects import among
 from webapp.models import Delivery, Person
 
 EVENT = "POST /api/events"

@@ -16,7 +16,8 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import db_now, reading
+from webapp.database import reading
+from webapp.dialects import db_now
 from webapp.models import Delivery
 
 FEW = timedelta(seconds=5)

@@ -14,7 +14,8 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import db_now, writing
+from webapp.database import writing
+from webapp.dialects import db_now
 from webapp.models import Batch, BatchOutcome, Delivery, Lane, Person
 
 LOOK, JOB, STATUS = "GET /api/profiles", "POST /api/profile-bulk-import-jobs", "GET /api/profile-bulk-import-jobs/{id}"

@@ -16,7 +16,8 @@ from tests.jobs.tasks.place import work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock
-from webapp.database import db_now, reading, writing
+from webapp.database import reading, writing
+from webapp.dialects import db_now
 from webapp.models import Connection, ConnectionState, Grant, Lane, LaneKind
 from webapp.services.connections import lifecycle
 from webapp.services.oauth import grants

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.incidents import INCIDENTS, Incident
-from webapp.database import affected, db_now, insert_or_ignore, reading, writing
+from webapp.database import affected, reading, writing
+from webapp.dialects import db_now, insert_or_ignore
 from webapp.models import Alert, Connection, Membership, Role, User, Workspace
 
 # A mail that could not be sent is tried again for so long.

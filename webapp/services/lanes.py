@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
-from webapp.database import after_commit, db_now, reading, upsert_adding
+from webapp.database import after_commit, reading
+from webapp.dialects import db_now, upsert_adding
 from webapp.models import ConnectionStat, Lane, LaneKind
 
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}

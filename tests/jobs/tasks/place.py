@@ -12,7 +12,8 @@ from jobs.tasks import lane as tasks_lane
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.database import db_now, reading, writing
+from webapp.database import reading, writing
+from webapp.dialects import db_now
 from webapp.models import (
     Connection,
     Delivery,

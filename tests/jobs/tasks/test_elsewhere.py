@@ -16,7 +16,8 @@ from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock
 from webapp.catalogue.words import Kind, Origin, SyncBehavior
-from webapp.database import db_now, reading, writing
+from webapp.database import reading, writing
+from webapp.dialects import db_now
 from webapp.models import Activity, Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
 from webapp.services.activities import ingest
 from webapp.services.people import elsewhere

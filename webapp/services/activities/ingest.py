@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.words import ActivityType, Origin
-from webapp.database import among, db_now, insert_or_ignore, reading, run_writing
+from webapp.database import reading, run_writing
+from webapp.dialects import among, db_now, insert_or_ignore
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
 from webapp.services.activities import delivery_maker, routing

@@ -16,7 +16,8 @@ from sqlalchemy import BigInteger, bindparam, cast, func, select
 
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import one_of, plain
+from webapp.database import plain
+from webapp.dialects import one_of
 from webapp.models import ConnectionStat
 from webapp.models.types import UtcDateTime
 

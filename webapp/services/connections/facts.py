@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Text, cast, func, select
 
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import one_of, plain
+from webapp.database import plain
+from webapp.dialects import one_of
 from webapp.klaviyo import scopes
 from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store, Task, User
 from webapp.services import tasks

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, SyncBehavior
-from webapp.database import db_now, writing
+from webapp.database import writing
+from webapp.dialects import db_now
 from webapp.forms.connections import Edit
 from webapp.forms.invalid import Invalid
 from webapp.models import Connection, Delivery, LaneKind, Store

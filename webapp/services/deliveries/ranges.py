@@ -15,7 +15,7 @@ from sqlalchemy import Row, and_, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import REASONS, Reason, Status
-from webapp.database import index_range, plan_anew
+from webapp.dialects import index_range, plan_anew
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Connection, Delivery
 from webapp.services.deliveries.waiting_reasons import GIVEN

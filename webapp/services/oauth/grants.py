@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.crypto import new_secret
-from webapp.database import affected, db_now, reading, writing
+from webapp.database import affected, reading, writing
+from webapp.dialects import db_now
 from webapp.extensions import key_ring, settings
 from webapp.klaviyo.oauth import SECONDS, OAuthApp, OAuthProblem, TokenSet
 from webapp.models import Grant

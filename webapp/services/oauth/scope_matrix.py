@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import upsert
+from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Grant, ScopeProof
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 from webapp import clock, queue
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
-from webapp.database import db_now
+from webapp.dialects import db_now
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Delivery, Grant, Lane, LaneKind, Task
 from webapp.models.delivery import PRIORITY_WITHDRAWAL

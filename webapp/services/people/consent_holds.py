@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import affected, among, db_now
+from webapp.database import affected
+from webapp.dialects import among, db_now
 from webapp.models import Delivery, LaneKind
 from webapp.services import lanes
 

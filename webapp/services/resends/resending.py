@@ -14,7 +14,8 @@ from webapp import clock
 from webapp.catalogue.causes import RESENDABLE
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import after_commit, db_now, insert_or_ignore
+from webapp.database import after_commit
+from webapp.dialects import db_now, insert_or_ignore
 from webapp.models import Activity, Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services import lanes

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from webapp.database import index_range, plan_anew
+from webapp.dialects import index_range, plan_anew
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.models import Activity, Delivery, Person
 from webapp.services.deliveries.ranges import COLUMNS, LAST_ID, AnyRow, Range, merged, ranges

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.events import EVENTS, Event
 from webapp.catalogue.fields import FIELDS, Field
-from webapp.database import reading, run_writing, upsert
+from webapp.database import reading, run_writing
+from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.models import EventChoice, FieldChoice, Store
 from webapp.services import audit

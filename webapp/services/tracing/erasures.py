@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import affected, among, reading, run_writing
+from webapp.database import affected, reading, run_writing
+from webapp.dialects import among
 from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink
 from webapp.services import audit, lanes
 from webapp.services.tracing import profile_now

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.crypto import new_secret
-from webapp.database import insert_or_ignore, run_writing
+from webapp.database import run_writing
+from webapp.dialects import insert_or_ignore
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Authorization, Membership, Role, User

@@ -6,7 +6,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import insert_or_ignore, run_writing
+from webapp.database import run_writing
+from webapp.dialects import insert_or_ignore
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Connection, ConnectionState, Store

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest
-from webapp.database import run_writing, upsert, writing
+from webapp.database import run_writing, writing
+from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import SignInFailure, User
