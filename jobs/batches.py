@@ -5,14 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp import clock
 from webapp.dialects import db_now
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Batch, BatchOutcome, Lane
+from webapp.models import Batch, BatchOutcome
+from webapp.models.tables import BATCHES, LANES
+
+_OPEN = insert(BATCHES).returning(BATCHES.c.id)
+_THIS = BATCHES.c.id == bindparam("batch")
+_SHRINK = update(BATCHES).where(_THIS).values(members=bindparam("left"), size=bindparam("how_many"))
+_UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("times"))
+_CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
+# `lanes.unknown_batch_id` names the oldest open batch, so that a drain sees it with its claim.
+_POINT = (
+    update(LANES)
+    .where(LANES.c.id == bindparam("lane"))
+    .values(
+        unknown_batch_id=select(func.min(BATCHES.c.id))
+        .where(BATCHES.c.lane_id == bindparam("lane"), BATCHES.c.outcome == BatchOutcome.UNKNOWN)
+        .scalar_subquery()
+    )
+    .returning(LANES.c.unknown_batch_id)
+)
 
 
 def open_batch(session: Session, run: Run, endpoint: Endpoint, members: list[Any], *, size: int) -> Batch:
@@ -25,9 +43,10 @@ def open_batch(session: Session, run: Run, endpoint: Endpoint, members: list[Any
         "members": orjson.dumps(members).decode(),
         "fence": run.held.fence,
         "outcome": BatchOutcome.UNKNOWN,
+        "unknown_times": 0,
         "started_at": clock.now(),
     }
-    batch = session.scalars(insert(Batch).returning(Batch), [values]).one()
+    batch = Batch(id=session.connection().scalar(_OPEN, values), **values)
     _point(session, run)
     return batch
 
@@ -40,23 +59,22 @@ def members(batch: Batch) -> list[Any]:
 
 def shrink(session: Session, batch: Batch, left: list[Any], *, size: int) -> None:
     """The batch goes on with fewer members: erased, refused or put off ones are out."""
-    values = {"members": orjson.dumps(left).decode(), "size": size}
-    session.execute(update(Batch).where(Batch.id == batch.id).values(**values))
-    batch.members, batch.size = values["members"], size  # type: ignore[assignment]  # the same values
+    members = orjson.dumps(left).decode()
+    session.connection().execute(_SHRINK, {"batch": batch.id, "left": members, "how_many": size})
+    batch.members, batch.size = members, size
 
 
 def unknown_again(session: Session, batch: Batch) -> int:
     """No answer once more; how many times now."""
     times = batch.unknown_times + 1
-    session.execute(update(Batch).where(Batch.id == batch.id).values(unknown_times=times))
+    session.connection().execute(_UNKNOWN_AGAIN, {"batch": batch.id, "times": times})
     batch.unknown_times = times
     return times
 
 
 def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome) -> None:
     """Its end is known: what it delivered says so itself, the members are forgotten."""
-    values = {"outcome": outcome, "finished_at": clock.now(), "members": None}
-    session.execute(update(Batch).where(Batch.id == batch.id).values(**values))
+    session.connection().execute(_CLOSE, {"batch": batch.id, "end": outcome, "now": clock.now()})
     _point(session, run)
 
 
@@ -80,13 +98,4 @@ def open_ones(session: Session, run: Run) -> list[Batch]:
 
 
 def _point(session: Session, run: Run) -> None:
-    """`lanes.unknown_batch_id` names the oldest open batch, so that a drain sees it with its claim."""
-    oldest = (
-        select(func.min(Batch.id))
-        .where(Batch.lane_id == run.held.lane_id, Batch.outcome == BatchOutcome.UNKNOWN)
-        .scalar_subquery()
-    )
-    lane = (
-        update(Lane).where(Lane.id == run.held.lane_id).values(unknown_batch_id=oldest).returning(Lane.unknown_batch_id)
-    )
-    run.lane.unknown_batch_id = session.scalar(lane)
+    run.lane.unknown_batch_id = session.connection().scalar(_POINT, {"lane": run.held.lane_id})

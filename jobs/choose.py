@@ -7,17 +7,18 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import Integer, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import ColumnElement
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
-from webapp.dialects import among, db_now
-from webapp.models import Activity, Connection, Delivery, Person
+from webapp.dialects import db_now, one_of
+from webapp.models import Connection, Delivery
 from webapp.models.delivery import PRIORITY_LIVE
+from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
+from webapp.models.types import UtcDateTime
 
 LOW_SHARE = 0.5
 
@@ -56,59 +57,87 @@ class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at o
         return parsed
 
 
-# Rows of tables, not of mapped classes: the mapper costs as much as the query.
-_DELIVERIES, _ACTIVITIES, _PEOPLE = (row.metadata.tables[row.__tablename__] for row in (Delivery, Activity, Person))
 _COLUMNS = (
-    _DELIVERIES.c.id,
-    _DELIVERIES.c.activity_id,
-    _ACTIVITIES.c.external_id,
-    _DELIVERIES.c.event,
-    _ACTIVITIES.c.origin,
-    _ACTIVITIES.c.occurred_at,
-    _ACTIVITIES.c.accepted_at,
-    _DELIVERIES.c.created_at,
-    _DELIVERIES.c.expires_at,
-    _ACTIVITIES.c.properties,
-    _ACTIVITIES.c.consent,
-    _DELIVERIES.c.attempts,
-    _DELIVERIES.c.priority,
-    _DELIVERIES.c.person_id,
-    _PEOPLE.c.email,
-    _PEOPLE.c.first_name,
-    _PEOPLE.c.last_name,
-    _PEOPLE.c.fields,
-    _PEOPLE.c.fields_version,
-    _PEOPLE.c.consents,
-    _ACTIVITIES.c.starts_flows,
-    _DELIVERIES.c.only_existing,
-    _DELIVERIES.c.reason,
+    DELIVERIES.c.id,
+    DELIVERIES.c.activity_id,
+    ACTIVITIES.c.external_id,
+    DELIVERIES.c.event,
+    ACTIVITIES.c.origin,
+    ACTIVITIES.c.occurred_at,
+    ACTIVITIES.c.accepted_at,
+    DELIVERIES.c.created_at,
+    DELIVERIES.c.expires_at,
+    ACTIVITIES.c.properties,
+    ACTIVITIES.c.consent,
+    DELIVERIES.c.attempts,
+    DELIVERIES.c.priority,
+    DELIVERIES.c.person_id,
+    PEOPLE.c.email,
+    PEOPLE.c.first_name,
+    PEOPLE.c.last_name,
+    PEOPLE.c.fields,
+    PEOPLE.c.fields_version,
+    PEOPLE.c.consents,
+    ACTIVITIES.c.starts_flows,
+    DELIVERIES.c.only_existing,
+    DELIVERIES.c.reason,
 )
 
 
-def _of_lane(run: Run, kind: Kind) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _DELIVERIES.c.connection_id == run.held.connection_id,
-        _DELIVERIES.c.kind == kind,
-        _DELIVERIES.c.status == Status.WAITING,
+# Made once. Rows of tables, not of mapped classes: the mapper costs as much as the query.
+_OF_LANE = (
+    DELIVERIES.c.connection_id == bindparam("connection"),
+    DELIVERIES.c.kind == bindparam("delivery_kind"),
+    DELIVERIES.c.status == Status.WAITING,
+)
+_WAITING = (
+    select(*_COLUMNS)
+    .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
+    .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
+    .where(*_OF_LANE)
+    .order_by(DELIVERIES.c.priority, DELIVERIES.c.id)
+)
+_LIMIT = bindparam("most", type_=Integer)
+_NOW = bindparam("now", type_=UtcDateTime())
+_BY_ID = _WAITING.where(one_of(DELIVERIES.c.id))
+_DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(_LIMIT)
+_DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= _NOW).limit(_LIMIT)
+_LATER = _DUE_BY_NOW.where(DELIVERIES.c.priority == bindparam("priority"), DELIVERIES.c.id > bindparam("last"))
+_RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
+    *_OF_LANE,
+    DELIVERIES.c.priority == bindparam("priority"),
+    DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
+)
+_FIRST_OF_EACH = (
+    select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id))
+    .where(
+        *_OF_LANE,
+        DELIVERIES.c.priority.in_(bindparam("priorities", expanding=True)),
+        DELIVERIES.c.id < bindparam("last"),
+        one_of(DELIVERIES.c.person_id),
     )
+    .group_by(DELIVERIES.c.person_id)
+)
+_PUT_OFF = _FIRST_OF_EACH.where(DELIVERIES.c.due_at > _NOW)
+_PASSED = _FIRST_OF_EACH.where(or_(DELIVERIES.c.due_at > _NOW, DELIVERIES.c.id < bindparam("first")))
+_VERSIONS = (
+    select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
+    .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
+    .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
+)
+_FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(one_of(PEOPLE.c.id))
+_NEXT_DUE = select(func.min(DELIVERIES.c.due_at)).where(*_OF_LANE)
+_CLOCK = select(db_now())
 
 
-def _waiting(run: Run, kind: Kind) -> Any:
-    return (
-        select(*_COLUMNS)
-        .join(_ACTIVITIES, _ACTIVITIES.c.id == _DELIVERIES.c.activity_id)
-        .join(_PEOPLE, _PEOPLE.c.id == _DELIVERIES.c.person_id)
-        .where(
-            *_of_lane(run, kind),
-        )
-        .order_by(_DELIVERIES.c.priority, _DELIVERIES.c.id)
-    )
+def _lane(run: Run, kind: Kind) -> dict[str, Any]:
+    return {"connection": run.held.connection_id, "delivery_kind": kind}
 
 
 def due(run: Run, kind: Kind, limit: int) -> list[Item]:
     """The next due deliveries of a kind that is never put off: anything but events."""
     with reading() as session:
-        items = _rows(session, _waiting(run, kind).where(_DELIVERIES.c.due_at <= db_now()).limit(limit))
+        items = _rows(session, _DUE, {**_lane(run, kind), "most": limit})
     run.share = _share(run, items)
     return items
 
@@ -127,9 +156,9 @@ def due_events(run: Run, limit: int) -> Chosen:
     """
     with reading() as session:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
-        now = session.scalar(select(db_now()))
-        items = _rows(session, _waiting(run, Kind.EVENT).where(_DELIVERIES.c.due_at <= now).limit(limit))
-        blocked = _first_of_each(session, run, items, _DELIVERIES.c.due_at > now) if items else {}
+        where = {**_lane(run, Kind.EVENT), "now": session.connection().scalar(_CLOCK), "most": limit}
+        items = _rows(session, _DUE_BY_NOW, where)
+        blocked = _first_of_each(session, _PUT_OFF, where, items) if items else {}
     run.share = _share(run, items)
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
@@ -141,50 +170,37 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
     """
     last, under_way = behind[-1], {item.id for item in behind}
     with reading() as session:
-        now = session.scalar(select(db_now()))
-        later = (_DELIVERIES.c.priority == last.priority, _DELIVERIES.c.id > last.id, _DELIVERIES.c.due_at <= now)
-        items = _rows(session, _waiting(run, Kind.EVENT).where(*later).limit(limit))
+        where = {**_lane(run, Kind.EVENT), "now": session.connection().scalar(_CLOCK), "priority": last.priority}
+        items = _rows(session, _LATER, {**where, "last": last.id, "most": limit})
         if not items:
             return Chosen([], more=False)
-        passed = or_(_DELIVERIES.c.due_at > now, _DELIVERIES.c.id < behind[0].id)
-        blocked = _first_of_each(session, run, items, passed)
-        among_these = session.connection().execute(_range(run, behind[0], last)).all()
+        where["first"] = behind[0].id
+        blocked = _first_of_each(session, _PASSED, where, items)
+        among_these = session.connection().execute(_RANGE, {**where, "last": last.id}).all()
     for delivery_id, person_id in among_these:
         if delivery_id not in under_way:
             blocked[person_id] = min(delivery_id, blocked.get(person_id, delivery_id))
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
 
-def _range(run: Run, first: Item, last: Item) -> Any:
-    return select(_DELIVERIES.c.id, _DELIVERIES.c.person_id).where(
-        *_of_lane(run, Kind.EVENT),
-        _DELIVERIES.c.priority == last.priority,
-        _DELIVERIES.c.id.between(first.id, last.id),
-    )
-
-
-def _rows(session: Session, statement: Any) -> list[Item]:
-    return [Item._make(row) for row in session.connection().execute(statement).all()]
+def _rows(session: Session, statement: Select[Any], where: Mapping[str, Any]) -> list[Item]:
+    return [Item._make(row) for row in session.connection().execute(statement, where).all()]
 
 
 def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 
 
-def _first_of_each(session: Session, run: Run, items: list[Item], which: ColumnElement[bool]) -> dict[int, int]:
+def _first_of_each(
+    session: Session, statement: Select[Any], where: Mapping[str, Any], items: Sequence[Item]
+) -> dict[int, int]:
     """Person id -> their first waiting event that is so, among those that come before the last of `items`."""
-    statement = (
-        select(_DELIVERIES.c.person_id, func.min(_DELIVERIES.c.id))
-        .where(
-            *_of_lane(run, Kind.EVENT),
-            _DELIVERIES.c.priority.in_({item.priority for item in items}),
-            _DELIVERIES.c.id < max(item.id for item in items),
-            which,
-            among(session, _DELIVERIES.c.person_id, {item.person_id for item in items}),
-        )
-        .group_by(_DELIVERIES.c.person_id)
-    )
-    return {row[0]: row[1] for row in session.connection().execute(statement)}
+    these = {
+        "priorities": list({item.priority for item in items}),
+        "last": max(item.id for item in items),
+        "ids": list({item.person_id for item in items}),
+    }
+    return {row[0]: row[1] for row in session.connection().execute(statement, {**where, **these})}
 
 
 def _share(run: Run, items: list[Item]) -> float:
@@ -210,42 +226,27 @@ def low_share(run: Run) -> float:
 def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
     """Those of some deliveries that still wait."""
     with reading() as session:
-        rows = session.connection().execute(_waiting(run, kind).where(among(session, _DELIVERIES.c.id, ids))).all()
-        return [Item._make(row) for row in rows]
+        return _rows(session, _BY_ID, {**_lane(run, kind), "ids": list(ids)})
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:
     """These with their people's fields as they are by now; without those erased or settled meanwhile."""
     held = {item.id: item.fields_version for item in items}
     with reading() as session:
-        versions = (
-            select(_DELIVERIES.c.id, _PEOPLE.c.fields_version, _PEOPLE.c.id)
-            .join(_PEOPLE, _PEOPLE.c.id == _DELIVERIES.c.person_id)
-            .where(
-                among(session, _DELIVERIES.c.id, held),
-                _DELIVERIES.c.status == Status.WAITING,
-                _PEOPLE.c.email.is_not(None),
-            )
-        )
-        rows = session.connection().execute(versions).all()
+        rows = session.connection().execute(_VERSIONS, {"ids": list(held)}).all()
         newer = {person_id for delivery_id, version, person_id in rows if version > held[delivery_id]}
         if len(rows) < len(items):
             left = {row[0] for row in rows}
             items = [item for item in items if item.id in left]
         if not newer:
             return list(items)
-        columns = (_PEOPLE.c.id, _PEOPLE.c.fields, _PEOPLE.c.fields_version)
-        found = session.connection().execute(select(*columns).where(among(session, _PEOPLE.c.id, newer)))
+        found = session.connection().execute(_FIELDS, {"ids": list(newer)})
         known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in found}
     return [item._replace(**known[item.person_id]) if item.person_id in known else item for item in items]
 
 
 def next_due_at(run: Run, kind: Kind) -> datetime | None:
     """When the earliest waiting delivery of the lane comes due; None where nothing waits."""
-    statement = select(func.min(Delivery.due_at)).where(
-        Delivery.connection_id == run.held.connection_id,
-        Delivery.kind == kind,
-        Delivery.status == Status.WAITING,
-    )
     with reading() as session:
-        return session.scalar(statement)
+        found: datetime | None = session.connection().scalar(_NEXT_DUE, _lane(run, kind))
+        return found

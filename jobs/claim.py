@@ -6,15 +6,19 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Update, and_, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from webapp import clock, queue
-from webapp.database import affected, run_writing
+from webapp.database import run_writing
 from webapp.dialects import db_now, is_sqlite
-from webapp.models import Batch, BatchOutcome, Connection, Lane, LaneKind
+from webapp.models import BatchOutcome, Connection, Lane, LaneKind
+from webapp.models.tables import BATCHES, LANES
 
 LEASE_SECONDS = 12
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
@@ -38,66 +42,83 @@ class Claim:
     took_over: bool = False
 
 
-_CLAIMED = (Lane.id, Lane.connection_id, Lane.workspace_id, Lane.kind, Lane.fence, Lane.news, Lane.slow)
+_LANE = LANES.c.id == bindparam("lane")
+_MINE = and_(_LANE, LANES.c.fence == bindparam("held_fence"))
+_HOLDER = select(LANES.c.owner).where(_LANE).with_for_update()
+_CLAIMED = tuple(LANES.c[name] for name in ("id", "connection_id", "workspace_id", "kind", "fence", "news", "slow"))
+_CLAIM = (
+    update(LANES)
+    .where(
+        _LANE,
+        LANES.c.stopped.is_(False),
+        or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
+        or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
+        LANES.c.next_at <= db_now(),
+    )
+    .values(owner=OWNER, fence=LANES.c.fence + 1, lease_until=db_now(LEASE_SECONDS))
+    .returning(*_CLAIMED, LANES.c.unknown_batch_id, db_now().label("now"))
+)
+_DOUBT = (
+    update(BATCHES)
+    .where(BATCHES.c.lane_id == bindparam("lane"), BATCHES.c.outcome == BatchOutcome.UNKNOWN)
+    .values(unknown_times=BATCHES.c.unknown_times + 1)
+)
+_FREE = update(LANES).where(_MINE).values(lease_until=None, owner=None)
+_SLEEP = _FREE.where(LANES.c.news == bindparam("seen")).values(woken_at=None, next_at=bindparam("due_at"))
+_QUEUE_AGAIN = _FREE.values(woken_at=db_now())
+_LEAVE = update(LANES).where(_MINE).values(lease_until=None)
+_ROWS = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id).where(Lane.id == bindparam("lane"))
 
 
 def claim(lane_id: int) -> Claim | None:
     """The lane, if it is free, due and not stopped."""
 
     def work(session: Session) -> Claim | None:
-        before = session.scalar(select(Lane.owner).where(Lane.id == lane_id).with_for_update())
-        statement = (
-            update(Lane)
-            .where(
-                Lane.id == lane_id,
-                Lane.stopped.is_(False),
-                or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
-                or_(Lane.held_until.is_(None), Lane.held_until <= db_now()),
-                Lane.next_at <= db_now(),
-            )
-            .values(owner=OWNER, fence=Lane.fence + 1, lease_until=db_now(LEASE_SECONDS))
-            .returning(*_CLAIMED, Lane.unknown_batch_id, db_now().label("now"))
-        )
-        row = session.execute(statement).one_or_none()
+        connection, this = session.connection(), {"lane": lane_id}
+        before = connection.scalar(_HOLDER, this)
+        row = connection.execute(_CLAIM, this).one_or_none()
         if row is None:
             return None
         if not is_sqlite(session):
             clock.follow(row.now)
         if before is not None and row.unknown_batch_id is not None:
-            _doubt(session, lane_id)
+            # Whoever held the lane never told what came of these: a frozen sender may still send them.
+            connection.execute(_DOUBT, this)
         values = {column.key: getattr(row, column.key) for column in _CLAIMED}
         return Claim(lane_id=values.pop("id"), **values, took_over=before is not None)
 
     return run_writing(work)
 
 
-def _doubt(session: Session, lane_id: int) -> None:
-    """Whoever held the lane never told what came of these: a frozen sender may still send them."""
-    statement = update(Batch).where(Batch.lane_id == lane_id, Batch.outcome == BatchOutcome.UNKNOWN)
-    session.execute(statement.values(unknown_times=Batch.unknown_times + 1))
-
-
 def guard(session: Session, held: Claim, **values: object) -> None:
     """Renew the lease and set `values`, only while we still hold the lane. Raises FenceLost (which rolls back)."""
-    statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence, Lane.stopped.is_(False))
-    if affected(session, statement.values(lease_until=db_now(LEASE_SECONDS), **values)) != 1:
+    given = {f"to_{name}": value for name, value in values.items()}
+    if session.connection().execute(_renewal(tuple(values)), {**_this(held), **given}).rowcount != 1:
         raise FenceLost
 
 
-def release(held: Claim, *, again: bool, due_at: object = None) -> None:
+@cache
+def _renewal(names: tuple[str, ...]) -> Update:
+    others: dict[str, Any] = {name: bindparam(f"to_{name}") for name in names}
+    return update(LANES).where(_MINE, LANES.c.stopped.is_(False)).values(lease_until=db_now(LEASE_SECONDS), **others)
+
+
+def _this(held: Claim) -> dict[str, object]:
+    return {"lane": held.lane_id, "held_fence": held.fence}
+
+
+def release(held: Claim, *, again: bool, due_at: datetime | None = None) -> None:
     """Give the lane back: due at once when `again`, at `due_at` when something waits for a time, else asleep.
 
     It sleeps only where nothing was added since the claim: the wake-up of what was found the lane taken.
     """
-    mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
-    free = {"lease_until": None, "owner": None}
 
     def work(session: Session) -> bool:
-        asleep = update(Lane).where(mine, Lane.news == held.news).values(**free, woken_at=None, next_at=due_at)
-        if not again and affected(session, asleep):
+        connection, this = session.connection(), _this(held)
+        if not again and connection.execute(_SLEEP, {**this, "seen": held.news, "due_at": due_at}).rowcount:
             return False
         # Whoever has more to do is woken at the back of the line.
-        return bool(affected(session, update(Lane).where(mine).values(**free, woken_at=db_now())))
+        return bool(connection.execute(_QUEUE_AGAIN, this).rowcount)
 
     if run_writing(work):
         queue.wake([(held.lane_id, held.slow)])
@@ -108,11 +129,10 @@ def let_go(held: Claim) -> None:
 
     Nothing else of it is known to be durable. Waited for as long as the lease goes on anyway. Never raises.
     """
-    mine = and_(Lane.id == held.lane_id, Lane.fence == held.fence)
     end = time.monotonic() + LEASE_SECONDS
     while time.monotonic() < end:
         try:
-            run_writing(lambda session: session.execute(update(Lane).where(mine).values(lease_until=None)))
+            run_writing(lambda session: session.connection().execute(_LEAVE, _this(held)))
             return
         except DBAPIError:
             time.sleep(0.25)
@@ -120,6 +140,5 @@ def let_go(held: Claim) -> None:
 
 def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
     """The lane's connection and the lane as they stand."""
-    statement = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id)
-    found = session.execute(statement.where(Lane.id == held.lane_id)).one()
+    found = session.execute(_ROWS, {"lane": held.lane_id}).one()
     return found[0], found[1]

@@ -17,12 +17,12 @@ from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
 from webapp.models import Delivery, Lane, LaneKind
 from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_WITHDRAWAL
+from webapp.models.tables import DELIVERIES
 from webapp.services import lanes
 
 BITE = 1000
 KINDS = {LaneKind.EVENTS: Kind.EVENT, LaneKind.FIELDS: Kind.FIELDS, LaneKind.CONSENTS: Kind.CONSENT}
 PRIORITIES = (PRIORITY_WITHDRAWAL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_BACKFILL)
-_DELIVERIES = Delivery.metadata.tables["deliveries"]
 
 
 def run() -> None:
@@ -59,8 +59,8 @@ def _some_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
 
 def _end(session: Session, ids: list[int], key: tuple[int, int, Kind]) -> None:
     workspace_id, connection_id, kind = key
-    waiting = (among(session, _DELIVERIES.c.id, ids), _DELIVERIES.c.status == Status.WAITING)
-    held = and_(_DELIVERIES.c.kind == Kind.CONSENT, _DELIVERIES.c.reason == Reason.NOT_IN_KLAVIYO)
+    waiting = (among(session, DELIVERIES.c.id, ids), DELIVERIES.c.status == Status.WAITING)
+    held = and_(DELIVERIES.c.kind == Kind.CONSENT, DELIVERIES.c.reason == Reason.NOT_IN_KLAVIYO)
     skipped = _settled(session, (*waiting, held), Status.SKIPPED, Reason.NOT_IN_KLAVIYO)
     failed = _settled(session, waiting, Status.FAILED, Reason.EXPIRED)
     lanes.count(session, workspace_id, connection_id, kind, lanes.Counts(skipped=skipped, failed=failed))
@@ -68,4 +68,4 @@ def _end(session: Session, ids: list[int], key: tuple[int, int, Kind]) -> None:
 
 def _settled(session: Session, which: tuple[ColumnElement[bool], ...], status: Status, reason: Reason) -> int:
     values = {"status": status, "reason": reason, "settled_at": clock.now()}
-    return session.connection().execute(update(_DELIVERIES).where(*which).values(**values)).rowcount
+    return session.connection().execute(update(DELIVERIES).where(*which).values(**values)).rowcount

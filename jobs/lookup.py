@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from jobs.outcomes import Outcome, outcome
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import reading
-from webapp.dialects import among, upsert
+from webapp.dialects import among, one_of, upsert
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Connection, Person, ProfileLink
+from webapp.models.tables import PROFILE_LINKS
 from webapp.services.people import consent_holds
 
 HIT = timedelta(minutes=10)
@@ -55,8 +56,7 @@ class Link(NamedTuple):
     withdrawn_delivery_id: int | None = None
 
 
-_LINKS = ProfileLink.metadata.tables["profile_links"]
-_COLUMNS = tuple(_LINKS.c[name] for name in Link._fields)
+_COLUMNS = tuple(PROFILE_LINKS.c[name] for name in Link._fields)
 THERE = _COLUMNS[:4]  # who is there, and no more: events are read by the thousand
 
 
@@ -91,11 +91,15 @@ def was_asked_again(run: Run, link: Link | None, attempts: int) -> bool:
 
 def known_links(run: Run, people: Iterable[int], columns: Sequence[Any] = _COLUMNS) -> dict[int, Link]:
     """What is remembered; of `columns` the first four at least, the others as if nothing were."""
+    where = {"connection": run.held.connection_id, "ids": list(people)}
     with reading() as session:
-        statement = select(*columns).where(
-            _LINKS.c.connection_id == run.held.connection_id, among(session, _LINKS.c.person_id, people)
-        )
-        return {row[0]: Link(*row) for row in session.connection().execute(statement).all()}
+        return {row[0]: Link(*row) for row in session.connection().execute(_known(tuple(columns)), where).all()}
+
+
+@cache
+def _known(columns: tuple[Any, ...]) -> Select[Any]:
+    mine = PROFILE_LINKS.c.connection_id == bindparam("connection")
+    return select(*columns).where(mine, one_of(PROFILE_LINKS.c.person_id))
 
 
 def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False) -> dict[int, FoundProfile]:

@@ -8,17 +8,25 @@ What was spent is kept in steps of a tenth of a second, each counted until its e
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from webapp.dialects import db_now, insert_or_ignore
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Budget
+from webapp.models.tables import BUDGETS
 
 STEP_MS = 100
 Spent = list[list[int]]
+
+
+_THIS = and_(BUDGETS.c.klaviyo_account_id == bindparam("account"), BUDGETS.c.endpoint == bindparam("endpoint_name"))
+_LOCKED = select(BUDGETS.c.limits, BUDGETS.c.spent, BUDGETS.c.blocked_until).where(_THIS).with_for_update()
+_SPEND = update(BUDGETS).where(_THIS).values(spent=bindparam("now_spent"))
+_LEARN = update(BUDGETS).where(_THIS).values(limits=bindparam("now_limits"))
+_BLOCK = update(BUDGETS).where(_THIS).values(blocked_until=bindparam("until"))
 
 
 class OverBudget(Exception):
@@ -29,12 +37,25 @@ class OverBudget(Exception):
         self.until = until
 
 
-def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 1, *, share: float = 1.0) -> int:
-    """Take up to `calls`, within `share` of each limit; how many were taken, at least one. Raises OverBudget."""
-    budget = _locked(session, account_id, endpoint)
+class Reserved(NamedTuple):
+    """How many calls were taken, at least one, and the limits they were taken from (window in seconds -> calls)."""
+
+    calls: int
+    limits: dict[str, int]
+
+
+class _Budget(NamedTuple):
+    limits: dict[str, int]
+    spent: Spent
+    blocked_until: datetime | None
+
+
+def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 1, *, share: float = 1.0) -> Reserved:
+    """Take up to `calls`, within `share` of each limit. Raises OverBudget."""
+    this = _key(account_id, endpoint)
+    budget = _locked(session, this, endpoint)
     # Asked by itself: the statement that locks would read the clock before it waits for the lock.
-    now = session.scalar(select(db_now()))
-    assert now is not None
+    now: datetime = session.connection().execute(select(db_now())).scalar_one()
     if budget.blocked_until is not None and budget.blocked_until > now:
         raise OverBudget(budget.blocked_until)
     stamp = int(now.timestamp() * 1000)
@@ -49,8 +70,8 @@ def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 
         spent[-1] = [step, spent[-1][1] + taken]
     else:
         spent.append([step, taken])
-    budget.spent = spent
-    return taken
+    session.connection().execute(_SPEND, {**this, "now_spent": spent})
+    return Reserved(taken, budget.limits)
 
 
 def room(spent: Spent, limits: dict[int, int], now_ms: int) -> tuple[int, int]:
@@ -72,32 +93,36 @@ def room(spent: Spent, limits: dict[int, int], now_ms: int) -> tuple[int, int]:
     return free, max(1, wait)
 
 
-def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer) -> None:
-    """Correct a budget by what Klaviyo announced, or by its 429."""
-    if answer.status != 429 and not answer.limits:
-        return
-    statement = select(Budget).where(Budget.klaviyo_account_id == account_id, Budget.endpoint == endpoint.name)
-    budget = session.scalar(statement)
-    if budget is None:
-        return
+def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer, known: dict[str, int]) -> None:
+    """Correct a budget by what Klaviyo announced, or by its 429. `known`: the limits the call was reserved under."""
     announced = {str(window): calls for window, calls in answer.limits.items() if 0 < window <= 60}
-    limits = {**budget.limits, **announced}
+    is_news = any(known.get(window) != calls for window, calls in announced.items())
+    if answer.status != 429 and not is_news:
+        return
+    this = _key(account_id, endpoint)
+    budget = _locked(session, this, endpoint)
+    if is_news:
+        session.connection().execute(_LEARN, {**this, "now_limits": {**budget.limits, **announced}})
     if answer.status == 429:
-        budget = _locked(session, account_id, endpoint)
-        until = session.scalar(select(db_now(float(answer.retry_after or 1))))
+        until: datetime = session.connection().execute(select(db_now(float(answer.retry_after or 1)))).scalar_one()
         # One of several answers at once: a short wait does not end a long one.
-        if until is not None and (budget.blocked_until is None or budget.blocked_until < until):
-            budget.blocked_until = until
-    elif limits != budget.limits:
-        _locked(session, account_id, endpoint).limits = limits
+        if budget.blocked_until is None or budget.blocked_until < until:
+            session.connection().execute(_BLOCK, {**this, "until": until})
 
 
-def _locked(session: Session, account_id: str, endpoint: Endpoint) -> Budget:
-    key = {"klaviyo_account_id": account_id, "endpoint": endpoint.name}
-    wanted = select(Budget).filter_by(**key).with_for_update().execution_options(populate_existing=True)
-    found = session.scalar(wanted)
+def _key(account_id: str, endpoint: Endpoint) -> dict[str, Any]:
+    return {"account": account_id, "endpoint_name": endpoint.name}
+
+
+def _locked(session: Session, this: dict[str, Any], endpoint: Endpoint) -> _Budget:
+    found = session.connection().execute(_LOCKED, this).one_or_none()
     if found is None:
-        limits = {"1": endpoint.per_second, "60": endpoint.per_minute}
-        session.execute(insert_or_ignore(session, Budget.__table__), [{**key, "limits": limits, "spent": []}])
-        found = session.execute(wanted).scalar_one()
-    return found
+        new = {
+            "klaviyo_account_id": this["account"],
+            "endpoint": endpoint.name,
+            "limits": {"1": endpoint.per_second, "60": endpoint.per_minute},
+            "spent": [],
+        }
+        session.execute(insert_or_ignore(session, BUDGETS), [new])
+        found = session.connection().execute(_LOCKED, this).one()
+    return _Budget(*found)

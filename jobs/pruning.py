@@ -14,20 +14,19 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.dialects import among
-from webapp.models import Activity, Attempt, AttemptDelivery, AuditEntry, Batch, Delivery
+from webapp.models.tables import ACTIVITIES, ATTEMPT_DELIVERIES, ATTEMPTS, AUDIT_ENTRIES, BATCHES, DELIVERIES
 
 KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=730)
 BITE = 1000
-_TABLES = Activity.metadata.tables
 
 
 def run() -> None:
     """A bite of each; the next round goes on."""
     _prune_activities()
-    _prune(_TABLES[Attempt.__tablename__], "started_at", KEPT)
-    _prune(_TABLES[Batch.__tablename__], "started_at", KEPT)
-    _prune(_TABLES[AuditEntry.__tablename__], "at", AUDIT_KEPT)
+    _prune(ATTEMPTS, "started_at", KEPT)
+    _prune(BATCHES, "started_at", KEPT)
+    _prune(AUDIT_ENTRIES, "at", AUDIT_KEPT)
 
 
 def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
@@ -39,20 +38,18 @@ def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
 
 
 def _prune_activities() -> None:
-    ids = _oldest(_TABLES[Activity.__tablename__], "accepted_at", KEPT)
+    ids = _oldest(ACTIVITIES, "accepted_at", KEPT)
     if ids:
         run_writing(lambda session: _delete_activities(session, ids))
 
 
 def _delete_activities(session: Session, ids: list[int]) -> None:
-    deliveries, links = _TABLES[Delivery.__tablename__], _TABLES[AttemptDelivery.__tablename__]
-    activities = _TABLES[Activity.__tablename__]
     connection = session.connection()
-    of_them = select(deliveries.c.id).where(among(session, deliveries.c.activity_id, ids))
+    of_them = select(DELIVERIES.c.id).where(among(session, DELIVERIES.c.activity_id, ids))
     found = [row[0] for row in connection.execute(of_them)]
-    connection.execute(delete(links).where(among(session, links.c.delivery_id, found)))
-    connection.execute(delete(deliveries).where(among(session, deliveries.c.id, found)))
-    connection.execute(delete(activities).where(among(session, activities.c.id, ids)))
+    connection.execute(delete(ATTEMPT_DELIVERIES).where(among(session, ATTEMPT_DELIVERIES.c.delivery_id, found)))
+    connection.execute(delete(DELIVERIES).where(among(session, DELIVERIES.c.id, found)))
+    connection.execute(delete(ACTIVITIES).where(among(session, ACTIVITIES.c.id, ids)))
 
 
 def _prune(table: Table, column: str, kept: timedelta) -> None:

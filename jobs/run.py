@@ -16,7 +16,7 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import exists, insert, select
+from sqlalchemy import bindparam, exists, insert, select
 from sqlalchemy.orm import Session
 
 from jobs import context, pace
@@ -25,12 +25,13 @@ from jobs.outcomes import Outcome, outcome
 from webapp import clock, queue
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading, run_writing
-from webapp.dialects import among
+from webapp.dialects import one_of
 from webapp.extensions import settings
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Lane, Person
+from webapp.models import Batch, Connection, Lane
+from webapp.models.tables import ATTEMPT_DELIVERIES, ATTEMPTS, CONNECTIONS, PEOPLE
 from webapp.services.oauth import grants, scope_matrix
 from webapp.services.operations import api_clock
 from webapp.services.workspaces import snapshot
@@ -39,8 +40,11 @@ from webapp.services.workspaces.snapshot import WorkspaceSettings
 T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
 LONGEST_BACK_OFF = 60.0  # after an outage everybody is back within this time
-_ATTEMPT_DELIVERIES = AttemptDelivery.metadata.tables["attempt_deliveries"]
 AT_ONCE = 8
+_BEHAVIOR = select(CONNECTIONS.c.sync_behavior).where(CONNECTIONS.c.id == bindparam("connection"))
+_ERASED = select(exists().where(one_of(PEOPLE.c.id), PEOPLE.c.email.is_(None)))
+_ATTEMPTS = insert(ATTEMPTS)
+_NUMBERED = _ATTEMPTS.returning(ATTEMPTS.c.id, sort_by_parameter_order=True)
 
 
 class Hold(Exception):
@@ -79,9 +83,10 @@ class Run:
     began: datetime = field(default_factory=clock.now)
     not_taken: Answer | None = None
     ahead: Future[Any] | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
+    _limits: dict[str, dict[str, int]] = field(default_factory=dict)
     _held_at: float = field(default_factory=time.monotonic)
 
     def time_left(self) -> bool:
@@ -126,20 +131,21 @@ class Run:
     def reserve(self, session: Session, endpoint: Endpoint, calls: int = 1) -> int:
         """Take budget in the caller's transaction; how many calls. Raises Hold."""
         try:
-            return pace.reserve(session, self.connection.klaviyo_account_id, endpoint, calls, share=self.share)
+            taken = pace.reserve(session, self.connection.klaviyo_account_id, endpoint, calls, share=self.share)
         except pace.OverBudget as over:
             raise Hold(until=over.until, limited=True) from None
+        self._limits[endpoint.name] = taken.limits
+        return taken.calls
 
     def check_creates(self, session: Session) -> None:
         """In the transaction that reserves a call which creates people: whether that is still wanted. Raises Stale."""
-        statement = select(Connection.sync_behavior).where(Connection.id == self.held.connection_id)
-        if session.scalar(statement) is not SyncBehavior.CREATE_PROFILE:
+        behavior = session.connection().scalar(_BEHAVIOR, {"connection": self.held.connection_id})
+        if behavior is not SyncBehavior.CREATE_PROFILE:
             raise Stale
 
     def check_people(self, session: Session, person_ids: Iterable[int]) -> None:
         """In the transaction that opens a call: whether all of them are still there. Raises Stale after an erasure."""
-        erased = exists().where(among(session, Person.id, person_ids), Person.email.is_(None))
-        if session.scalar(select(erased)):
+        if session.connection().scalar(_ERASED, {"ids": list(person_ids)}):
             raise Stale
 
     def call(self, call: Call, *, size: int) -> Answer:
@@ -210,18 +216,19 @@ class Run:
         self._answers.append((call.endpoint, answer))
 
     def _note(self, session: Session) -> None:
-        noted = [_copy(attempt) for attempt in self.attempts]
-        session.add_all(noted)
         if any(self._undelivered):
-            session.flush()
+            numbers = session.connection().execute(_NUMBERED, self.attempts).scalars()
             rows = [
-                {"attempt_id": attempt.id, "delivery_id": delivery_id}
-                for attempt, ids in zip(noted, self._undelivered, strict=True)
+                {"attempt_id": number, "delivery_id": delivery_id}
+                for number, ids in zip(numbers, self._undelivered, strict=True)
                 for delivery_id in ids
             ]
-            session.connection().execute(insert(_ATTEMPT_DELIVERIES), rows)
+            session.connection().execute(insert(ATTEMPT_DELIVERIES), rows)
+        elif self.attempts:
+            session.connection().execute(_ATTEMPTS, self.attempts)
         for endpoint, answer in self._answers:
-            pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer)
+            known = self._limits.get(endpoint.name, {})
+            pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer, known)
             api_clock.note(session, self.connection, answer.revision, answer.retires)
             refused = answer.status == 403 and answer.is_json
             if answer.ok or refused:
@@ -244,30 +251,25 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="klaviyo")
 
 
-def _attempt(connection_id: int, call: Call, answer: Answer, size: int, batch: Batch | None) -> Attempt:
-    return Attempt(
-        batch_id=batch.id if batch else None,
-        connection_id=connection_id,
-        endpoint=call.endpoint.name,
-        size=size,
-        started_at=clock.now() - timedelta(milliseconds=answer.duration_ms),
-        duration_ms=answer.duration_ms,
-        http_status=answer.status,
-        outcome=outcome(answer),
-        request_id=answer.request_id,
-        revision=answer.revision,
-        retry_after=answer.retry_after,
-        error=None if answer.ok else answer.sentence,
-    )
+def _attempt(connection_id: int, call: Call, answer: Answer, size: int, batch: Batch | None) -> dict[str, Any]:
+    """A row of `attempts`."""
+    return {
+        "batch_id": batch.id if batch else None,
+        "connection_id": connection_id,
+        "endpoint": call.endpoint.name,
+        "size": size,
+        "started_at": clock.now() - timedelta(milliseconds=answer.duration_ms),
+        "duration_ms": answer.duration_ms,
+        "http_status": answer.status,
+        "outcome": outcome(answer),
+        "request_id": answer.request_id,
+        "revision": answer.revision,
+        "retry_after": answer.retry_after,
+        "error": None if answer.ok else answer.sentence,
+    }
 
 
 def members_of(batch: Batch | None) -> list[int]:
     """The deliveries a batch holds: ids of events, or those in `[person, version, [ids]]` of fields."""
     found: list[Any] = orjson.loads(batch.members) if batch is not None and batch.members else []
     return [each for member in found for each in (member[2] if isinstance(member, list) else [member])]
-
-
-def _copy(attempt: Attempt) -> Attempt:
-    """A fresh row of the same values: a transaction that is tried again must not find its rows used."""
-    columns = [column.key for column in Attempt.__table__.columns if column.key != "id"]
-    return Attempt(**{name: getattr(attempt, name) for name in columns})

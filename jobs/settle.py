@@ -6,16 +6,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Update, bindparam, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.dialects import among
-from webapp.models import Connection, Delivery
+from webapp.dialects import one_of
+from webapp.models import Connection
+from webapp.models.tables import CONNECTIONS, DELIVERIES
 from webapp.services import lanes
 
 
@@ -29,7 +31,8 @@ class Result:
     detail: str | None = None
 
 
-_DELIVERIES = Delivery.metadata.tables["deliveries"]
+_THIS = CONNECTIONS.c.id == bindparam("this")
+_LAST_DELIVERED = update(CONNECTIONS).where(_THIS).values(last_delivered_at=bindparam("now"))
 DELIVERED = Result(Status.DELIVERED, Reason.WRITTEN)
 
 
@@ -72,8 +75,7 @@ def settle(
             counts.failed += changed
     lanes.count(session, connection.workspace_id, connection.id, kind, counts)
     if counts.delivered:
-        statement = update(Connection).where(Connection.id == connection.id)
-        session.execute(statement.values(last_delivered_at=clock.now()))
+        session.connection().execute(_LAST_DELIVERED, {"this": connection.id, "now": clock.now()})
 
 
 def _write(session: Session, result: Result, ids: Sequence[int], attempts: int, batch_id: int | None) -> int:
@@ -82,13 +84,21 @@ def _write(session: Session, result: Result, ids: Sequence[int], attempts: int, 
     if result.detail is not None or result.status is not Status.DELIVERED:
         values["detail"] = result.detail
     if attempts:
-        values["attempts"] = _DELIVERIES.c.attempts + attempts
+        values["attempts"] = attempts
     if batch_id is not None:
         values["batch_id"] = batch_id
     if result.status is Status.WAITING:
         values["due_at"] = result.due_at
     else:
         values["settled_at"] = clock.now()
-    # The table, not the mapped class: nothing of these rows is held in the session.
-    waiting = (among(session, _DELIVERIES.c.id, ids), _DELIVERIES.c.status == Status.WAITING)
-    return session.connection().execute(update(_DELIVERIES).where(*waiting).values(**values)).rowcount
+    where = {"ids": ids, **{f"to_{name}": value for name, value in values.items()}}
+    return session.connection().execute(_settling(tuple(values)), where).rowcount
+
+
+@cache
+def _settling(names: tuple[str, ...]) -> Update:
+    """Sets these columns of what still waits; `attempts` are added."""
+    values: dict[str, Any] = {name: bindparam(f"to_{name}", type_=DELIVERIES.c[name].type) for name in names}
+    if "attempts" in values:
+        values["attempts"] = DELIVERIES.c.attempts + values["attempts"]
+    return update(DELIVERIES).where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING).values(**values)

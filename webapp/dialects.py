@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -59,7 +60,7 @@ def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
 
 def insert_or_ignore(session: Session, table: FromClause) -> Any:
     """An INSERT that leaves rows alone whose unique key exists already (`ON CONFLICT DO NOTHING`)."""
-    return _insert(session, table).on_conflict_do_nothing()
+    return _insert(table, on_sqlite=is_sqlite(session)).on_conflict_do_nothing()
 
 
 def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: dict[str, Any] | Sequence[str]) -> Any:
@@ -67,22 +68,35 @@ def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: d
 
     With a dict the values may use `table.c.x` (the old row) and `excluded(...)` of the returned statement.
     """
-    statement = _insert(session, table)
-    changes = update if isinstance(update, dict) else {name: statement.excluded[name] for name in update}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+    if not isinstance(update, dict):
+        return _upsert(table, tuple(key), tuple(update), on_sqlite=is_sqlite(session))
+    statement = _insert(table, on_sqlite=is_sqlite(session))
+    return statement.on_conflict_do_update(index_elements=list(key), set_=update)
 
 
 def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], add: Sequence[str]) -> Any:
     """An INSERT that adds the named counters to the row with the same `key`."""
-    statement = _insert(session, table)
-    return statement.on_conflict_do_update(
-        index_elements=list(key), set_={name: table.c[name] + statement.excluded[name] for name in add}
-    )
+    return _upsert_adding(table, tuple(key), tuple(add), on_sqlite=is_sqlite(session))
 
 
-def _insert(session: Session, table: FromClause) -> Any:
+# Made once each: some are in every call's transaction.
+@cache
+def _upsert(table: FromClause, key: tuple[str, ...], update: tuple[str, ...], *, on_sqlite: bool) -> Any:
+    statement = _insert(table, on_sqlite=on_sqlite)
+    changes = {name: statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+
+
+@cache
+def _upsert_adding(table: FromClause, key: tuple[str, ...], add: tuple[str, ...], *, on_sqlite: bool) -> Any:
+    statement = _insert(table, on_sqlite=on_sqlite)
+    sums = {name: table.c[name] + statement.excluded[name] for name in add}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=sums)
+
+
+def _insert(table: FromClause, *, on_sqlite: bool) -> Any:
     target: Any = table  # a mapped class's `__table__` is typed more widely than the tables ours are
-    return sqlite.insert(target) if is_sqlite(session) else postgresql.insert(target)
+    return sqlite.insert(target) if on_sqlite else postgresql.insert(target)
 
 
 def among(session: Session, column: Any, ids: Iterable[int]) -> ColumnElement[bool]:

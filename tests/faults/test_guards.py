@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from jobs import choose, drain, pace, run, sweeper
 from jobs.events import plan
+from jobs.pace import Reserved
 from tests.apps import dispose, make_app
 from tests.jobs.klaviyo import Asked, Given, good, html
 from tests.jobs.shop import Shop
@@ -116,7 +117,7 @@ def test_deadline(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool) ->
 def test_budget(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
     """Two connections of one account have a backlog at the same time."""
     if not guarded:
-        monkeypatch.setattr(pace, "reserve", lambda _session, _account, _endpoint, calls, **_: calls)
+        monkeypatch.setattr(pace, "reserve", lambda _session, _account, _endpoint, calls, **_: Reserved(calls, {}))
     account = shop.connection.klaviyo_account_id
     other = Shop(shop.rows, klaviyo_account_id=account)
     with writing() as session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
-from webapp.dialects import among
 from webapp.models import Delivery, Person
 
 EVENT = "POST /api/events"
@@ -58,10 +56,11 @@ def test_an_event_that_comes_due_while_choosing_is_not_passed(shop: Shop, monkey
     put_off(shop, person, 0.3)
     shop.event(person)
 
-    def slowly(session: Any, column: Any, ids: Iterable[int]) -> Any:
+    def slowly(*arguments: Any) -> dict[int, int]:
         time.sleep(0.5)
-        return among(session, column, ids)
+        return first_of_each(*arguments)
 
-    monkeypatch.setattr(choose, "among", slowly)
+    first_of_each = choose._first_of_each
+    monkeypatch.setattr(choose, "_first_of_each", slowly)
     shop.drain(Kind.EVENT)
     assert sent(shop) == []

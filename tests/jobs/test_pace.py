@@ -27,6 +27,7 @@ from webapp.models.types import UtcDateTime
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 SMALL = Endpoint("POST", "/api/small", (), 3, 7)
+DOCUMENTED = {"1": 3, "60": 7}
 accounts = itertools.count(1)
 with_database = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -68,7 +69,7 @@ def announced(**limits: int) -> Answer:
 def take(session: Session, name: str, endpoint: Endpoint = SMALL, calls: int = 1, share: float = 1.0) -> int:
     """How many were reserved now; 0 over budget."""
     try:
-        return reserve(session, name, endpoint, calls, share=share)
+        return reserve(session, name, endpoint, calls, share=share).calls
     except OverBudget:
         return 0
 
@@ -169,7 +170,7 @@ def test_a_429_blocks_for_as_long_as_it_says(engine_app: Flask, retry_after: int
     name = account()
     with set_clock() as clock, writing() as session:
         assert take(session, name) == 1
-        learn(session, name, SMALL, throttled(retry_after))
+        learn(session, name, SMALL, throttled(retry_after), DOCUMENTED)
         for later in (0.0, seconds - 0.01):
             clock.now = START + timedelta(seconds=later)
             with pytest.raises(OverBudget) as over:
@@ -185,7 +186,7 @@ def test_of_several_429s_the_longest_counts(engine_app: Flask) -> None:
     with set_clock() as clock, writing() as session:
         assert take(session, name) == 1
         for seconds in (2, 3600, 1):
-            learn(session, name, SMALL, throttled(seconds))
+            learn(session, name, SMALL, throttled(seconds), DOCUMENTED)
         clock.now = START + timedelta(seconds=3599)
         assert take(session, name) == 0
         clock.now = START + timedelta(seconds=3600)
@@ -212,7 +213,7 @@ def test_announced_limits_replace_ours_in_both_directions(
     name = account()
     with set_clock() as clock, writing() as session:
         assert take(session, name) == 1
-        learn(session, name, SMALL, answer)
+        learn(session, name, SMALL, answer, DOCUMENTED)
         clock.now += timedelta(minutes=2)
         assert sum(take(session, name, calls=3) for _ in range(20)) == first_second
         for _ in range(300):
@@ -221,9 +222,11 @@ def test_announced_limits_replace_ours_in_both_directions(
         assert first_second == first_minute
 
 
-def test_nothing_is_learned_of_an_endpoint_never_used(engine_app: Flask) -> None:
-    with writing() as session:
-        learn(session, account(), SMALL, throttled(5))
+def test_a_429_blocks_an_endpoint_of_which_nothing_was_reserved(engine_app: Flask) -> None:
+    name = account()
+    with set_clock(), writing() as session:
+        learn(session, name, SMALL, throttled(5), {})
+        assert take(session, name) == 0
 
 
 def test_low_priority_leaves_half(engine_app: Flask) -> None:

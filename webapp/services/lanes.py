@@ -6,18 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import bindparam, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
 from webapp.database import after_commit, reading
 from webapp.dialects import db_now, upsert_adding
-from webapp.models import ConnectionStat, Lane, LaneKind
+from webapp.models import Lane, LaneKind
+from webapp.models.tables import CONNECTION_STATS, LANES
 
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())
 NO_CONNECTION = 0
+_HOURLY = ("connection_id", "kind", "hour", "workspace_id")
+_COUNTED = ("delivered", "skipped", "failed")
+_COUNT = (
+    update(LANES)
+    .where(LANES.c.connection_id == bindparam("connection"), LANES.c.kind == bindparam("lane_kind"))
+    .values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
+)
 
 
 @dataclass(slots=True)
@@ -102,8 +110,8 @@ def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, c
     if not any(values.values()):
         return
     if connection_id != NO_CONNECTION:
-        statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == LANE_OF[kind])
-        session.execute(statement.values({name: getattr(Lane, name) + value for name, value in values.items()}))
+        more = {f"more_{name}": value for name, value in values.items()}
+        session.connection().execute(_COUNT, {"connection": connection_id, "lane_kind": LANE_OF[kind], **more})
     row = {
         "connection_id": connection_id,
         "kind": kind,
@@ -111,5 +119,5 @@ def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, c
         "workspace_id": workspace_id,
         **values,
     }
-    key = ["connection_id", "kind", "hour", "workspace_id"]
-    session.execute(upsert_adding(session, ConnectionStat.__table__, key=key, add=list(values)), [row])
+    statement = upsert_adding(session, CONNECTION_STATS, key=_HOURLY, add=_COUNTED)
+    session.connection().execute(statement, row)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.fields import Field
-from webapp.models import Person
+from webapp.models.tables import PEOPLE
 
 
 @dataclass(slots=True)
@@ -36,16 +36,15 @@ class Known:
         return tuple(getattr(self, name) for name in _SAVED)
 
 
-_TABLE = Person.metadata.tables["people"]
-_COLUMNS = tuple(_TABLE.c[name] for name in Known.__slots__ if name != "was")
+_COLUMNS = tuple(PEOPLE.c[name] for name in Known.__slots__ if name != "was")
 _SAVED = ("first_name", "last_name", "home_store_id", "fields", "fields_version", "consents", "tested_only")
 
 
 def locked(session: Session, workspace_id: int, emails: Sequence[str]) -> dict[str, Known]:
     """The rows of these addresses by address, locked in the order of their addresses."""
-    wanted = select(*_COLUMNS).where(_TABLE.c.workspace_id == workspace_id, _TABLE.c.email.in_(list(emails)))
+    wanted = select(*_COLUMNS).where(PEOPLE.c.workspace_id == workspace_id, PEOPLE.c.email.in_(list(emails)))
     found = {}
-    for row in session.execute(wanted.order_by(_TABLE.c.email).with_for_update()):
+    for row in session.execute(wanted.order_by(PEOPLE.c.email).with_for_update()):
         person = found[row.email] = Known(*row)
         person.was = person.state()
     return found
@@ -57,7 +56,7 @@ def save(session: Session, touched: Iterable[Known]) -> None:
     if not changed:
         return
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _SAVED}
-    statement = update(_TABLE).where(_TABLE.c.id == bindparam("row_id")).values(**values)
+    statement = update(PEOPLE).where(PEOPLE.c.id == bindparam("row_id")).values(**values)
     names = [f"new_{name}" for name in _SAVED]
     rows = [{"row_id": person.id, **dict(zip(names, person.state(), strict=True))} for person in changed]
     session.connection().execute(statement, rows)
