@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -74,7 +74,7 @@ def app() -> OAuthApp:
 def store(session: Session, connection_id: int, tokens: TokenSet) -> None:
     """Put a fresh grant in the place of whatever the connection had."""
     now = clock.now()
-    grant = session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+    grant = of(session, connection_id)
     if grant is None:
         grant = Grant(connection_id=connection_id, version=0, granted_at=now)
         session.add(grant)
@@ -98,9 +98,12 @@ def _sealed(connection_id: int, tokens: TokenSet) -> dict[str, object]:
     }
 
 
+_OF = select(Grant).where(Grant.connection_id == bindparam("connection"))
+
+
 def of(session: Session, connection_id: int) -> Grant | None:
     """A connection's grant."""
-    return session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+    return session.scalar(_OF, {"connection": connection_id})
 
 
 def refresh_token(grant: Grant) -> str:
@@ -138,7 +141,7 @@ def usable(connection_id: int, *, newer_than: int | None = None) -> UsableGrant:
 
 def _read(connection_id: int) -> Grant:
     with reading() as session:
-        grant = session.scalar(select(Grant).where(Grant.connection_id == connection_id))
+        grant = of(session, connection_id)
     if grant is None:
         raise GrantEnded
     return grant

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import BindParameter, Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
@@ -50,7 +51,7 @@ class WorkspaceSettings:
 
 def load(session: Session, workspace_id: int) -> WorkspaceSettings:
     """The settings as of this transaction: the version is read in it, the rest only where it is new."""
-    version = session.scalar(select(Workspace.version).where(Workspace.id == workspace_id))
+    version = session.scalar(_VERSION, {"workspace": workspace_id})
     if version is None:
         raise LookupError("no such workspace")
     key = (str(session.get_bind().engine.url), workspace_id)
@@ -62,31 +63,40 @@ def load(session: Session, workspace_id: int) -> WorkspaceSettings:
     return found
 
 
+# Made once: every call asks for the version.
+_THIS: BindParameter[int] = bindparam("workspace")
+_VERSION = select(Workspace.version).where(Workspace.id == _THIS)
+_STORES = select(Store.id, Store.external_id, Store.name).where(Store.workspace_id == _THIS)
+_LIVE = select(Connection.id, Connection.store_id).where(
+    Connection.workspace_id == _THIS, Connection.state != ConnectionState.DISCONNECTED
+)
+_EVENTS = select(EventChoice.event).where(EventChoice.workspace_id == _THIS, EventChoice.is_on)
+_FIELDS = select(FieldChoice.field).where(FieldChoice.workspace_id == _THIS, FieldChoice.is_on)
+_CUSTOM = (
+    select(*(getattr(CustomProperty, name) for name in ("id", "key", "label", "type", "choices", "retired_at")))
+    .where(CustomProperty.workspace_id == _THIS)
+    .order_by(CustomProperty.id)
+)
+
+
 def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSettings:
-    stores = session.scalars(select(Store).where(Store.workspace_id == workspace_id)).all()
-    live = select(Connection.id, Connection.store_id).where(
-        Connection.workspace_id == workspace_id, Connection.state != ConnectionState.DISCONNECTED
-    )
-    events = select(EventChoice.event).where(EventChoice.workspace_id == workspace_id, EventChoice.is_on)
-    fields = select(FieldChoice.field).where(FieldChoice.workspace_id == workspace_id, FieldChoice.is_on)
-    custom = session.scalars(
-        select(CustomProperty).where(CustomProperty.workspace_id == workspace_id).order_by(CustomProperty.id)
-    )
-    known = {**FIELDS, **{row.key: _custom(row) for row in custom}}
+    this = {"workspace": workspace_id}
+    stores = session.execute(_STORES, this).all()
+    known = {**FIELDS, **{row.key: _custom(row) for row in session.execute(_CUSTOM, this)}}
     unretired = {key for key, field in known.items() if not field.retired}
     return WorkspaceSettings(
         workspace_id=workspace_id,
         version=version,
         stores={store.external_id: store.id for store in stores},
         store_names={store.id: (store.external_id, store.name) for store in stores},
-        connections=tuple(LiveConnection(row.id, row.store_id) for row in session.execute(live)),
-        events_on=frozenset(session.scalars(events)),
+        connections=tuple(LiveConnection(row.id, row.store_id) for row in session.execute(_LIVE, this)),
+        events_on=frozenset(session.scalars(_EVENTS, this)),
         fields=known,
-        fields_on=frozenset(session.scalars(fields)) & unretired,
+        fields_on=frozenset(session.scalars(_FIELDS, this)) & unretired,
     )
 
 
-def _custom(row: CustomProperty) -> Field:
+def _custom(row: Row[Any]) -> Field:
     return Field(
         key=row.key,
         property=f"{PREFIX}{row.label}",
