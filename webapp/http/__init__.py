@@ -8,6 +8,7 @@ from flask import Flask
 from werkzeug.routing import IntegerConverter, Map
 
 from webapp.http import access, errors, headers, pages
+from webapp.http.typed import TypedRequest
 
 
 class RowId(IntegerConverter):
@@ -19,6 +20,7 @@ class RowId(IntegerConverter):
 
 def init_app(app: Flask) -> None:
     """Set all of it up for `app`."""
+    app.request_class = TypedRequest
     app.url_map.converters["int"] = RowId
     access.init_app(app)
     headers.init_app(app)
