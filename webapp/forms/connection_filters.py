@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus
 
+from webapp.forms.numbers import page as page_number
+
 LIVE, NEEDS_YOU, DELIVERING, PAUSED, WAITING, DISCONNECTED = (
     "",
     "needs_you",
@@ -67,8 +69,8 @@ def filters(query: Mapping[str, str]) -> Filters:
     sort = sort.removeprefix("-")
     return Filters(
         status=status if status in STATUSES else LIVE,
-        search=" ".join(query.get("search", "").replace("\x00", "").split())[:SEARCH_LENGTH],
+        search=" ".join(query.get("search", "").split())[:SEARCH_LENGTH],
         sort=sort if sort in SORTS else "added",
         down=down and sort in SORTS,
-        page=int(page) if page.isascii() and page.isdigit() and 0 < len(page) < 6 and int(page) else 1,
+        page=page_number(page),
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import REASONS, Reason, Status
+from webapp.forms.numbers import row_id
 
 REQUEST_ID = 120
+YEARS = (2000, 2200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +78,34 @@ def _shown(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if moment else None
 
 
+def _moment(text: str) -> datetime | None:
+    """A time of this program's; None for anything else. At the edges of the calendar no time can be counted with."""
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if not YEARS[0] <= found.year <= YEARS[1]:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def parse(words: Mapping[str, str]) -> tuple[Filters, list[str]]:
     """The filters of a query, and a sentence for each word that is not understood (it is left out)."""
     problems: list[str] = []
 
     def number(name: str) -> int | None:
         text = words.get(name, "").strip()
-        if text and not (text.isascii() and text.isdigit() and len(text) < 19):
+        found = row_id(text)
+        if text and found is None:
             problems.append(f"“{text[:40]}” is no number for {name}.")
-            return None
-        return int(text) if text else None
+        return found
 
     def moment(name: str) -> datetime | None:
         text = words.get(name, "").strip()
-        try:
-            found = datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
-        except ValueError:
+        found = _moment(text)
+        if text and found is None:
             problems.append(f"“{text[:40]}” is no time for {name}; write it like 2026-11-23T10:00 (UTC).")
-            return None
-        return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+        return found
 
     def one_of(name: str, known: Any) -> str | None:
         text = words.get(name, "").strip()

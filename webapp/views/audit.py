@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from webapp import clock
 from webapp.catalogue.actions import ACTIONS
 from webapp.forms.delivery_filters import parse
+from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
 from webapp.models import Role
 from webapp.services import audit_log
@@ -24,30 +25,27 @@ blueprint = Blueprint("audit", __name__, url_prefix=BASE)
 NAMES = ("action", "person", "connection", "from", "to")
 
 
-def _filters() -> audit_log.Filters:
-    """Times and the connection are read as on the deliveries' page; what is not understood is left out."""
+def _filters() -> tuple[audit_log.Filters, list[str]]:
+    """As on the deliveries' page: what is asked for, and a sentence for each word that is not understood."""
     words = request.args
     person = words.get("person", "")
-    asked, _ = parse({name: words[name] for name in ("connection", "from", "to") if name in words})
-    return audit_log.Filters(
+    asked, problems = parse({name: words[name] for name in ("connection", "from", "to") if name in words})
+    filters = audit_log.Filters(
         action=words.get("action") or None,
-        person=audit_log.AUTOMATIC if person == "automatic" else _number(person),
+        person=audit_log.AUTOMATIC if person == "automatic" else row_id(person),
         connection_id=asked.connection_id,
         since=asked.since,
         until=asked.until,
-        before=_number(words.get("before", "")),
+        before=row_id(words.get("before", "")),
     )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdecimal() and len(text) < 16 else None
+    return filters, problems
 
 
 @blueprint.get("/audit")
 @workspace_access(*EVERYBODY)
 def index() -> ResponseReturnValue:
     """The log, newest first, a page at a time; filters stand in the URL."""
-    filters = _filters()
+    filters, problems = _filters()
     found = audit_log.page(g.workspace.id, filters, audit_log.PAGE + 1)
     shown = found[: audit_log.PAGE]
     context: dict[str, Any] = {
@@ -56,17 +54,18 @@ def index() -> ResponseReturnValue:
         "actions": ACTIONS,
         "people": audit_log.people(g.workspace.id),
         "filters": filters,
+        "problems": problems,
         "accounts": delivery_search.accounts(g.workspace.id),
         "query": {name: text for name, text in request.args.items() if name in NAMES and text},
     }
-    return render_template("settings/audit.html", **context)
+    return render_template("settings/audit.html", **context), 422 if problems else 200
 
 
 @blueprint.get("/audit.csv")
 @workspace_access(*EVERYBODY)
 def export() -> ResponseReturnValue:
     """The whole log that fits the filters, streamed."""
-    lines = audit_log.csv_lines(g.workspace.id, _filters(), masked=g.role is not Role.OWNER)
+    lines = audit_log.csv_lines(g.workspace.id, _filters()[0], masked=g.role is not Role.OWNER)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # the app itself outlives the request
     response = Response(_streamed(app, lines), mimetype="text/csv")
     name = f"audit-{g.workspace.slug}-{clock.now():%Y-%m-%d}.csv"

@@ -6,6 +6,7 @@ from flask import Blueprint, abort, flash, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.causes import CAUSES
+from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
@@ -73,8 +74,7 @@ def _new_url(connection_id: int) -> str:
 
 
 def _number(name: str) -> int:
-    text = request.form.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 19 else 0
+    return row_id(request.form.get(name, "")) or 0
 
 
 @blueprint.post("")

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.events import COMMON, EVENTS, GROUPS
 from webapp.forms.invalid import Invalid
+from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
@@ -77,7 +78,7 @@ def send_test() -> ResponseReturnValue:
         activity_id = trials.send(
             g.workspace.id,
             g.user.id,
-            connection_id=int(typed["connection"]) if typed.get("connection", "").isdecimal() else None,
+            connection_id=row_id(typed.get("connection", "")),
             event=typed.get("event", ""),
             email=typed.get("email", ""),
             starts_flows="starts_flows" in typed,

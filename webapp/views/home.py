@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp.forms.numbers import page as page_number
 from webapp.http.access import signed_in
 from webapp.services.connections import overview
 
@@ -15,8 +16,7 @@ blueprint = Blueprint("home", __name__)
 @signed_in
 def index() -> ResponseReturnValue:
     """One workspace: straight to its connections. Several: a choice, with how each of them is."""
-    search, page = request.args.get("search", "").strip()[:100], request.args.get("page", "1")
-    number = int(page) if page.isascii() and page.isdigit() and 0 < len(page) < 6 and int(page) else 1
+    search, number = request.args.get("search", "").strip()[:100], page_number(request.args.get("page", ""))
     found, total = overview.of(g.user, search, number)
     if total == 1 and not search and not g.user.is_support:
         return redirect(url_for("connections.index", workspace=found[0].workspace.slug), 303)

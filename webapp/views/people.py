@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
+from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
@@ -79,7 +80,7 @@ def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
         "now",
         known=known,
         nows=profile_now.latest(known),
-        steps=trace.steps(person, int(before) if before.isdigit() and len(before) < 19 else None),
+        steps=trace.steps(person, row_id(before)),
         email=seen(person.email) if person.email else "erased",
         in_full=in_full,
         seen=seen,

@@ -12,6 +12,7 @@ from webapp import clock
 from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.forms.delivery_filters import Filters, parse
+from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
@@ -44,7 +45,7 @@ def new() -> ResponseReturnValue:
 
 
 def _ids(texts: list[str]) -> list[int]:
-    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 19]
+    return [number for text in texts if (number := row_id(text)) is not None]
 
 
 def _confirm(

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from webapp.extensions import db
 from webapp.forms.delivery_filters import REQUEST_ID, Filters
+from webapp.forms.numbers import row_id
 from webapp.models import Activity, Attempt, Connection, Delivery
 from webapp.services.tracing import trace
 
@@ -28,7 +29,8 @@ def find(workspace_id: int, text: str) -> Filters | int | None:
     )
     if db.session.scalar(carried.limit(1)) is not None:
         return Filters(request_id=text[:REQUEST_ID])
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        delivery = select(Delivery.id).where(Delivery.workspace_id == workspace_id, Delivery.id == int(text))
+    number = row_id(text)
+    if number is not None:
+        delivery = select(Delivery.id).where(Delivery.workspace_id == workspace_id, Delivery.id == number)
         return db.session.scalar(delivery)
     return None
