@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 
 from benchmarks import flask_admin_list, report
-from benchmarks.installation import address, installed
+from benchmarks.installation import address, gather_statistics, installed
 from tests.apps import dispose, make_app
 from tests.processes import wait_for
 from tests.rows import ALL_SCOPES, Rows
@@ -77,7 +77,7 @@ def seed(rows: Rows) -> str:
     for table, values in tables:
         with writing() as session:
             session.execute(insert(table), list(values))
-    _analyze()
+    gather_statistics()
     return sessions.begin(owner, "bench")
 
 
@@ -97,14 +97,6 @@ def _connection(workspace_id: int, number: int) -> dict[str, Any]:
         "list_name": "Newsletter",
         "list_opt_in": "double_opt_in",
     }
-
-
-def _analyze() -> None:
-    """Statistics, as a PostgreSQL that runs for longer than a minute has them; SQLite gathers none by itself."""
-    if db.engine.dialect.name == "sqlite":
-        return
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
 
 
 def _grant(number: int) -> dict[str, Any]:

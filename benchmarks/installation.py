@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from tests.processes import Child, python, wait_for
 from tests.rows import Rows
@@ -25,6 +25,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.fields import FIELDS
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading, writing
+from webapp.extensions import db
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import Connection, Lane, Workspace
 from webapp.services.activities import ingest
@@ -48,8 +49,6 @@ class Installation(Stack):
 
     def stop(self) -> None:
         """Stop everything that was started."""
-        from webapp.extensions import db
-
         with self.app.app_context():
             for engine in db.engines.values():
                 engine.dispose()
@@ -106,6 +105,7 @@ class Installation(Stack):
     @contextmanager
     def working(self, workers: int) -> Iterator[list[Child]]:
         """Sweeper, fast workers and a slow one run; the workers are given."""
+        gather_statistics()
         children = [
             Child(f"worker-{n}", python("-m", "jobs.worker", "fast"), self.env, self.home) for n in range(workers)
         ]
@@ -131,6 +131,14 @@ class Drained:
     count: int
     seconds: float
     cpu: float
+
+
+def gather_statistics() -> None:
+    """As a PostgreSQL has them that runs for longer than a minute; SQLite gathers none by itself."""
+    if db.engine.dialect.name == "sqlite":
+        return
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
 
 
 def cpu(child: Child) -> float:
