@@ -8,7 +8,7 @@ from flask import Flask, Response, abort, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp import log
 from webapp.extensions import htmx
@@ -19,12 +19,23 @@ SENTENCES = {
     400: "That request could not be understood. Go back and try again.",
     403: "You may not do that. Ask an owner of this workspace.",
     404: "There is no such page, or it is not yours to see.",
-    405: "That page does not work that way. Go back and try again.",
+    405: "This address only takes what a form sends. Go back to the page with the form.",
     413: "That is more than we take at once.",
     429: "Too many tries. Wait a moment, then try again.",
     500: "Something broke on our side. It is in our log; try again in a moment.",
     503: "We cannot reach our database. Nothing is lost; try again in a moment.",
 }
+# Where a program called instead of a person.
+TO_PROGRAMS = {
+    404: "There is no such call. GET /api/v1/openapi.json lists them.",
+    405: "This address does not take that method; the Allow header names those it takes.",
+    413: "A call may hold 5 MB.",
+}
+STALE_FORM = (
+    "This form was open too long, or you signed in again since. Nothing was changed. Go back, reload the page, then "
+    "send it again. If it happens once more, let your browser keep our cookies."
+)
+STALE_PAGE = "This page was open too long, or you signed in again since. Nothing was changed. Reload it and try again."
 
 
 def or_404(found: Found | None) -> Found:
@@ -56,11 +67,12 @@ def init_app(app: Flask) -> None:
 def _known(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None:
         return error.response
-    return answer(error.code or 500)
+    methods = isinstance(error, MethodNotAllowed) and error.valid_methods
+    return answer(error.code or 500, headers={"Allow": ", ".join(sorted(methods))} if methods else None)
 
 
 def _stale_form(_error: CSRFError) -> ResponseReturnValue:
-    return answer(400, "This page was open too long. Reload it and try again.")
+    return answer(400, STALE_PAGE if htmx else STALE_FORM)
 
 
 def _database(error: DBAPIError) -> ResponseReturnValue:
@@ -74,11 +86,13 @@ def _unexpected(error: Exception) -> ResponseReturnValue:
     return answer(500)
 
 
-def answer(status: int, sentence: str | None = None) -> ResponseReturnValue:
+def answer(status: int, sentence: str | None = None, *, headers: dict[str, str] | None = None) -> ResponseReturnValue:
     """The error in the caller's language: JSON under /api, a sentence for HTMX, else a page."""
-    sentence = sentence or SENTENCES.get(status, "That did not work. Go back and try again.")
-    headers = {"Retry-After": "5"} if status == 503 else {}
-    if request.path.startswith("/api/"):
+    headers = {**(headers or {}), **({"Retry-After": "5"} if status == 503 else {})}
+    is_program = request.path.startswith("/api/")
+    known = {**SENTENCES, **TO_PROGRAMS} if is_program else SENTENCES
+    sentence = sentence or known.get(status, "That did not work. Go back and try again.")
+    if is_program:
         return problem(status, sentence, headers=headers)
     if htmx:
         return sentence, status, {**headers, "Content-Type": "text/plain; charset=utf-8"}

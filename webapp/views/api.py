@@ -90,7 +90,7 @@ def _items() -> list[Any]:
     try:
         parsed = json_text.parse(body)
     except json_text.NotJSON:
-        raise Unusable(400, "The body is not JSON.") from None
+        raise Unusable(400, f"The body is not JSON. One activity a line is taken as {NDJSON}.") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("activities"), list):
         raise Unusable(400, 'The body must be an object such as {"activities": [...]}.')
     found: list[Any] = parsed["activities"]
@@ -176,5 +176,5 @@ def erase() -> ResponseReturnValue:
         or json_text.REPLACED in email
         or not is_line(email.strip(), EMAIL)
     ):
-        return problem(422, "email is required.")
+        return problem(422, "email is required: a whole address, such as ada@example.com.")
     return jsonify(erasures.erase(workspace_id, email.strip().lower(), actor_id=None))

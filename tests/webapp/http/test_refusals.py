@@ -1,0 +1,35 @@
+"""What is refused before any view: a page says what to do next, a program learns what it may call."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from tests.webapp.views.pages import HTMX, text_of
+
+
+def test_an_address_that_only_takes_a_form_says_so(app: Flask) -> None:
+    answer = app.test_client().get("/sign-out")
+    assert answer.status_code == 405
+    assert "Go back to the page with the form" in text_of(answer)
+    assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+def test_a_form_from_before_says_how_to_send_it_again(app: Flask) -> None:
+    client = app.test_client()
+    page = client.post("/sign-in", data={"email": "ada@example.com"})
+    assert page.status_code == 400
+    assert "Go back, reload the page, then send it again" in text_of(page)
+    line = client.post("/sign-in", data={"email": "ada@example.com"}, headers=HTMX)
+    assert (line.status_code, line.mimetype) == (400, "text/plain")
+    assert "Reload it and try again" in line.text
+
+
+def test_a_program_learns_what_it_may_call(app: Flask) -> None:
+    client = app.test_client()
+    unknown = client.get("/api/v1/activity")
+    assert (unknown.status_code, unknown.mimetype) == (404, "application/problem+json")
+    assert "openapi.json" in unknown.get_json()["detail"]
+    other = client.delete("/api/v1/activities")
+    assert other.status_code == 405
+    assert "Allow header" in other.get_json()["detail"]
+    assert "POST" in other.headers["Allow"]
