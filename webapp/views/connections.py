@@ -195,7 +195,9 @@ def undo(connection_id: int) -> ResponseReturnValue:
 def pause(connection_id: int) -> ResponseReturnValue:
     """Pause, or resume with `on=0`. Nothing is lost meanwhile."""
     on = request.form.get("on", "1") == "1"
-    return _act(lambda: lifecycle.pause(g.workspace.id, connection_id, g.user.id, on=on))
+    name = own(connection_id).account_name
+    said = f"{name} is paused. What comes waits here, up to 7 days." if on else f"{name} is resumed."
+    return _act(lambda: lifecycle.pause(g.workspace.id, connection_id, g.user.id, on=on), said)
 
 
 @blueprint.get("/connections/<int:connection_id>/disconnect")
@@ -209,7 +211,8 @@ def confirm_disconnect(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def disconnect(connection_id: int) -> ResponseReturnValue:
     """End the connection."""
-    return _act(lambda: lifecycle.disconnect(g.workspace.id, connection_id, g.user.id))
+    said = f"{own(connection_id).account_name} is disconnected. Its history stays."
+    return _act(lambda: lifecycle.disconnect(g.workspace.id, connection_id, g.user.id), said)
 
 
 @blueprint.post("/connections/<int:connection_id>/settle")
@@ -226,11 +229,15 @@ def dismiss(alert_id: int) -> ResponseReturnValue:
     return _act(lambda: banners.dismiss(g.workspace.id, alert_id))
 
 
-def _act(action: Callable[[], None]) -> ResponseReturnValue:
+def _act(action: Callable[[], None], said: str | None = None) -> ResponseReturnValue:
+    """Do it, and say what was done."""
     try:
         action()
     except LookupError:
         abort(404)
     except Refusal as refusal:
         flash(str(refusal), "problem")
+    else:
+        if said:
+            flash(said)
     return redirect(table_url(), 303)

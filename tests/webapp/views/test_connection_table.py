@@ -188,6 +188,7 @@ def test_strangers_find_nothing_and_support_agents_look(shop: Shop) -> None:
     assert shop.form(shop.first) == before
     assert shop.support.post(shop.url(shop.first, "/pause")).status_code == 303
     assert shop.read(shop.first).is_paused
+    assert "is paused. What comes waits here" in shop.support.get(BASE).text
     # A connection of another workspace under one's own address.
     foreign = shop.rows.connection(shop.rows.workspace())
     for what in ("", "/undo", "/lists", "/price", "/pause", "/disconnect", "/replace", "/reconnect", "/settle"):
@@ -223,3 +224,11 @@ def test_many_that_need_somebody_are_summed_up(shop: Shop) -> None:
     page = shop.owner.get(BASE)
     assert page.text.count("no longer lets us in") == 3
     assert "2 more need to be reconnected." in text_of(page)
+
+
+def test_an_ended_connection_is_not_just_gone(shop: Shop) -> None:
+    answer = shop.owner.post(shop.url(shop.first, "/disconnect"), follow_redirects=True)
+    assert f"{shop.first.account_name} is disconnected. Its history stays." in text_of(answer)
+    page = shop.owner.get(shop.url(shop.first)).text
+    assert "Ended" in page
+    assert "Settings</h2>" not in page
