@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, g, render_template
 from flask.typing import ResponseReturnValue
 
+from webapp import clock
 from webapp.http.access import public, workspace_access
 from webapp.klaviyo import scopes
 from webapp.services.oauth import scope_matrix
@@ -26,5 +27,9 @@ def matrix() -> ResponseReturnValue:
     """With a column for each live connection."""
     columns = scope_matrix.columns(g.workspace.id)
     return render_template(
-        "scopes/index.html", matrix=scopes.MATRIX, columns=columns, calls_needing=scopes.calls_needing
+        "scopes/index.html",
+        matrix=scopes.MATRIX,
+        columns=columns,
+        calls_needing=scopes.calls_needing,
+        now=clock.now(),
     )

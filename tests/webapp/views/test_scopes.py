@@ -52,6 +52,7 @@ def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_ap
     page = owner.get(f"{BASE}/scopes")
     text = text_of(page)
     assert "Missing Reconnect to grant" in text
+    assert f"As of {clock.now():%-d %B %Y}" in text  # for the printed page, whose times are told from then
     for words in (r"Refused lists:write, \d+ s ago by POST /api/lists", r"Proven events:write, \d+ s ago"):
         assert re.search(words, text)
     assert "Reconnect to grant" in text
