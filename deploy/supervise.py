@@ -20,6 +20,8 @@ ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def main() -> None:
     """Prepare, then stay until SIGTERM or Ctrl-C."""
+    if sys.argv[1:]:
+        sys.exit("This takes no arguments: PORT, DATA_DIR and the others are environment variables (see README.md).")
     os.umask(0o077)  # what is kept in DATA_DIR is nobody else's to read
     for number in ENDINGS:
         signal.signal(number, _leave)

@@ -51,6 +51,15 @@ def test_a_wrong_setting_is_one_sentence(environ: dict[str, str], sentence: str,
     assert _said(tmp_path, **environ) == (1, sentence)
 
 
+def test_an_argument_starts_nothing(tmp_path: Path) -> None:
+    env = {"PORT": str(free_port()), "SANDBOX_PORT": str(free_port()), "DATA_DIR": str(tmp_path / "data")}
+    child = Child("asked", python("-m", "deploy.supervise", "--help"), env, tmp_path)
+    child.start()
+    assert child.wait(60) == 1
+    assert "environment variables" in child.tail()
+    assert not (tmp_path / "data").exists()
+
+
 def _marked(data_dir: Path) -> list[psutil.Process]:
     everybody = psutil.process_iter(["environ"])
     found = [each for each in everybody if str(data_dir) in (each.info["environ"] or {}).get(MARK, "")]
