@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from flask import Flask
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -25,22 +26,40 @@ from webapp.settings import WrongSetting
 
 EVERY_SECONDS = 0.25
 WOKEN_AGAIN_SECONDS = 3
+LONGEST_IN_LINE_SECONDS = 30  # two machines' clocks may be that far apart
 HOUSEKEEPING_SECONDS = 60.0
 STOP_SECONDS = 2.0
 LANES = 2000
 
 
 def due() -> list[int]:
-    """Lanes with something to do that nobody holds, nothing holds back and nobody has just woken."""
+    """Lanes with something to do that nobody holds, nothing holds back and whose wake-up does not stand in line."""
     statement = select(Lane.id).where(
         Lane.next_at <= db_now(),
         Lane.stopped.is_(False),
         or_(Lane.held_until.is_(None), Lane.held_until <= db_now()),
         or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
-        or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS)),
+        or_(Lane.woken_at.is_(None), _lost()),
     )
     with reading() as session:
         return list(session.scalars(statement.order_by(Lane.next_at).limit(LANES)))
+
+
+def _lost() -> ColumnElement[bool]:
+    """The wake-up is gone: younger ones come first by now, or none do.
+
+    A line of a thousand lanes takes a worker half a minute: waking them all again meanwhile would double it. Those of
+    one sweep are marked before the first of them stands in line, so the head must be younger by as long as that takes.
+    """
+    margin = timedelta(seconds=WOKEN_AGAIN_SECONDS)
+    passed = []
+    for slow in (False, True):
+        head, lane = queue.head_of_line(slow=slow), Lane.slow.is_(slow)
+        passed.append(lane if head is None else and_(lane, Lane.woken_at < head - margin))
+    return and_(
+        Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS),
+        or_(*passed, Lane.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
+    )
 
 
 def sweep() -> int:

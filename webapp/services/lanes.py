@@ -19,6 +19,7 @@ from webapp.models.tables import CONNECTION_STATS, LANES
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())
 NO_CONNECTION = 0
+JUST_WOKEN_SECONDS = 3
 _HOURLY = ("connection_id", "kind", "hour", "workspace_id")
 _COUNTED = ("delivered", "skipped", "failed")
 _COUNT = (
@@ -64,7 +65,11 @@ def _wake(keys: list[tuple[int, Kind]]) -> None:
     connections = {connection_id for connection_id, _ in keys}
     wanted = {(connection_id, LANE_OF[kind]) for connection_id, kind in keys}
     statement = select(Lane.id, Lane.connection_id, Lane.kind, Lane.slow).where(
-        Lane.connection_id.in_(connections), Lane.stopped.is_(False)
+        Lane.connection_id.in_(connections),
+        Lane.stopped.is_(False),
+        # Whoever holds a lane wakes it for what came meanwhile, and one that was just woken stands in line.
+        or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
+        or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-JUST_WOKEN_SECONDS)),
     )
     with reading() as session:
         rows = session.execute(statement).all()
