@@ -99,3 +99,17 @@ def test_everything_works_without_javascript(browser_without_js: Page, stack: St
     page.get_by_label("Profile sync behavior").select_option("update_existing")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#flashes")).to_contain_text("Saved")
+
+
+@pytest.mark.parametrize("width", [800, 1024, 1190])
+def test_what_one_presses_is_in_sight_on_a_tablet(page: Page, stack: Stack, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    connected(page, stack)
+    expect(page.locator("[id^=edit-]")).to_be_in_viewport(ratio=1)
+    last, menu = page.locator(".top nav a").last.bounding_box(), page.locator(".menu summary").bounding_box()
+    assert last
+    assert menu
+    assert last["x"] + last["width"] <= menu["x"] or last["y"] >= menu["y"] + menu["height"] - 4
+    page.locator("[id^=edit-]").click()
+    for name in ("Save", "Cancel"):
+        expect(page.locator("tr[data-editing]").get_by_text(name, exact=True)).to_be_in_viewport(ratio=1)
