@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import LIST, Shop, shown
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -205,3 +205,12 @@ def test_filters_go_into_an_address_and_back() -> None:
     assert problems == []
     assert filters.query() == query
     assert Filters().query() == {}
+
+
+def test_an_empty_list_says_what_fills_it(any_app: Flask, shop: Shop) -> None:
+    client = signed_in(any_app, shop.owner)
+    new = text_of(client.get(LIST))
+    assert "Nothing came yet" in new
+    assert "Send a test event" in new
+    assert "Take the filters away" in text_of(client.get(f"{LIST}?status=failed"))
+    assert "Send a test event" not in text_of(signed_in(any_app, shop.support).get(LIST))
