@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 from rq import Queue, Worker
+from rq.queue import EnqueueData
 from rq.registry import (
     CanceledJobRegistry,
     DeferredJobRegistry,
@@ -30,6 +31,8 @@ AWAY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 FAILED_FOR = 60
 DRAIN_SECONDS = 60
+WAKE_UP_SECONDS = 60
+AT_ONCE = 100  # in one go to Redis, which has 50 ms for it
 SHOWN = 100
 OTHERS = {
     "finished": FinishedJobRegistry,
@@ -51,15 +54,22 @@ def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
     global _away_until  # noqa: PLW0603 - one process, one Redis
     if time.monotonic() < _away_until:
         return False
+    wanted = list(lanes)
     try:
-        for lane_id, slow in lanes:
-            _queue(SLOW if slow else FAST).enqueue_call(
-                DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=60, timeout=DRAIN_SECONDS
-            )
+        for name, of_slow in ((FAST, False), (SLOW, True)):
+            ids = [lane_id for lane_id, slow in wanted if slow == of_slow]
+            for start in range(0, len(ids), AT_ONCE):
+                _queue(name).enqueue_many([_wake_up(lane_id) for lane_id in ids[start : start + AT_ONCE]])
     except redis.RedisError:
         _away_until = time.monotonic() + AWAY_SECONDS
         return False
     return True
+
+
+def _wake_up(lane_id: int) -> EnqueueData:
+    return Queue.prepare_data(
+        DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=WAKE_UP_SECONDS, timeout=DRAIN_SECONDS
+    )
 
 
 def somebody_waits(*, slow: bool) -> bool:
