@@ -6,8 +6,9 @@ Consents likewise, but for those held until somebody is in Klaviyo: `skipped: no
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, select, union_all, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -15,7 +16,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
-from webapp.models import Delivery, Lane, LaneKind
+from webapp.models import Lane, LaneKind
 from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_WITHDRAWAL
 from webapp.models.tables import DELIVERIES
 from webapp.services import lanes
@@ -32,29 +33,35 @@ def run() -> None:
     with reading() as session:
         found = session.execute(statement).all()
     for workspace_id, connection_id, kind in found:
-        for priority in PRIORITIES:
-            while ids := _some_expired(connection_id, KINDS[kind], priority):
-                run_writing(partial(_end, ids=ids, key=(workspace_id, connection_id, KINDS[kind])))
+        while ids := _some_expired(connection_id, KINDS[kind]):
+            run_writing(partial(_end, ids=ids, key=(workspace_id, connection_id, KINDS[kind])))
 
 
-def _some_expired(connection_id: int, kind: Kind, priority: int) -> list[int]:
-    """Of the waiting ones a bite of those that are over.
-
-    Ids grow with acceptance, and so do the ends: the oldest tell. What is sent again has new ends, in any order.
-    """
-    waiting = (
-        select(Delivery.id, Delivery.expires_at)
-        .where(
-            Delivery.connection_id == connection_id,
-            Delivery.kind == kind,
-            Delivery.status == Status.WAITING,
-            Delivery.priority == priority,
-        )
-        .order_by(Delivery.id)
-    )
-    looked = (waiting if priority == PRIORITY_RESEND else waiting.limit(BITE)).subquery()
+def _some_expired(connection_id: int, kind: Kind) -> list[int]:
+    """Of the waiting ones a bite of those that are over."""
+    where = {"connection": connection_id, "delivery_kind": kind, "bite": BITE}
     with reading() as session:
-        return list(session.scalars(select(looked.c.id).where(looked.c.expires_at < db_now()).limit(BITE)))
+        return list(session.connection().execute(_EXPIRED, where).scalars())
+
+
+def _over(priority: int) -> Select[Any]:
+    """Ids grow with acceptance, and so do the ends: the oldest tell. What is sent again has new ends, in any order."""
+    waiting = (
+        select(DELIVERIES.c.id, DELIVERIES.c.expires_at)
+        .where(
+            DELIVERIES.c.connection_id == bindparam("connection"),
+            DELIVERIES.c.kind == bindparam("delivery_kind"),
+            DELIVERIES.c.status == Status.WAITING,
+            DELIVERIES.c.priority == priority,
+        )
+        .order_by(DELIVERIES.c.id)
+    )
+    looked = (waiting if priority == PRIORITY_RESEND else waiting.limit(_BITE)).subquery()
+    return select(looked.c.id).where(looked.c.expires_at < db_now())
+
+
+_BITE = bindparam("bite", type_=Integer)
+_EXPIRED = union_all(*(_over(priority) for priority in PRIORITIES)).limit(_BITE)
 
 
 def _end(session: Session, ids: list[int], key: tuple[int, int, Kind]) -> None:
