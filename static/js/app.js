@@ -7,9 +7,17 @@ document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRFToken"] = csrfToken();
 });
 
+let pressed = null;
 document.addEventListener("submit", (event) => {
-  const button = event.target.querySelector("button:not([type=button])");
+  const button = pressed = event.submitter ?? event.target.querySelector("button:not([type=button])");
   if (button) setTimeout(() => { button.disabled = true; setTimeout(() => { button.disabled = false; }, 8000); });
+});
+
+// The answer is here. Where the form still stands, it can be sent again, from where the person was.
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!pressed?.isConnected || event.detail.elt !== pressed.form) return;
+  pressed.disabled = false;
+  if (document.activeElement === document.body) pressed.focus({ preventScroll: true });
 });
 
 document.addEventListener("keydown", (event) => {
@@ -27,13 +35,23 @@ document.addEventListener("htmx:load", (event) => {
   if (first) { first.removeAttribute("data-focus"); first.focus(); }
 });
 
-document.addEventListener("htmx:responseError", (event) => {
-  const text = event.detail.xhr.responseText;
+function complain(text) {
   const line = document.createElement("p");
   line.className = "flash";
-  line.textContent = text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.";
+  line.setAttribute("role", "alert");
+  line.textContent = text;
   document.getElementById("flashes").replaceChildren(line);
+  line.scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("htmx:responseError", (event) => {
+  const text = event.detail.xhr.responseText;
+  complain(text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.");
 });
+
+for (const kind of ["htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(kind, () => complain("We could not be reached. What you typed still stands; try again in a moment."));
+}
 
 document.querySelectorAll("[data-print]").forEach((button) => {
   button.hidden = false;

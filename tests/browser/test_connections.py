@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browsing import TABLE
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
+ANSWERS: dict[str, Callable[[Route], None]] = {
+    "Try again in a moment.": lambda route: route.fulfill(status=503, body="Try again in a moment."),
+    "We could not be reached.": lambda route: route.abort(),
+}
 
 
 def sign_in(page: Page, stack: Stack, email: str = "owner@demo.test") -> None:
@@ -113,3 +118,21 @@ def test_what_one_presses_is_in_sight_on_a_tablet(page: Page, stack: Stack, widt
     page.locator("[id^=edit-]").click()
     for name in ("Save", "Cancel"):
         expect(page.locator("tr[data-editing]").get_by_text(name, exact=True)).to_be_in_viewport(ratio=1)
+
+
+def test_what_could_not_be_saved_is_said_and_can_be_sent_again(browser: Browser, stack: Stack) -> None:
+    context = browser.new_context()  # of its own: the browser reports what fails here, and so it should
+    page = context.new_page()
+    connected(page, stack)
+    page.locator("[id^=edit-]").click()
+    save = page.locator("tr[data-editing]").get_by_role("button", name="Save")
+    for said, answer in ANSWERS.items():
+        page.route("**/connections/*", answer)
+        save.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text(said)
+        expect(save).to_be_enabled()
+        expect(save).to_be_focused()
+        page.unroute("**/connections/*")
+    save.press("Enter")
+    expect(page.locator("tr[data-editing]")).to_have_count(0)
+    context.close()
