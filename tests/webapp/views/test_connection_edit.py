@@ -225,6 +225,7 @@ def test_the_price_is_said_before_create_profile_is_saved(shop: Shop) -> None:
     counting = shop.owner.post(url, data=chosen, headers=HTMX)
     assert "Counting who would be added" in text_of(counting)
     assert 'hx-trigger="every 700ms"' in counting.text
+    assert "Look again" in text_of(shop.owner.post(url, data=chosen)), "without JavaScript nothing asks by itself"
     with writing() as session:
         task = session.scalars(select(Task)).one()
         assert task.arguments == {"account": "ACCTSE", "store_id": shop.se.id}
