@@ -21,6 +21,7 @@ ROLES = {
     Role.OWNER: ("Owner", "changes everything in this workspace"),
     Role.SUPPORT: ("Support", "looks, retries and pauses; changes nothing else"),
 }
+GAVE_UP = "You look and retry here from now on, no more; another owner can change that back."
 NEVER_TYPED_BACK = {"csrf_token", "password"}
 blueprint = Blueprint("settings", __name__, url_prefix=BASE)
 
@@ -112,7 +113,10 @@ def change_role(user_id: int) -> ResponseReturnValue:
         abort(404)
     except Invalid as invalid:
         return _again(invalid, row, edited=row)
-    flash("Saved.")
+    gave_up = user_id == g.user.id and g.role is Role.OWNER and request.form["role"] == Role.SUPPORT
+    flash(
+        "Saved. You only look and retry here from now on; another owner can change that back." if gave_up else "Saved."
+    )
     return _back(row)
 
 

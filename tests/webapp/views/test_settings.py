@@ -132,6 +132,14 @@ def test_a_role_is_changed_in_the_row(browser: FlaskClient, workspace: Workspace
     assert actions() == ["member.role_changed"]
 
 
+def test_giving_up_ones_own_role_says_what_that_means(
+    browser: FlaskClient, workspace: Workspace, owner: User, rows: Rows
+) -> None:
+    rows.user(workspace, email="second@example.com")
+    answer = browser.post(f"{URL}/members/{owner.id}", data={"role": "support"}, follow_redirects=True)
+    assert "another owner can change that back" in answer.text
+
+
 def test_removing_is_confirmed(app: Flask, browser: FlaskClient, workspace: Workspace, rows: Rows) -> None:
     second = rows.user(workspace, email="second@example.com")
     theirs = signed_in(app, second)
