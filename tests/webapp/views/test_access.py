@@ -218,3 +218,12 @@ def test_an_ended_session_is_signed_out(app: Flask, rows: Rows) -> None:
     poll = client.get("/account", headers={"HX-Request": "true"})
     assert poll.status_code == 204
     assert "/sign-in" in poll.headers["HX-Redirect"]
+
+
+def test_a_wrong_password_is_typed_again_where_it_stood(app: Flask) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    assert re.search(r'id="email"[^>]*autofocus', client.get("/sign-in").text)
+    again = client.post("/sign-in", data={"email": "ada@example.com", "password": "wrong"}).text
+    assert re.search(r'id="password"[^>]*autofocus', again)
+    assert not re.search(r'id="email"[^>]*autofocus', again)
