@@ -15,6 +15,8 @@ from webapp.models import CustomProperty, Role
 from webapp.services.sharing import backfills, choices, custom_properties
 from webapp.views.connections import BASE, EVERYBODY
 
+# Web servers refuse a longer one with a page of their own. Beyond it a save is told without its undo.
+ADDRESS = 3_000
 blueprint = Blueprint("fields", __name__, url_prefix=f"{BASE}/profile-data")
 
 
@@ -55,7 +57,7 @@ def save() -> ResponseReturnValue:
     change = choices.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)
     flash(change.sentence({key: _name(field) for key, field in known.items()}))
     changed = url_for("fields.index", turned_on=change.on or None, turned_off=change.off or None)
-    return redirect(changed, 303)
+    return redirect(changed if len(changed) <= ADDRESS else url_for("fields.index"), 303)
 
 
 def _name(field: Field) -> str:

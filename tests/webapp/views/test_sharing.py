@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.fields import FIELDS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import writing
+from webapp.forms.custom_properties import NewProperty
 from webapp.models import Delivery
 from webapp.services.sharing import choices, custom_properties
 
@@ -164,3 +166,15 @@ def test_labels_and_choices_are_escaped(owner: FlaskClient, shop: Shop) -> None:
     page = owner.post(f"{FIELDS_URL}/properties", data=typed, follow_redirects=True).text
     assert "<b>x</b>" not in page
     assert "Cevoid: &lt;b&gt;x&lt;/b&gt;" in page
+
+
+def test_turning_on_very_many_fields_leads_to_no_address_that_servers_refuse(owner: FlaskClient, shop: Shop) -> None:
+    keys = [f"k{sha256(bytes([number])).hexdigest()[:58]}" for number in range(80)]
+    for key in keys:
+        made = NewProperty(key=key, label=key, type="text", choices=())
+        custom_properties.create(shop.workspace.id, shop.owner.id, made)
+    answer = owner.post(FIELDS_URL, data={"field": keys})
+    assert answer.status_code == 303
+    assert len(answer.location) < 4_000
+    assert len(answer.headers.get("Set-Cookie", "")) < 4_000, "browsers drop a longer cookie, and what it says"
+    assert "and 60 more" in owner.get(answer.location).text

@@ -22,6 +22,7 @@ from webapp.services import audit
 from webapp.services.workspaces import snapshot, tenancy
 
 Choice = type[EventChoice] | type[FieldChoice]
+NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,16 @@ class Change:
         if not self.on and not self.off:
             return "Nothing changed."
         said = [
-            f"{word}: {', '.join(names[key] for key in keys)}."
+            f"{word}: {_listed([names[key] for key in keys])}."
             for word, keys in (("Turned on", self.on), ("Turned off", self.off))
             if keys
         ]
         return f"{' '.join(said)} It counts from now on."
+
+
+def _listed(names: list[str]) -> str:
+    """The names, not more of them than the cookie that carries the sentence can hold."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def undone(on: Iterable[str], turned_on: Iterable[str], turned_off: Iterable[str]) -> list[str] | None:
