@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from sqlalchemy import bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
 from webapp.database import after_commit, reading
-from webapp.dialects import db_now, upsert_adding
+from webapp.dialects import db_now, one_of, upsert_adding
 from webapp.models import Lane, LaneKind
 from webapp.models.tables import CONNECTION_STATS, LANES
 
@@ -22,10 +23,26 @@ NO_CONNECTION = 0
 JUST_WOKEN_SECONDS = 3
 _HOURLY = ("connection_id", "kind", "hour", "workspace_id")
 _COUNTED = ("delivered", "skipped", "failed")
-_COUNT = (
-    update(LANES)
-    .where(LANES.c.connection_id == bindparam("connection"), LANES.c.kind == bindparam("lane_kind"))
-    .values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
+
+
+def _sooner() -> ColumnElement[Any]:
+    next_at = LANES.c.next_at
+    return case((or_(next_at.is_(None), next_at > db_now()), db_now()), else_=next_at)
+
+
+# Made once: one of them ends every transaction that accepts or settles something.
+_THIS = and_(LANES.c.connection_id == bindparam("connection"), LANES.c.kind == bindparam("lane_kind"))
+_OWE = (
+    update(LANES).where(_THIS).values(made=LANES.c.made + bindparam("more"), news=LANES.c.news + 1, next_at=_sooner())
+)
+_NUDGE = update(LANES).where(_THIS).values(news=LANES.c.news + 1, next_at=_sooner(), held_until=None)
+_COUNT = update(LANES).where(_THIS).values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
+_TO_WAKE = select(LANES.c.id, LANES.c.connection_id, LANES.c.kind, LANES.c.slow).where(
+    one_of(LANES.c.connection_id),
+    LANES.c.stopped.is_(False),
+    # Whoever holds a lane wakes it for what came meanwhile, and one that was just woken stands in line.
+    or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
+    or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-JUST_WOKEN_SECONDS)),
 )
 
 
@@ -50,29 +67,17 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
 
     The last statements of a transaction, in key order: each takes its lane's row lock until the commit.
     """
-    for (connection_id, kind), count in sorted(made.items()):
-        statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == LANE_OF[kind])
-        session.execute(statement.values(made=Lane.made + count, news=Lane.news + 1, next_at=_sooner()))
     keys = sorted(made)
+    for connection_id, kind in keys:
+        this = {"connection": connection_id, "lane_kind": LANE_OF[kind]}
+        session.execute(_OWE, {**this, "more": made[connection_id, kind]})
     after_commit(session, partial(_wake, keys))
 
 
-def _sooner() -> object:
-    return case((or_(Lane.next_at.is_(None), Lane.next_at > db_now()), db_now()), else_=Lane.next_at)
-
-
 def _wake(keys: list[tuple[int, Kind]]) -> None:
-    connections = {connection_id for connection_id, _ in keys}
     wanted = {(connection_id, LANE_OF[kind]) for connection_id, kind in keys}
-    statement = select(Lane.id, Lane.connection_id, Lane.kind, Lane.slow).where(
-        Lane.connection_id.in_(connections),
-        Lane.stopped.is_(False),
-        # Whoever holds a lane wakes it for what came meanwhile, and one that was just woken stands in line.
-        or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
-        or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-JUST_WOKEN_SECONDS)),
-    )
     with reading() as session:
-        rows = session.execute(statement).all()
+        rows = session.connection().execute(_TO_WAKE, {"ids": [connection_id for connection_id, _ in keys]}).all()
     queue.wake((row.id, row.slow) for row in rows if (row.connection_id, row.kind) in wanted)
 
 
@@ -88,8 +93,7 @@ def wake_lane(connection_id: int, kind: LaneKind) -> None:
 
 def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
     """There may be something to do in this lane now."""
-    statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind == kind)
-    session.execute(statement.values(news=Lane.news + 1, next_at=_sooner(), held_until=None))
+    session.execute(_NUDGE, {"connection": connection_id, "lane_kind": kind})
 
 
 def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIVERY_LANES) -> None:

@@ -40,11 +40,21 @@ _COLUMNS = tuple(PEOPLE.c[name] for name in Known.__slots__ if name != "was")
 _SAVED = ("first_name", "last_name", "home_store_id", "fields", "fields_version", "consents", "tested_only")
 
 
+_LOCKED = (
+    select(*_COLUMNS)
+    .where(PEOPLE.c.workspace_id == bindparam("workspace"), PEOPLE.c.email.in_(bindparam("emails", expanding=True)))
+    .order_by(PEOPLE.c.email)
+    .with_for_update()
+)
+_SAVE = (
+    update(PEOPLE).where(PEOPLE.c.id == bindparam("row_id")).values({name: bindparam(f"new_{name}") for name in _SAVED})
+)
+
+
 def locked(session: Session, workspace_id: int, emails: Sequence[str]) -> dict[str, Known]:
     """The rows of these addresses by address, locked in the order of their addresses."""
-    wanted = select(*_COLUMNS).where(PEOPLE.c.workspace_id == workspace_id, PEOPLE.c.email.in_(list(emails)))
     found = {}
-    for row in session.execute(wanted.order_by(PEOPLE.c.email).with_for_update()):
+    for row in session.execute(_LOCKED, {"workspace": workspace_id, "emails": list(emails)}):
         person = found[row.email] = Known(*row)
         person.was = person.state()
     return found
@@ -55,11 +65,9 @@ def save(session: Session, touched: Iterable[Known]) -> None:
     changed = sorted((person for person in touched if person.state() != person.was), key=lambda person: person.id)
     if not changed:
         return
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _SAVED}
-    statement = update(PEOPLE).where(PEOPLE.c.id == bindparam("row_id")).values(**values)
     names = [f"new_{name}" for name in _SAVED]
     rows = [{"row_id": person.id, **dict(zip(names, person.state(), strict=True))} for person in changed]
-    session.connection().execute(statement, rows)
+    session.connection().execute(_SAVE, rows)
 
 
 CLEARED_ON_LEAVING: dict[str, Any] = {
