@@ -44,6 +44,13 @@ function complain(text) {
   line.scrollIntoView({ block: "nearest" });
 }
 
+// Signed out meanwhile, in another tab or by time: nobody is led away from what they are typing.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  if (!event.detail.xhr.getResponseHeader("HX-Redirect") || !document.querySelector("[data-editing]")) return;
+  event.preventDefault();
+  complain("You are signed out. What you typed is still here: sign in again in another tab.");
+});
+
 document.addEventListener("htmx:responseError", (event) => {
   const text = event.detail.xhr.responseText;
   complain(text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.");

@@ -5,6 +5,7 @@
 "use strict";
 
 const EVERY = 1000;
+const SIGNED_OUT = "You are signed out · what you typed is still here; sign in again in another tab";
 let swaps = 0;
 
 const kept = (node) => node instanceof Element && node.matches("[data-editing], [data-keep]");
@@ -35,6 +36,7 @@ async function refresh(element) {
   url.searchParams.set("since", element.dataset.version ?? "none");
   const answer = await fetch(url, { headers: { "HX-Request": "true", "HX-Target": element.id, "HX-Current-URL": location.href } });
   const away = answer.headers.get("HX-Redirect");
+  if (away && document.querySelector("[data-editing]")) throw new Error(SIGNED_OUT);
   if (away) { location.assign(away); return; }
   if (answer.status !== 200) { if (answer.status >= 500) throw new Error("not now"); return; }
   const html = await answer.text();
@@ -58,9 +60,10 @@ async function keepCurrent(element) {
       await refresh(element);
       pause = Math.min(30000, Math.max(EVERY, 5 * (performance.now() - started)));
       if (stamp) stamp.dataset.at = String(Date.now());
-    } catch {
+    } catch (problem) {
       pause = Math.min(30000, pause * 2);
-      if (stamp) { delete stamp.dataset.at; stamp.textContent = "Not reachable at the moment · tries again by itself"; }
+      const words = problem.message === SIGNED_OUT ? SIGNED_OUT : "Not reachable at the moment · tries again by itself";
+      if (stamp) { delete stamp.dataset.at; stamp.textContent = words; }
     }
   }
 }

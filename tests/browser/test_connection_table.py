@@ -169,6 +169,17 @@ def test_who_saves_second_sees_both_values_and_loses_nothing(page: Page, stack: 
     expect(row).to_contain_text("Only update existing")
 
 
+def test_being_signed_out_meanwhile_loses_nothing_typed(page: Page, stack: Stack) -> None:
+    """In another tab, or because the session ended: the poller does not lead away from what is being typed."""
+    opened(table(page, stack))
+    page.locator("#behavior-1").select_option("create_profile")
+    page.context.clear_cookies()
+    expect(page.locator("#updated")).to_contain_text("You are signed out", timeout=SLOW)
+    page.locator("#save-1").click()
+    expect(page.locator("#flashes [role=alert]")).to_contain_text("Nothing was changed")
+    expect(page.locator("#behavior-1")).to_have_value("create_profile")
+
+
 def test_an_unreachable_klaviyo_is_said_in_place_and_the_choice_stays(page: Page, stack: Stack) -> None:
     table(page, stack)
     opened(page, 2)

@@ -12,13 +12,15 @@ from functools import wraps
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
+from flask import Flask, Response, abort, current_app, flash, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.extensions import htmx, settings
 from webapp.models import Role
 from webapp.services.workspaces import sessions
 
+READING = {"GET", "HEAD", "OPTIONS"}
+SIGNED_OUT = "You are signed out, so nothing was changed."
 # What browsers drop from an address, or read as a slash.
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]")
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -82,7 +84,7 @@ def _check() -> ResponseReturnValue | None:
     if request.endpoint is None or request.endpoint == "static":
         return None
     rule = rule_of(request.endpoint) or Rule()
-    if request.method not in {"GET", "HEAD", "OPTIONS"} and not rule.key:
+    if request.method not in READING and not rule.key:
         _same_site_only()
     token = request.cookies.get(sessions.cookie_name(secure=settings().is_https))
     slug = (request.view_args or {}).get("workspace")
@@ -117,12 +119,27 @@ def _same_site_only() -> None:
 
 
 def _to_sign_in() -> ResponseReturnValue:
-    # The person comes back to the page, never to a fragment or a form's target.
-    wanted = request.path if request.method == "GET" else None
+    if request.method not in READING:
+        return _not_saved()
+    # The person comes back to the page as it was asked for, never to a fragment.
     if htmx:
-        wanted = urlsplit(htmx.current_url).path if htmx.current_url else None
+        wanted = _within(htmx.current_url) if htmx.current_url else None
         return Response(status=204, headers={"HX-Redirect": url_for("sign_in.form", next=wanted)})
-    return redirect(url_for("sign_in.form", next=wanted), 303)
+    return redirect(url_for("sign_in.form", next=_within(request.full_path)), 303)
+
+
+def _within(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _not_saved() -> ResponseReturnValue:
+    """Something was sent after the session had ended: nothing of it was done, which has to be said."""
+    if htmx:
+        sentence = f"{SIGNED_OUT} What you typed is still here: sign in again in another tab."
+        return Response(sentence, 401, content_type="text/plain; charset=utf-8")
+    flash(f"{SIGNED_OUT} Sign in, then do it again.", "problem")
+    return redirect(url_for("sign_in.form"), 303)
 
 
 def safe_next(text: str | None) -> str | None:

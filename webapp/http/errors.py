@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from flask import Flask, Response, abort, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp import log
@@ -76,6 +76,8 @@ def _stale_form(_error: CSRFError) -> ResponseReturnValue:
 
 
 def _database(error: DBAPIError) -> ResponseReturnValue:
+    if isinstance(error, (DataError, IntegrityError, ProgrammingError)):
+        return _unexpected(error)  # it is there, and would answer the same once more
     log.get("http").error("database", kind=type(error.orig).__name__)
     g.user = g.workspace = None  # the page must not ask for them again
     return answer(503)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from flask import Flask, g
-from sqlalchemy import make_url, select, update
+from sqlalchemy import Integer, cast, make_url, select, update
 
 from tests.apps import dispose, make_app
 from tests.databases import postgres
@@ -86,3 +86,11 @@ def test_the_page_that_says_so_needs_no_database(app: Flask) -> None:
     assert answer.status_code == 503
     assert "We cannot reach our database. Nothing is lost" in answer.text
     assert answer.headers["Retry-After"]
+
+
+def test_what_the_database_refuses_is_no_outage(app: Flask) -> None:
+    """Whoever calls again after a 503 would do so for ever."""
+    probe(app, lambda: str(db.session.scalar(select(cast("no number", Integer)))))
+    answer = app.test_client().get("/probe")
+    assert answer.status_code == 500
+    assert "Retry-After" not in answer.headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -207,6 +208,24 @@ def test_a_path_of_ours_is_gone_back_to(text: str) -> None:
 @pytest.mark.parametrize("text", ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "", None])
 def test_nobody_is_sent_elsewhere_after_signing_in(text: str | None) -> None:
     assert safe_next(text) is None
+
+
+def test_signing_in_leads_back_to_what_was_asked_for(app: Flask, people: dict[str, User]) -> None:
+    there = "/w/mine/settings/integrations/klaviyo/deliveries?status=failed&event=tier_earned"
+    to_form = app.test_client().get(there).location
+    assert parse_qs(urlsplit(to_form).query) == {"next": [there]}
+    polled = app.test_client().get(there, headers={"HX-Request": "true", "HX-Current-URL": f"http://localhost{there}"})
+    assert polled.headers["HX-Redirect"] == to_form
+    assert signed_in(app, people["owner"]).get(to_form).location == there
+
+
+def test_what_is_sent_after_the_session_ended_is_said_to_be_lost(app: Flask, people: dict[str, User]) -> None:
+    client, there = app.test_client(), "/w/mine/settings/integrations/klaviyo/connections"
+    answer = client.post(there, headers={"HX-Request": "true"})
+    assert (answer.status_code, "HX-Redirect" in answer.headers) == (401, False)
+    assert "nothing was changed. What you typed is still here" in answer.text
+    form = client.post(there, follow_redirects=True)
+    assert "You are signed out, so nothing was changed. Sign in, then do it again." in form.text
 
 
 def test_an_ended_session_is_signed_out(app: Flask, rows: Rows) -> None:
