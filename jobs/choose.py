@@ -7,20 +7,21 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Integer, Select, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
-from webapp.dialects import db_now, one_of
+from webapp.dialects import db_now, one_of, pinned
 from webapp.models import Connection, Delivery
 from webapp.models.delivery import PRIORITY_LIVE
 from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
 from webapp.models.types import UtcDateTime
 
 LOW_SHARE = 0.5
+FEW = 2_000
 
 
 class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at once
@@ -86,47 +87,41 @@ _COLUMNS = (
 
 # Made once. Rows of tables, not of mapped classes: the mapper costs as much as the query.
 _OF_LANE = (
-    DELIVERIES.c.connection_id == bindparam("connection"),
+    pinned(DELIVERIES.c.connection_id, "connection"),
     DELIVERIES.c.kind == bindparam("delivery_kind"),
     DELIVERIES.c.status == Status.WAITING,
 )
+_IN_LINE = (DELIVERIES.c.connection_id, DELIVERIES.c.priority, DELIVERIES.c.id)
 _WAITING = (
     select(*_COLUMNS)
     .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
     .where(*_OF_LANE)
-    .order_by(DELIVERIES.c.priority, DELIVERIES.c.id)
+    .order_by(*_IN_LINE)
 )
 _LIMIT = bindparam("most", type_=Integer)
 _NOW = bindparam("now", type_=UtcDateTime())
 _BY_ID = _WAITING.where(one_of(DELIVERIES.c.id))
 _DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(_LIMIT)
 _DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= _NOW).limit(_LIMIT)
-_LATER = _DUE_BY_NOW.where(DELIVERIES.c.priority == bindparam("priority"), DELIVERIES.c.id > bindparam("last"))
+_OF_PRIORITY = pinned(DELIVERIES.c.priority, "priority")
+_LATER = _DUE_BY_NOW.where(_OF_PRIORITY, DELIVERIES.c.id > bindparam("last"))
 _RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
     *_OF_LANE,
-    DELIVERIES.c.priority == bindparam("priority"),
+    _OF_PRIORITY,
     DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
 )
-_FIRST_OF_EACH = (
-    select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id))
-    .where(
-        *_OF_LANE,
-        DELIVERIES.c.priority.in_(bindparam("priorities", expanding=True)),
-        DELIVERIES.c.id < bindparam("last"),
-        one_of(DELIVERIES.c.person_id),
-    )
-    .group_by(DELIVERIES.c.person_id)
-)
-_PUT_OFF = _FIRST_OF_EACH.where(DELIVERIES.c.due_at > _NOW)
-_PASSED = _FIRST_OF_EACH.where(or_(DELIVERIES.c.due_at > _NOW, DELIVERIES.c.id < bindparam("first")))
+_IN_FRONT = (*_OF_LANE, _OF_PRIORITY, DELIVERIES.c.id < bindparam("last"))
+_PUT_OFF = DELIVERIES.c.due_at > _NOW
+_PASSED = or_(_PUT_OFF, DELIVERIES.c.id < bindparam("first"))
 _VERSIONS = (
     select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
     .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
 )
 _FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(one_of(PEOPLE.c.id))
-_NEXT_DUE = select(func.min(DELIVERIES.c.due_at)).where(*_OF_LANE)
+_LINE = select(DELIVERIES.c.due_at).where(*_OF_LANE).order_by(*_IN_LINE).subquery()
+_NEXT_DUE = select(func.min(_LINE.c.due_at))
 _CLOCK = select(db_now())
 
 
@@ -158,7 +153,7 @@ def due_events(run: Run, limit: int) -> Chosen:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
         where = {**_lane(run, Kind.EVENT), "now": session.connection().scalar(_CLOCK), "most": limit}
         items = _rows(session, _DUE_BY_NOW, where)
-        blocked = _first_of_each(session, _PUT_OFF, where, items) if items else {}
+        blocked = _first_of_each(session, PUT_OFF, where, items) if items else {}
     run.share = _share(run, items)
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
@@ -175,7 +170,7 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
         if not items:
             return Chosen([], more=False)
         where["first"] = behind[0].id
-        blocked = _first_of_each(session, _PASSED, where, items)
+        blocked = _first_of_each(session, PASSED, where, items)
         among_these = session.connection().execute(_RANGE, {**where, "last": last.id}).all()
     for delivery_id, person_id in among_these:
         if delivery_id not in under_way:
@@ -191,16 +186,42 @@ def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 
 
-def _first_of_each(
-    session: Session, statement: Select[Any], where: Mapping[str, Any], items: Sequence[Item]
-) -> dict[int, int]:
+class _Which(NamedTuple):
+    """Two ways to ask for waiting events that come before others: a few of all people's, or the first of each of some.
+
+    Mostly there is none, which the index tells at once. PostgreSQL does not know that: asked about a thousand people it
+    reads everything that waits, where its statistics are from a moment when much did.
+    """
+
+    few: Select[Any]
+    of_people: Select[Any]
+
+
+def _which(condition: ColumnElement[bool]) -> _Which:
+    rows = select(DELIVERIES.c.person_id, DELIVERIES.c.id).where(*_IN_FRONT, condition)
+    first = select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id)).where(*_IN_FRONT, condition)
+    return _Which(
+        few=rows.order_by(*_IN_LINE).limit(_LIMIT),
+        of_people=first.where(one_of(DELIVERIES.c.person_id)).group_by(DELIVERIES.c.person_id),
+    )
+
+
+PUT_OFF, PASSED = _which(_PUT_OFF), _which(_PASSED)
+
+
+def _first_of_each(session: Session, which: _Which, where: Mapping[str, Any], items: Sequence[Item]) -> dict[int, int]:
     """Person id -> their first waiting event that is so, among those that come before the last of `items`."""
-    these = {
-        "priorities": list({item.priority for item in items}),
-        "last": max(item.id for item in items),
-        "ids": list({item.person_id for item in items}),
-    }
-    return {row[0]: row[1] for row in session.connection().execute(statement, {**where, **these})}
+    firsts: dict[int, int] = {}
+    last = max(item.id for item in items)
+    for priority in {item.priority for item in items}:
+        these = {**where, "priority": priority, "last": last}
+        rows = session.connection().execute(which.few, {**these, "most": FEW + 1}).all()
+        if len(rows) > FEW:
+            people = list({item.person_id for item in items})
+            rows = session.connection().execute(which.of_people, {**these, "ids": people}).all()
+        for person_id, delivery_id in rows:
+            firsts[person_id] = min(delivery_id, firsts.get(person_id, delivery_id))
+    return firsts
 
 
 def _share(run: Run, items: list[Item]) -> float:

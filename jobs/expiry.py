@@ -15,7 +15,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing
-from webapp.dialects import among, db_now
+from webapp.dialects import among, db_now, pinned
 from webapp.models import Lane, LaneKind
 from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_LIVE, PRIORITY_RESEND, PRIORITY_WITHDRAWAL
 from webapp.models.tables import DELIVERIES
@@ -49,12 +49,12 @@ def _over(priority: int) -> Select[Any]:
     waiting = (
         select(DELIVERIES.c.id, DELIVERIES.c.expires_at)
         .where(
-            DELIVERIES.c.connection_id == bindparam("connection"),
+            pinned(DELIVERIES.c.connection_id, "connection"),
             DELIVERIES.c.kind == bindparam("delivery_kind"),
             DELIVERIES.c.status == Status.WAITING,
-            DELIVERIES.c.priority == priority,
+            pinned(DELIVERIES.c.priority, f"priority{PRIORITIES.index(priority)}", priority),
         )
-        .order_by(DELIVERIES.c.id)
+        .order_by(DELIVERIES.c.connection_id, DELIVERIES.c.priority, DELIVERIES.c.id)
     )
     looked = (waiting if priority == PRIORITY_RESEND else waiting.limit(_BITE)).subquery()
     return select(looked.c.id).where(looked.c.expires_at < db_now())

@@ -153,6 +153,50 @@ def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
     return str(compiler.process(element.column == any_(ids), **kw))
 
 
+class _Pin(TypeDecorator[int]):
+    """One number: PostgreSQL's text of an array of one."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        return value if dialect.name == "sqlite" else f"{{{value}}}"
+
+
+class pinned(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
+    """`pinned(column, "name")`: it is the number given as `name`, and yet no constant to PostgreSQL's planner.
+
+    Ordered by its columns, those that do not differ among them, PostgreSQL then walks just this index. Else it would
+    rather walk the primary key from its beginning, where its statistics are from a moment when most rows would do.
+    """
+
+    type = Boolean()
+    _traverse_internals = [  # noqa: RUF012 - declared so by SQLAlchemy
+        ("column", InternalTraversal.dp_clauseelement),
+        ("given", InternalTraversal.dp_clauseelement),
+    ]
+    inherit_cache = True
+
+    def __init__(self, column: Any, name: str, value: int | None = None) -> None:
+        self.column = column
+        self.given = bindparam(name, value, required=value is None, type_=_Pin())
+
+    def self_group(self, against: Any = None) -> pinned:
+        """As it is; see `one_of`."""
+        return self
+
+
+@compiles(pinned, "sqlite")
+def _sqlite_pinned(element: pinned, compiler: Any, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = {compiler.process(element.given, **kw)}"
+
+
+@compiles(pinned, "postgresql")
+def _postgresql_pinned(element: pinned, compiler: Any, **kw: Any) -> str:
+    ids = cast(element.given, ARRAY(BigInteger))
+    return str(compiler.process(element.column == any_(ids), **kw))
+
+
 def index_range(
     session: Session,
     prefix: Sequence[tuple[Any, Any]],

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.rows import Rows
 from webapp import clock
 from webapp.database import plain, reading, writing
-from webapp.dialects import db_now, insert_or_ignore, one_of, upsert_adding
+from webapp.dialects import db_now, insert_or_ignore, one_of, pinned, upsert_adding
 from webapp.extensions import db
 from webapp.models import Workspace
 from webapp.models.stats import ConnectionStat
@@ -56,3 +56,11 @@ def test_one_of_is_served_by_an_index_of_sqlite(app: Flask) -> None:
         written = select(Workspace.name).where(one_of(Workspace.id)).compile(connection)
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}", ("[1,2]",)).all()
     assert plan[0][3] == "SEARCH workspaces USING INTEGER PRIMARY KEY (rowid=?)"
+
+
+def test_a_pinned_number_is_that_number(any_app: Flask, rows: Rows) -> None:
+    made = [rows.workspace().id for _ in range(3)]
+    asked = select(Workspace.id).where(pinned(Workspace.id, "this"), pinned(Workspace.version, "version", 1))
+    for each in made:
+        assert [row[0] for row in plain(asked, {"this": each}).all()] == [each]
+    assert plain(asked, {"this": made[0], "version": 2}).all() == []
