@@ -7,7 +7,20 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    bindparam,
+    cast,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from jobs.run import Run
@@ -21,7 +34,7 @@ from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
 from webapp.models.types import UtcDateTime
 
 LOW_SHARE = 0.5
-FEW = 2_000
+FRONT = 4_000  # a batch, one that is under way, and as many again
 
 
 class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at once
@@ -112,8 +125,6 @@ _RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
     DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
 )
 _IN_FRONT = (*_OF_LANE, _OF_PRIORITY, DELIVERIES.c.id < bindparam("last"))
-_PUT_OFF = DELIVERIES.c.due_at > _NOW
-_PASSED = or_(_PUT_OFF, DELIVERIES.c.id < bindparam("first"))
 _VERSIONS = (
     select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
@@ -187,26 +198,35 @@ def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
 
 
 class _Which(NamedTuple):
-    """Two ways to ask for waiting events that come before others: a few of all people's, or the first of each of some.
+    """Two ways to ask for waiting events that come before others: all of a short line's, or the first of each of some.
 
-    Mostly there is none, which the index tells at once. PostgreSQL does not know that: asked about a thousand people it
-    reads everything that waits, where its statistics are from a moment when much did.
+    Mostly there is none, which the index tells at once. PostgreSQL does not know that: asked about a thousand people,
+    or for what is put off, it reads everything that waits, where its statistics are from a moment when much did. So
+    the front of the line is taken first, whatever it holds; how much that was is told in a row without a person.
     """
 
-    few: Select[Any]
+    in_front: CompoundSelect[Any]
     of_people: Select[Any]
 
 
-def _which(condition: ColumnElement[bool]) -> _Which:
-    rows = select(DELIVERIES.c.person_id, DELIVERIES.c.id).where(*_IN_FRONT, condition)
-    first = select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id)).where(*_IN_FRONT, condition)
+def _which(*, passed: bool) -> _Which:
+    """What is put off; with `passed` also what stands before the first of those that are under way."""
+
+    def is_so(rows: Any) -> ColumnElement[bool]:
+        put_off: ColumnElement[bool] = rows.c.due_at > _NOW
+        return or_(put_off, rows.c.id < bindparam("first")) if passed else put_off
+
+    columns = (DELIVERIES.c.person_id, DELIVERIES.c.id, DELIVERIES.c.due_at)
+    front = select(*columns).where(*_IN_FRONT).order_by(*_IN_LINE).limit(_LIMIT).cte("front")
+    looked_at = select(cast(null(), BigInteger), func.count()).select_from(front)
+    first = select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id)).where(*_IN_FRONT, is_so(DELIVERIES))
     return _Which(
-        few=rows.order_by(*_IN_LINE).limit(_LIMIT),
+        in_front=select(front.c.person_id, front.c.id).where(is_so(front)).union_all(looked_at),
         of_people=first.where(one_of(DELIVERIES.c.person_id)).group_by(DELIVERIES.c.person_id),
     )
 
 
-PUT_OFF, PASSED = _which(_PUT_OFF), _which(_PASSED)
+PUT_OFF, PASSED = _which(passed=False), _which(passed=True)
 
 
 def _first_of_each(session: Session, which: _Which, where: Mapping[str, Any], items: Sequence[Item]) -> dict[int, int]:
@@ -214,13 +234,14 @@ def _first_of_each(session: Session, which: _Which, where: Mapping[str, Any], it
     firsts: dict[int, int] = {}
     last = max(item.id for item in items)
     for priority in {item.priority for item in items}:
-        these = {**where, "priority": priority, "last": last}
-        rows = session.connection().execute(which.few, {**these, "most": FEW + 1}).all()
-        if len(rows) > FEW:
+        these = {**where, "priority": priority, "last": last, "most": FRONT}
+        rows = session.connection().execute(which.in_front, these).all()
+        if (None, FRONT) in rows:
             people = list({item.person_id for item in items})
             rows = session.connection().execute(which.of_people, {**these, "ids": people}).all()
         for person_id, delivery_id in rows:
-            firsts[person_id] = min(delivery_id, firsts.get(person_id, delivery_id))
+            if person_id is not None:
+                firsts[person_id] = min(delivery_id, firsts.get(person_id, delivery_id))
     return firsts
 
 
