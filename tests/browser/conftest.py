@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.shown import allow, sign_in
+from tests.browsing import TABLE
 from tests.stack import Stack, running
 
 FLAGS = [
@@ -66,4 +68,25 @@ def browser_without_js(browser: Browser, stack: Stack) -> Iterator[Page]:
     """A window with JavaScript off."""
     context = browser.new_context(java_script_enabled=False)
     yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def two_connected(browser: Browser, stack: Stack) -> None:
+    """Acme SE for acme.se, Acme NO for acme.no."""
+    context = browser.new_context()
+    page = context.new_page()
+    sign_in(page, stack)
+    page.goto(stack.url + TABLE)
+    page.locator("#enable").click()
+    allow(page, "Acme SE")
+    page.locator("#edit-1").click()
+    page.locator("#store-1").select_option(label="acme.se")
+    page.locator("#save-1").click()
+    expect(page.locator("tr[data-editing]")).to_have_count(0)
+    page.locator("#add").click()
+    page.get_by_label("Store").select_option(label="acme.no")
+    page.get_by_role("button", name="Create Connection").click()
+    allow(page, "Acme NO")
+    expect(page.locator("tbody tr")).to_have_count(2)
     context.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browsing import TABLE
+from tests.browser.shown import connected
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -16,25 +15,6 @@ ANSWERS: dict[str, Callable[[Route], None]] = {
     "Try again in a moment.": lambda route: route.fulfill(status=503, body="Try again in a moment."),
     "We could not be reached.": lambda route: route.abort(),
 }
-
-
-def sign_in(page: Page, stack: Stack, email: str = "owner@demo.test") -> None:
-    page.goto(f"{stack.url}/sign-in")
-    page.get_by_label("E-mail address").fill(email)
-    page.get_by_label("Password").fill("demo-password")
-    page.keyboard.press("Enter")
-    page.wait_for_url(re.compile(r"/w/|/$"))
-
-
-def connected(page: Page, stack: Stack) -> None:
-    """Signed in, on the table, with Acme SE connected."""
-    sign_in(page, stack)
-    page.goto(stack.url + TABLE)
-    if page.locator("#enable").count():
-        page.locator("#enable").click()
-        page.get_by_label("Acme SE").check()
-        page.get_by_role("button", name="Allow").click()
-    expect(page.locator("tbody tr")).to_have_count(1)
 
 
 def test_counters_move_by_themselves(page: Page, stack: Stack) -> None:

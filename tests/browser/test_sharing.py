@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_connections import connected, sign_in
+from tests.browser.shown import connected, sign_in
 from tests.browsing import TABLE
 from tests.stack import Stack
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_connections import connected
+from tests.browser.shown import connected
 from tests.browsing import TABLE
 from tests.stack import Stack
 

@@ -55,7 +55,7 @@ def test_many_that_are_put_off_hold_back_their_own_people_and_no_others(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too many to look at them all: then it is asked of the people at hand."""
-    monkeypatch.setattr(choose, "FRONT", 3)
+    monkeypatch.setattr(choose, "FRONT", 2)
     people = [shop.person(remembered=True) for _ in range(4)]
     first = [put_off(shop, person, 60) for person in people[:3]]
     later = [shop.event(person) for person in people]
