@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -26,6 +26,7 @@ from webapp.models import (
     Lane,
 )
 from webapp.services.connections import lifecycle
+from webapp.services.connections import table as connection_table
 
 
 @pytest.fixture
@@ -123,8 +124,10 @@ def test_an_unchanged_poll_is_a_204_of_few_statements_and_renders_nothing(shop: 
     assert changed.text.lstrip().startswith('<div id="table"')
 
 
-def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
-    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+def test_a_poll_sees_every_change_of_the_table(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)  # no second passes between two pages
+    hour = now.replace(minute=0, second=0, microsecond=0)
     delivery = shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first)
 
     def settle() -> None:
@@ -165,6 +168,30 @@ def test_a_poll_sees_every_change_of_the_table(shop: Shop) -> None:
         assert answer.status_code == 200, what
         assert answer.headers["X-Version"] != version, what
         version = answer.headers["X-Version"]
+        shop.owner.get(BASE)  # says what was done, once
+        remembered = text_of(shop.owner.get(BASE))
+        with shop.app.app_context():
+            connection_table.forget()
+        assert text_of(shop.owner.get(BASE)) == remembered, what
+
+
+def test_rows_that_look_the_same_are_not_read_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Sequence[int]] = []
+    really = connection_table.of
+
+    def of(ids: Sequence[int], **kinds: bool) -> dict[int, connection_table.Row]:
+        read.append(ids)
+        return really(ids, **kinds)
+
+    monkeypatch.setattr(connection_table, "of", of)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    pages = [shop.owner.get(BASE).text for _ in range(3)]
+    assert len(read) == 1
+    assert shown(pages[0]) == shown(pages[1]) == shown(pages[2]) != []
+    shop.change(shop.first, profiles_created=1)
+    shop.owner.get(BASE)
+    assert len(read) == 2
 
 
 def _hold(connection: Connection) -> None:

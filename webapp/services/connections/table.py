@@ -29,6 +29,8 @@ BEHAVIORS = {
     SyncBehavior.CREATE_PROFILE: "Create profile",
 }
 SUMMED_FOR = timedelta(minutes=1)
+REMEMBERED = 100  # pages
+_MEMORY = "cevoid.rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,28 @@ class Table:
 
 def table(workspace_id: int, filters: Filters, look: Look) -> Table:
     """The page that was looked at, in a handful of statements however many connections there are."""
-    found = of(look.ids, alerts=look.alerts, unsettled=look.unsettled)
-    shown = [found[each] for each in look.ids if each in found]
+    shown = _rows(look)
     counts = connection_search.counts(workspace_id)
     everything = filters.is_plain and counts.live <= PAGE
     delivered = sum(row.chart.delivered for row in shown) if everything else _delivered(workspace_id)
     return Table(shown, connection_search.total(workspace_id, filters, counts), counts, delivered)
+
+
+def _rows(look: Look) -> list[Row]:
+    """The page's rows: as they were read last, while the version says that they look the same."""
+    memory: dict[Look, list[Row]] = current_app.extensions.setdefault(_MEMORY, {})
+    known = memory.get(look)
+    if known is None:
+        found = of(look.ids, alerts=look.alerts, unsettled=look.unsettled)
+        if len(memory) >= REMEMBERED:
+            memory.clear()
+        known = memory[look] = [found[each] for each in look.ids if each in found]
+    return known
+
+
+def forget() -> None:
+    """Read every row anew from now on."""
+    current_app.extensions.pop(_MEMORY, None)
 
 
 def only(workspace_id: int, connection_id: int) -> Row | None:

@@ -33,7 +33,7 @@ def _statement(status: str, sort: str, *, down: bool, searched: bool) -> Select[
         func.max(c.list_missing_at),
         func.count(c.list_missing_at),
         *(func.sum(Lane.id * total) for total in totals),
-        func.count(Lane.id).filter(Lane.held_until > bindparam("now", type_=UtcDateTime())),
+        func.sum(Lane.id).filter(Lane.held_until > bindparam("now", type_=UtcDateTime())),
         _alerts(),
         _unsettled(),
     ]
