@@ -66,7 +66,8 @@ def check(item: Any, stores: Mapping[str, int], fields: Mapping[str, Field], now
         kind = ActivityType(str(item.get("type")))
     except ValueError:
         raise Refused("type must be event, profile or consent") from None
-    profile = item.get("profile") or {}
+    profile = item.get("profile")
+    profile = {} if profile is None else profile
     if not isinstance(profile, dict):
         raise Refused("profile must be an object")
     event, properties = _event(item) if kind is ActivityType.EVENT else (None, {})

@@ -86,6 +86,8 @@ def test_sending_it_again_changes_nothing(any_app: Flask, workspace: Workspace) 
         ({"profile": {"email": "ada@example.com", "fields": {"points": "many"}}}, "points"),
         ({"properties": {"shortId": 5}}, "shortId"),
         ({"properties": []}, "properties"),
+        ({"profile": []}, "profile must be an object"),
+        ({"profile": False}, "profile must be an object"),
         ({"type": "consent", "consent": {"channel": "email", "state": "subscribed"}}, "collected_by"),
         ({"type": "consent", "consent": {"channel": "sms", "state": "subscribed"}}, "channel"),
     ],
