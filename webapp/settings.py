@@ -85,16 +85,14 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     generate = database_url is None
     if generate:
         _make_private(data_dir)
-    client_id = env.get("KLAVIYO_CLIENT_ID")
-    if client_id and not env.get("KLAVIYO_CLIENT_SECRET"):
-        raise WrongSetting("KLAVIYO_CLIENT_SECRET is missing: KLAVIYO_CLIENT_ID is set, and the two go together.")
+    client_id, client_secret = env.klaviyo_app()
     sandbox_url = f"http://127.0.0.1:{env.port('SANDBOX_PORT', 8100)}"
     return Settings(
         data_dir=data_dir,
         database_url=_database_url(database_url, data_dir),
         redis_url=_redis_url(env.get("REDIS_URL"), data_dir),
         klaviyo_client_id=client_id or SANDBOX_CLIENT_ID,
-        klaviyo_client_secret=env.get("KLAVIYO_CLIENT_SECRET") or SANDBOX_CLIENT_SECRET,
+        klaviyo_client_secret=client_secret or SANDBOX_CLIENT_SECRET,
         klaviyo_authorize_url=env.url(
             "KLAVIYO_AUTHORIZE_URL", KLAVIYO_AUTHORIZE_URL if client_id else f"{sandbox_url}/oauth/authorize"
         ),
@@ -129,6 +127,15 @@ class _Environment:
         if not text:  # as if it were unset, a secret that was not mounted would be replaced by a default
             raise WrongSetting(f"{name}_FILE names an empty file.")
         return text
+
+    def klaviyo_app(self) -> tuple[str | None, str | None]:
+        """Both or neither: a secret alone would start the sandbox where a real app was meant."""
+        names = ("KLAVIYO_CLIENT_ID", "KLAVIYO_CLIENT_SECRET")
+        client_id, secret = (self.get(name) for name in names)
+        if bool(client_id) != bool(secret):
+            missing, there = names if secret else reversed(names)
+            raise WrongSetting(f"{missing} is missing: {there} is set, and the two go together.")
+        return client_id, secret
 
     def words(self, name: str) -> list[str]:
         return [word for word in (self.get(name) or "").replace(",", " ").split() if word]

@@ -90,6 +90,7 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"SANDBOX_PORT": "70000"}, "SANDBOX_PORT"),
         ({"PUBLIC_URL": "ftp://here"}, "PUBLIC_URL"),
         ({"KLAVIYO_CLIENT_ID": "x"}, "KLAVIYO_CLIENT_SECRET"),
+        ({"KLAVIYO_CLIENT_SECRET": "y"}, "KLAVIYO_CLIENT_ID"),
         ({"KLAVIYO_API_URL": "nowhere"}, "KLAVIYO_API_URL"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL"),
         ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
