@@ -121,12 +121,14 @@ def create_key(slug: str, name: str) -> None:
 
 
 @ingest_key.command("revoke")
-@click.argument("key_id", type=int)
+@click.argument("key")
 @click.option("--workspace", "slug", required=True)
-def revoke_key(key_id: int, slug: str) -> None:
-    """End a key at once."""
-    if not ingest_keys.revoke(_workspace(slug).id, key_id, None):
-        raise click.ClickException(f"{slug} has no living key {key_id}.")
+def revoke_key(key: str, slug: str) -> None:
+    """End a key at once: KEY as `create` printed it, or its number in the exported audit log."""
+    workspace_id = _workspace(slug).id
+    key_id = ingest_keys.number_of(workspace_id, key)
+    if key_id is None or not ingest_keys.revoke(workspace_id, key_id, None):
+        raise click.ClickException(f"{slug} has no such living key.")  # never the key: it may be another workspace's
     click.echo(f"Key {key_id} is revoked.")
 
 

@@ -32,6 +32,18 @@ def test_an_installation_by_commands(app: Flask) -> None:
     assert run(app, "ingest-key", "revoke", str(key_id), "--workspace", "acme") == (0, f"Key {key_id} is revoked.")
     db.session.rollback()
     assert ingest_keys.workspace_of(key) is None
+    assert run(app, "ingest-key", "revoke", str(key_id), "--workspace", "acme")[0] == 1
+
+
+def test_a_key_is_revoked_by_itself_too_which_is_all_that_was_printed(app: Flask) -> None:
+    run(app, "workspace", "create", "acme")
+    run(app, "workspace", "create", "other")
+    key = run(app, "ingest-key", "create", "--workspace", "acme")[1]
+    assert run(app, "ingest-key", "revoke", key, "--workspace", "other") == (1, "Error: other has no such living key.")
+    code, said = run(app, "ingest-key", "revoke", key, "--workspace", "acme")
+    assert (code, key in said) == (0, False)
+    db.session.rollback()
+    assert ingest_keys.workspace_of(key) is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,7 @@ def test_an_installation_by_commands(app: Flask) -> None:
         (("user", "add", "nonsense", "--workspace", "mine"), "Type a whole e-mail address"),
         (("user", "add", "a@example.com", "--workspace", "mine", "--password", "x"), "A password has 10 characters"),
         (("store", "add", "", "--workspace", "mine"), "Type the id the platform posts for this store."),
-        (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no living key 7."),
+        (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no such living key."),
         (("demo", "seed"), "The demo is for one machine, and these name another: KLAVIYO_API_URL."),
     ],
 )
@@ -74,6 +86,9 @@ def test_the_doctor_says_a_line_about_everything(app: Flask) -> None:
     assert lines["workers"].startswith("BAD: unknown while Redis is away")
     assert lines["klaviyo"].startswith("BAD: ConnectionError.")
     assert lines["TOKEN_KEYS"] == "ok, 1 PRESENT"
+    assert lines["KLAVIYO_CLIENT_SECRET"] == lines["KLAVIYO_CLIENT_ID"] == "ok, the sandbox's app"
+    assert lines["SECRET_KEY_FALLBACKS"] == "ok, none"
+    assert lines["MAIL_FROM"] == lines["MAIL_URL"]
     assert "a test's secret key" not in said
 
 

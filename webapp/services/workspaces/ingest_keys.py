@@ -91,6 +91,14 @@ def _is_taken(session: Session, workspace_id: int, name: str) -> bool:
     return session.scalar(select(IngestKey.id).where(*same).limit(1)) is not None
 
 
+def number_of(workspace_id: int, text: str) -> int | None:
+    """The number of a workspace's key, told by itself or by that number; None: it is neither."""
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    mine = (IngestKey.key_hash == digest(text), IngestKey.workspace_id == workspace_id)
+    return db.session.scalar(select(IngestKey.id).where(*mine))
+
+
 def revoke(workspace_id: int, key_id: int, actor_id: int | None) -> bool:
     """End a key at once; whether there was a living one."""
     with writing() as session:
