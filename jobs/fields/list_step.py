@@ -45,7 +45,8 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
         _record(run, groups, settle.DELIVERED, added=False)
         return
     run.write(lambda session: _reserve(session, run, groups))
-    answer = run.send(payloads.add_to_list(list_id, ids), size=len(ids))
+    owed = [item.id for group in groups for item in group.items]
+    answer = run.send(payloads.add_to_list(list_id, ids), size=len(ids), deliveries=owed)
     match outcome(answer):
         case Outcome.DONE:
             _record(run, groups, settle.DELIVERED, added=True)

@@ -93,9 +93,10 @@ def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done
     listed = _written(session, run, done)
     results: dict[int, Result] = {}
     for group, answer in pairs:
-        if group.person_id in listed:
-            continue
-        result = _result(session, run, group, answer)
+        if group.person_id in listed:  # the list step comes next, and settles these: the call that wrote them stays
+            result: Result | None = settle.waiting(Reason.BACKLOG, clock.now())
+        else:
+            result = _result(session, run, group, answer)
         if result is not None:
             results |= group.results(result)
     settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)

@@ -12,8 +12,9 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import writing
+from webapp.database import reading, writing
 from webapp.models import BatchOutcome, Delivery, Person
+from webapp.services.deliveries import attempts
 
 PATCH, IMPORT, LOOK = "PATCH /api/profiles/{id}", "POST /api/profile-import", "GET /api/profiles"
 ADD = "POST /api/lists/{id}/relationships/profiles"
@@ -40,6 +41,12 @@ def one(shop: Shop, *answers: Any) -> tuple[Person, Delivery]:
 
 def properties(shop: Shop, endpoint: str = PATCH) -> list[dict[str, Any]]:
     return [asked.body["data"]["attributes"].get("properties", {}) for asked in shop.klaviyo.calls(endpoint)]
+
+
+def calls_of(shop: Shop, delivery: Delivery) -> list[str]:
+    """The endpoints its page shows."""
+    with reading() as session:
+        return [attempt.endpoint for attempt in attempts.attempts_of(session, shop.now(delivery))]
 
 
 def test_written_by_id_and_what_was_written_is_remembered(shop: Shop) -> None:
@@ -196,6 +203,8 @@ def test_whoever_we_created_goes_on_the_list(creating: Shop) -> None:
     creating.drain(Kind.FIELDS)
     assert creating.said(delivery) == ["delivered: written"]
     assert creating.klaviyo.endpoints == [LOOK, IMPORT, ADD]
+    assert creating.now(delivery).attempts == 1
+    assert calls_of(creating, delivery) == [IMPORT]
     (added,) = creating.klaviyo.calls(ADD)
     assert added.body["data"] == [{"type": "profile", "id": creating.klaviyo.people[str(person.email)]}]
     link = creating.link(person)
@@ -247,6 +256,7 @@ def test_a_list_that_does_not_take_them_says_so(creating: Shop, answer: Any, sai
     assert creating.said(delivery) == [said]
     assert (creating.again().list_missing_at is not None) is missing
     assert (creating.link(person).list_due, creating.link(person).list_added_at) == (False, None)
+    assert calls_of(creating, delivery) == [IMPORT, ADD], "both calls are on its page"
 
 
 @pytest.mark.parametrize("answer", [throttled(2), html(500), html(403), requests.exceptions.ReadTimeout()])
@@ -260,6 +270,7 @@ def test_a_list_that_does_not_answer_is_asked_again(creating: Shop, answer: Any)
     creating.drain(Kind.FIELDS, times=2)
     assert creating.said(delivery) == ["delivered: written"]
     assert creating.klaviyo.endpoints == [LOOK, IMPORT, ADD, ADD]
+    assert calls_of(creating, delivery) == [IMPORT, ADD], "the one that did not take them"
     assert creating.link(person).list_added_at is not None
 
 
