@@ -63,6 +63,15 @@ def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_ap
     assert "Gone" not in text_of(owner.get(f"{BASE}/scopes"))
 
 
+def test_a_connections_page_says_what_a_feature_lacks(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    granted = ALL_SCOPES.replace(" subscriptions:write", "").replace(" lists:write", "")
+    made = rows.connection(workspace, scopes=granted)
+    text = text_of(signed_in(any_app, rows.user(workspace)).get(f"{BASE}/connections/{made.id}"))
+    assert "Off lists:write is missing" in text
+    assert "Off lists:write, subscriptions:write are missing" in text
+
+
 @pytest.mark.parametrize("later", ["proven", "refused"])
 def test_the_later_of_proof_and_refusal_counts(any_app: Flask, rows: Rows, later: str) -> None:
     made = rows.connection(rows.workspace("mine"))
