@@ -135,10 +135,19 @@ class Drained:
 
 def gather_statistics() -> None:
     """As a PostgreSQL has them that runs for longer than a minute; SQLite gathers none by itself."""
+    _by_postgresql("ANALYZE")
+
+
+def close_gaps(table: str) -> None:
+    """PostgreSQL leaves gaps where rows were deleted: write the table and its indexes as if they had never been."""
+    _by_postgresql(f"VACUUM FULL {table}")
+
+
+def _by_postgresql(statement: str) -> None:
     if db.engine.dialect.name == "sqlite":
         return
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
+        connection.execute(text(statement))
 
 
 def cpu(child: Child) -> float:

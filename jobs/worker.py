@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
 from rq.job import Job
@@ -22,6 +23,7 @@ from jobs import context
 from webapp import log, queue
 from webapp.settings import WrongSetting, load
 
+SIGN_SECONDS = 1.0
 QUEUES = {"fast": queue.FAST, "slow": queue.SLOW}
 
 
@@ -49,17 +51,38 @@ class LaneJob(Job):
 
         return drain
 
+    def cleanup(self, ttl: int | None = None, pipeline: Pipeline | None = None, remove_from_queue: bool = True) -> None:
+        """Done: nothing is left. A wake-up has no result, dependents or other executions, which RQ would ask for."""
+        if ttl != 0:
+            super().cleanup(ttl, pipeline, remove_from_queue)
+            return
+        place = self.connection if pipeline is None else pipeline
+        place.delete(self.key)
+
 
 class LaneWorker(SimpleWorker):
     """Runs drains in its own process: no fork a job. A drain ends by its own deadlines; RQ's is a net."""
 
     was_told_to_stop = False
     max_connection_wait_time = 1.0  # RQ would wait up to a minute after a Redis that was away for long
+    _seen_at = -SIGN_SECONDS
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         """SIGTERM: finish the drain, then leave, also while Redis is away (RQ would wait for it)."""
         LaneWorker.was_told_to_stop = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ ships no types for it
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """A sign of life, once a second: RQ would give five a drain, each of three questions."""
+        if pipeline is None and time.monotonic() - self._seen_at < SIGN_SECONDS:
+            return
+        self._seen_at = time.monotonic()
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with self.connection.pipeline() as together:
+            super().heartbeat(timeout, together)
+            together.execute()
 
     death_penalty_class = TimerDeathPenalty
     job_class = LaneJob

@@ -54,6 +54,25 @@ def test_full_then_read_only_then_as_before(make_world: Make) -> None:
     world.check_all()
 
 
+def test_what_is_done_leaves_nothing_there(make_world: Make) -> None:
+    """Neither of jobs nor of their executions; the workers are idle, counted what they did, and showed themselves."""
+    world = make_world(sandbox_options=UNLIMITED)
+    world.post(60)
+    world.settle()
+    with valkey(world) as server:
+
+        def left() -> list[bytes]:
+            patterns = ("rq:job:*", "rq:execution*", "rq:wip:*", "rq:finished:*", "rq:failed:*", "rq:queue:*")
+            return [key for pattern in patterns for key in server.scan_iter(pattern)]
+
+        wait_for(lambda: not left(), f"nothing to be left, instead of {left()}", 20)
+        found = [server.hgetall(key) for key in server.smembers("rq:workers")]
+    assert {worker[b"state"] for worker in found} == {b"idle"}
+    assert sum(int(worker.get(b"successful_job_count", 0)) for worker in found) > 0
+    assert all(worker[b"last_heartbeat"] for worker in found)
+    world.check_all()
+
+
 def test_a_stranger_writes_there(make_world: Make, tmp_path: Path) -> None:
     """Another function by name, pickled bytes, nonsense, and a callback on our own job: nothing of it is run."""
     world = make_world(sandbox_options=UNLIMITED)

@@ -16,8 +16,10 @@ from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading, writing
-from webapp.models import BatchOutcome, ConnectionState, Person, ScopeProof
+from webapp.extensions import db
+from webapp.models import Activity, BatchOutcome, ConnectionState, Delivery, Person, ScopeProof
 from webapp.services.activities.ingest import unique_id
+from webapp.services.deliveries import activity_status
 
 EVENT = "POST /api/events"
 LOOK = "GET /api/profiles"
@@ -176,6 +178,26 @@ def test_a_429_holds_the_lane_and_the_budget_and_is_no_failure(shop: Shop) -> No
     assert shop.lane(Kind.EVENT).held_reason == "rate_limited"
     again(shop, delivery)
     assert shop.link(person).rewrite is False, "it certainly was not taken"
+
+
+@pytest.mark.parametrize("answer", [throttled(1), error(500), requests.ConnectionError("reset")])
+def test_the_platform_is_told_of_every_call_that_was_made(shop: Shop, answer: Any) -> None:
+    _, delivery = one(shop, answer)
+    assert told(shop, delivery) == ("waiting", 1)
+    shop.wait_is_over()
+    shop.drain(Kind.EVENT)
+    assert told(shop, delivery) == ("delivered", 2)
+
+
+def told(shop: Shop, delivery: Delivery) -> tuple[str, int]:
+    """Status and calls as `GET /api/v1/activities/<id>` has them."""
+    with reading() as session:
+        external_id = session.get_one(Activity, delivery.activity_id).external_id
+    db.session.rollback()
+    found = activity_status.of(shop.workspace.id, external_id)
+    assert found is not None
+    (shown,) = found["deliveries"]
+    return str(shown["status"]), shown["attempts"]
 
 
 def test_a_401_is_answered_with_a_new_token_once(shop: Shop) -> None:

@@ -11,6 +11,7 @@ from webapp.catalogue.reasons import Status
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery
 from webapp.services.deliveries import waiting_reasons
+from webapp.services.deliveries.attempts import attempts_of
 
 
 def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
@@ -44,5 +45,10 @@ def _shown(delivery: Delivery, connection: Connection | None, holds: waiting_rea
         "status": delivery.status,
         "reason": waiting_reasons.of(delivery, holds),
         "until": clock.iso(until) if until else None,
-        "attempts": delivery.attempts,
+        "attempts": _calls(delivery),
     }
+
+
+def _calls(delivery: Delivery) -> int:
+    """How many calls it was in: those that are kept, or the count on its row where that knows of more."""
+    return max(delivery.attempts, len(attempts_of(db.session(), delivery)))
