@@ -34,12 +34,27 @@ def goes_on(world: World, before: int) -> None:
     assert all(worker.is_running for worker in (*world.stack.workers, world.stack.slow_worker))
 
 
+def leaves_nothing(server: redis.Redis) -> None:
+    """Neither jobs nor their executions; the workers are idle, and counted what they did."""
+
+    def left() -> list[bytes]:
+        patterns = ("rq:job:*", "rq:execution*", "rq:wip:*", "rq:finished:*", "rq:failed:*", "rq:queue:*")
+        return [key for pattern in patterns for key in server.scan_iter(pattern)]
+
+    wait_for(lambda: not left(), "nothing to be left", 20)
+    found = [server.hgetall(key) for key in server.smembers("rq:workers")]
+    assert {worker[b"state"] for worker in found} == {b"idle"}
+    assert sum(int(worker.get(b"successful_job_count", 0)) for worker in found) > 0
+    assert all(worker[b"last_heartbeat"] for worker in found)
+
+
 def test_full_then_read_only_then_as_before(make_world: Make) -> None:
-    """Accepting goes on; the workers outlive it, and go on by themselves."""
+    """Accepting goes on; the workers outlive it, and go on by themselves. What is done leaves nothing there."""
     world = make_world(sandbox_options=UNLIMITED)
     world.post(20)
     world.settle()
     with valkey(world) as server:
+        leaves_nothing(server)
         server.config_set("maxmemory-policy", "noeviction")
         server.config_set("maxmemory", "1")
         world.post(40)
@@ -51,25 +66,6 @@ def test_full_then_read_only_then_as_before(make_world: Make) -> None:
         time.sleep(2)
         server.replicaof("NO", "ONE")
         goes_on(world, world.stack.sandbox.requests())
-    world.check_all()
-
-
-def test_what_is_done_leaves_nothing_there(make_world: Make) -> None:
-    """Neither of jobs nor of their executions; the workers are idle, counted what they did, and showed themselves."""
-    world = make_world(sandbox_options=UNLIMITED)
-    world.post(60)
-    world.settle()
-    with valkey(world) as server:
-
-        def left() -> list[bytes]:
-            patterns = ("rq:job:*", "rq:execution*", "rq:wip:*", "rq:finished:*", "rq:failed:*", "rq:queue:*")
-            return [key for pattern in patterns for key in server.scan_iter(pattern)]
-
-        wait_for(lambda: not left(), f"nothing to be left, instead of {left()}", 20)
-        found = [server.hgetall(key) for key in server.smembers("rq:workers")]
-    assert {worker[b"state"] for worker in found} == {b"idle"}
-    assert sum(int(worker.get(b"successful_job_count", 0)) for worker in found) > 0
-    assert all(worker[b"last_heartbeat"] for worker in found)
     world.check_all()
 
 
