@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -41,9 +42,14 @@ def leaves_nothing(server: redis.Redis) -> None:
         patterns = ("rq:job:*", "rq:execution*", "rq:wip:*", "rq:finished:*", "rq:failed:*", "rq:queue:*")
         return [key for pattern in patterns for key in server.scan_iter(pattern)]
 
-    wait_for(lambda: not left(), "nothing to be left", 20)
-    found = [server.hgetall(key) for key in server.smembers("rq:workers")]
-    assert {worker[b"state"] for worker in found} == {b"idle"}
+    def workers() -> list[dict[Any, Any]]:
+        return [server.hgetall(key) for key in server.smembers("rq:workers")]
+
+    def idle() -> bool:
+        return {worker[b"state"] for worker in workers()} == {b"idle"}
+
+    wait_for(lambda: not left() and idle(), "nothing to be left", 20)
+    found = workers()
     assert sum(int(worker.get(b"successful_job_count", 0)) for worker in found) > 0
     assert all(worker[b"last_heartbeat"] for worker in found)
 
