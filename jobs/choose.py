@@ -105,16 +105,17 @@ _OF_LANE = (
     DELIVERIES.c.status == Status.WAITING,
 )
 _IN_LINE = (DELIVERIES.c.connection_id, DELIVERIES.c.priority, DELIVERIES.c.id)
-_WAITING = (
+_ITEMS = (
     select(*_COLUMNS)
     .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
-    .where(*_OF_LANE)
     .order_by(*_IN_LINE)
 )
+_WAITING = _ITEMS.where(*_OF_LANE)
 _LIMIT = bindparam("most", type_=Integer)
 _NOW = bindparam("now", type_=UtcDateTime())
-_BY_ID = _WAITING.where(one_of(DELIVERIES.c.id))
+# Without the lane, whose line SQLite would rather walk: a batch's ids are of one lane anyway.
+_BY_ID = _ITEMS.where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING)
 _DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(_LIMIT)
 _DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= _NOW).limit(_LIMIT)
 _OF_PRIORITY = pinned(DELIVERIES.c.priority, "priority")
@@ -265,10 +266,10 @@ def low_share(run: Run) -> float:
         return LOW_SHARE if session.scalar(live) else 1.0
 
 
-def by_id(run: Run, kind: Kind, ids: Iterable[int]) -> list[Item]:
-    """Those of some deliveries that still wait."""
+def by_id(ids: Iterable[int]) -> list[Item]:
+    """Those of some deliveries of one lane that still wait."""
     with reading() as session:
-        return _rows(session, _BY_ID, {**_lane(run, kind), "ids": list(ids)})
+        return _rows(session, _BY_ID, {"ids": list(ids)})
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:

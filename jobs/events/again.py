@@ -17,7 +17,7 @@ from jobs.events import calls, plan
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading
 from webapp.dialects import among, db_now
 from webapp.klaviyo import endpoints
@@ -31,7 +31,7 @@ UNKNOWN_SETTLES_IN = timedelta(minutes=6)
 def go_on(run: Run) -> bool:
     """A batch of unknown outcome first: the same deliveries, none added; erased and settled ones are out."""
     batch = _first_open(run)
-    items = [item for item in choose.by_id(run, Kind.EVENT, batches.members(batch)) if item.email is not None]
+    items = [item for item in choose.by_id(batches.members(batch)) if item.email is not None]
     items, links = _still_there(run, items)
     if not items:
         run.write(lambda session: batches.close(session, run, batch, BatchOutcome.ACCEPTED))

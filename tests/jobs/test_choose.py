@@ -118,3 +118,18 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
             walked = [line for line in plan if " on deliveries" in line]
             assert [line for line in walked if "ix_deliveries_waiting" not in line] == [], "\n".join(plan)
             assert walked
+
+
+def test_a_batch_is_read_by_its_ids_and_not_by_its_lanes_whole_line(shop: Shop) -> None:
+    made = [shop.event(shop.person()) for _ in range(3)]
+    assert [item.id for item in choose.by_id([made[2].id, made[0].id])] == [made[0].id, made[2].id]
+    if db.engine.dialect.name != "sqlite":
+        return  # PostgreSQL goes by statistics, and reads a table this small as a whole
+    written = choose._BY_ID.compile(db.engine, compile_kwargs={"render_postcompile": True})
+    with db.engine.connect() as connection:
+        asked = written.construct_params({"ids": [1]})
+        values = tuple(
+            written._bind_processors.get(name, lambda value: value)(asked[name]) for name in written.positiontup or ()
+        )
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}", values)]
+    assert [line for line in plan if "deliveries" in line] == ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"]
