@@ -20,7 +20,7 @@ from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
 from jobs.settle import Result
 from webapp import clock
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.answers import Answer, ApiError
@@ -156,7 +156,9 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
     named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
     if named:
         results = {items[index].id: _named(run, items[index], links, error) for index, error in named.items()}
-        left = [item for index, item in enumerate(items) if index not in named]
+        # Whoever is to be looked up again keeps their order: what comes later of theirs waits as well.
+        again = {item.person_id for item in items if item.id in results and results[item.id].status is Status.WAITING}
+        left = [item for index, item in enumerate(items) if index not in named and item.person_id not in again]
         _record(run, batch, results, left)
         return
     # Halves are sent as batches of their own: what they do not reach waits and is planned again.

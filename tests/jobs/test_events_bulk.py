@@ -168,6 +168,17 @@ def test_unknown_twice_goes_on_in_halves(shop: Shop) -> None:
     assert all(shop.link(person).rewrite for person in people)
 
 
+def test_whoever_is_looked_up_again_keeps_their_order(shop: Shop) -> None:
+    people, deliveries = several(shop)
+    shop.klaviyo.put(str(people[0].email))
+    shop.klaviyo.script(MANY, error(400, at(0, "attributes/profile/data/id"), detail="A profile does not exist."))
+    shop.drain(Kind.EVENT, times=3)
+    taken = [n for call in sent(shop)[1:] for n in call]
+    assert [n for n in taken if n % 3 == 0] == [0, 3, 6]
+    assert sorted(taken) == list(range(len(deliveries)))
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+
+
 def test_whoever_is_gone_is_looked_up_again(shop: Shop) -> None:
     people, deliveries = several(shop)
     lost, merged = people[0], shop.klaviyo.put(str(people[1].email))

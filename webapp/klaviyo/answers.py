@@ -97,6 +97,11 @@ def parse_retry_after(header: str | None, now: float) -> int | None:
     return min(max(0, math.ceil(seconds)), LONGEST_WAIT)
 
 
+def short(header: str | None, longest: int) -> str | None:
+    """As much of a header's text as is kept: PostgreSQL refuses a row that is too long, and the call's end with it."""
+    return None if header is None else header[:longest]
+
+
 def parse_errors(body: Any) -> tuple[ApiError, ...]:
     """The errors of a JSON:API body; an unexpected shape gives none."""
     raw = body.get("errors") if isinstance(body, dict) else None

@@ -16,7 +16,7 @@ import orjson
 import requests
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from webapp.klaviyo.answers import Answer, Reached, parse_errors, parse_limits, parse_retry_after
+from webapp.klaviyo.answers import Answer, Reached, parse_errors, parse_limits, parse_retry_after, short
 from webapp.klaviyo.endpoints import REVISION, Endpoint
 from webapp.klaviyo.watchdog import TooLate, Watch, WatchedAdapter
 
@@ -129,9 +129,9 @@ def _parse(response: requests.Response, body: bytes, started: float) -> Answer:
         json=parsed,
         is_json=is_json,
         is_foreign=bool(body) and not is_json,
-        request_id=headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id"),
-        revision=headers.get("X-Klaviyo-Api-Revision"),
-        retires=headers.get("X-Klaviyo-Api-Retirement-Date"),
+        request_id=short(headers.get("X-Request-Id") or headers.get("x-klaviyo-req-id"), 120),
+        revision=short(headers.get("X-Klaviyo-Api-Revision"), 20),
+        retires=short(headers.get("X-Klaviyo-Api-Retirement-Date"), 100),
         retry_after=parse_retry_after(headers.get("Retry-After"), time.time()),
         limits=parse_limits(headers.get("RateLimit-Limit")),
         errors=parse_errors(parsed),

@@ -13,5 +13,5 @@ LONG_SECRET = re.compile(
 
 
 def scrub(text: str) -> str:
-    """`text` without e-mail addresses, bearer tokens and JWTs."""
-    return LONG_SECRET.sub("[secret]", ADDRESS.sub("[address]", text))
+    """`text` without e-mail addresses, bearer tokens and JWTs; and without NUL, which PostgreSQL keeps in no text."""
+    return LONG_SECRET.sub("[secret]", ADDRESS.sub("[address]", text.replace("\0", "")))

@@ -14,6 +14,7 @@ from webapp.klaviyo.masking import scrub
 
 T = TypeVar("T")
 LONGEST_NAME = 200
+LONGEST_ID, LONGEST_PROFILE_ID, LONGEST_JOB_ID = 40, 64, 200
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -73,6 +74,14 @@ def _rows(body: Any) -> list[Any]:
     return rows
 
 
+def _id(found: object, longest: int = LONGEST_ID) -> str:
+    """An id that our columns hold. Raises ValueError for any other."""
+    text = str(found)
+    if not 0 < len(text) <= longest or not text.isprintable():
+        raise ValueError("no id of Klaviyo's")
+    return text
+
+
 @_reading
 def account(body: Any) -> tuple[str, str]:
     """(account id, organization name) of GET /api/accounts."""
@@ -80,7 +89,8 @@ def account(body: Any) -> tuple[str, str]:
     if not isinstance(data, list) or not data or not data[0].get("id"):
         raise UnexpectedAnswer("the answer names no account")
     contact = (data[0].get("attributes") or {}).get("contact_information") or {}
-    return str(data[0]["id"]), shown_name(contact.get("organization_name")) or str(data[0]["id"])
+    account_id = _id(data[0]["id"])
+    return account_id, shown_name(contact.get("organization_name")) or account_id
 
 
 def shown_name(name: object) -> str:
@@ -101,7 +111,7 @@ def profiles(body: Any) -> list[FoundProfile]:
 @_reading
 def profile_id(body: Any) -> str:
     """The id of one profile (PATCH, profile-import)."""
-    return str(_data(body)["id"])
+    return _id(_data(body)["id"], LONGEST_PROFILE_ID)
 
 
 @_reading
@@ -122,7 +132,7 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
         outs.append(changed)
     left = [(str(row.get("list_id")), _moment(row.get("timestamp"))) for row in email.get("list_suppressions") or []]
     return FoundProfile(
-        id=str(entry["id"]),
+        id=_id(entry["id"], LONGEST_PROFILE_ID),
         email=str(attributes.get("email") or "").strip().lower(),
         is_subscribed=consent == "SUBSCRIBED",
         consented_at=changed if consent == "SUBSCRIBED" else None,
@@ -160,7 +170,7 @@ def import_job(body: Any) -> ImportJob:
     data = _data(body)
     attributes = data.get("attributes") or {}
     created, failed = _moment(attributes.get("created_at")), int(attributes.get("failed_count") or 0)
-    return ImportJob(str(data["id"]), str(attributes.get("status") or "queued"), created, failed)
+    return ImportJob(_id(data["id"], LONGEST_JOB_ID), str(attributes.get("status") or "queued"), created, failed)
 
 
 def pointed_profile(pointer: str) -> int | None:
@@ -186,9 +196,9 @@ def lists(body: Any) -> tuple[list[FoundList], str | None]:
     """A page of lists and the cursor of the next one."""
     found = [
         FoundList(
-            id=str(entry["id"]),
+            id=_id(entry["id"]),
             name=shown_name((entry.get("attributes") or {}).get("name")) or str(entry["id"]),
-            opt_in=str((entry.get("attributes") or {}).get("opt_in_process") or ""),
+            opt_in=str((entry.get("attributes") or {}).get("opt_in_process") or "")[:LONGEST_ID],
         )
         for entry in _rows(body)
     ]

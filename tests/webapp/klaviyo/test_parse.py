@@ -92,6 +92,9 @@ def test_marketing_state(
 
 def test_a_written_profiles_id() -> None:
     assert parse.profile_id({"data": profile()}) == "01A"
+    for odd in ("", "q" * 65, "01A\0", "01\nA"):
+        with pytest.raises(UnexpectedAnswer):
+            parse.profile_id({"data": {**profile(), "id": odd}})
 
 
 @pytest.mark.parametrize(
