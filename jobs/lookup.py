@@ -54,6 +54,7 @@ class Link(NamedTuple):
     subscribed_at: datetime | None = None
     subscribed_list_id: str | None = None
     withdrawn_delivery_id: int | None = None
+    withdrawal_check_at: datetime | None = None
 
 
 _COLUMNS = tuple(PROFILE_LINKS.c[name] for name in Link._fields)

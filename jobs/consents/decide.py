@@ -62,7 +62,8 @@ class Sent:
 class Situation:
     """Everything a decision needs. `newest` is the (occurred_at, activity id) of the newest consent we hold.
 
-    `tried`: this withdrawal was sent before, and nobody knows whether it arrived.
+    `tried`: this withdrawal was sent before, and nobody knows whether it arrived. `withdrawn_at`: since when a
+    withdrawal of ours is on its way in Klaviyo; None where none is, or it was seen there.
     """
 
     wanted: Wanted
@@ -77,6 +78,7 @@ class Situation:
     now: datetime
     on_list: bool | None = None
     tried: bool = False
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def _subscribe(situation: Situation) -> Decision:
     if profile is None and situation.behavior is SyncBehavior.UPDATE_EXISTING:
         return _hold(situation)
     if profile is not None and profile.is_subscribed:
-        return Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
+        # A withdrawal that is on its way ends that: "already" would be said of somebody who is not for long.
+        return _look_again(situation, situation.withdrawn_at) or Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
     if profile is not None and profile.opted_out_at is not None and profile.opted_out_at > situation.occurred_at:
         return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
     if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:
@@ -147,7 +150,14 @@ def _recheck(situation: Situation) -> Decision | None:
     sent = situation.sent
     if sent is None or situation.now >= sent.at + SUBSCRIBE_SETTLES_IN:
         return None
-    age = situation.now - max(sent.at, situation.accepted_at)
+    return _look_again(situation, sent.at)
+
+
+def _look_again(situation: Situation, sent_at: datetime | None) -> Decision | None:
+    """Soon, for what was sent then may show by then; None where nothing was."""
+    if sent_at is None:
+        return None
+    age = situation.now - max(sent_at, situation.accepted_at)
     pause = next((step for step in RECHECKS if age < step), RECHECKS[-1])
     return Decision(Step.WAIT, Reason.KLAVIYO_PROCESSING, until=situation.now + pause)
 

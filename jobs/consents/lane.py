@@ -125,6 +125,7 @@ def _situation(
         now=clock.now(),
         on_list=on_list,
         tried=link is not None and link.withdrawn_delivery_id == item.id,
+        withdrawn_at=link.withdrawal_check_at - readback.AFTER if link and link.withdrawal_check_at else None,
     )
 
 

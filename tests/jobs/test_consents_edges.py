@@ -196,3 +196,20 @@ def test_reading_back_goes_on_while_a_signup_before_it_may_still_arrive(shop: Sh
     shop.klaviyo.members["LIST01"].discard(email)
     read_back(11)
     assert shop.link(person).withdrawal_check_at is None
+
+
+def test_a_signup_just_after_a_withdrawal_does_not_believe_what_klaviyo_still_shows(engine_rows: Rows) -> None:
+    shop = Shop(engine_rows)
+    person = shop.person(remembered=True)
+    address = str(person.email)
+    shop.klaviyo.subscribed[address] = {"consent": "SUBSCRIBED", "consent_timestamp": "2026-01-01T00:00:00Z"}
+    left = shop.consent(person, "unsubscribed", clock.now() - timedelta(minutes=2))
+    shop.drain(Kind.CONSENT)
+    back = shop.consent(person, "subscribed", clock.now() - timedelta(minutes=1))
+    shop.drain(Kind.CONSENT)
+    assert shop.said(left, back) == ["delivered: written", "waiting: klaviyo_processing"]
+    shop.klaviyo.subscribed[address] = {"consent": "UNSUBSCRIBED", "consent_timestamp": clock.iso(clock.now())}
+    shop.wait_is_over()
+    shop.drain(Kind.CONSENT)
+    assert shop.said(back) == ["skipped: newer_opt_out"]
+    assert shop.klaviyo.calls(SUBSCRIBE) == []

@@ -57,6 +57,18 @@ def test_an_opt_out_later_than_the_consent_wins_and_an_earlier_one_does_not() ->
     assert decide(earlier).step is Step.SUBSCRIBE
 
 
+def test_while_our_own_withdrawal_is_on_its_way_nobody_counts_as_subscribed_already() -> None:
+    """They left, and signed up again a minute later; Klaviyo takes its time over the first."""
+    minute, shown = timedelta(minutes=1), replace(THERE, is_subscribed=True)
+    again = replace(BASE, occurred_at=NOW - minute, newest=(NOW - minute, 5), accepted_at=NOW, profile=shown)
+    found = decide(replace(again, withdrawn_at=NOW - 2 * minute))
+    assert (found.step, found.reason, found.until) == (Step.WAIT, Reason.KLAVIYO_PROCESSING, NOW + minute / 12)
+    assert decide(again).reason is Reason.ALREADY_SUBSCRIBED
+    # Who opted out by which door is not told: nobody is subscribed over it.
+    gone = replace(again, withdrawn_at=NOW - 2 * minute, profile=replace(THERE, opted_out_at=NOW))
+    assert decide(gone).reason is Reason.NEWER_OPT_OUT
+
+
 @pytest.mark.parametrize("wanted", list(Wanted))
 def test_an_older_one_is_superseded_and_ties_go_by_arrival(wanted: Wanted) -> None:
     for newest in [(NOW, 1), (NOW - HOUR, 6)]:
