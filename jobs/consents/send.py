@@ -21,7 +21,7 @@ from jobs.consents import readback
 from jobs.consents.decide import Step
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
-from jobs.run import Run
+from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
@@ -33,6 +33,7 @@ from webapp.klaviyo.client import Call
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Connection, Person, ProfileLink
+from webapp.services.oauth.grants import GrantEnded, GrantUnavailable
 
 UNKNOWN_LOOK = timedelta(seconds=5)
 AT_MOST = {Step.SUBSCRIBE: payloads.SUBSCRIBED_AT_ONCE, Step.UNSUBSCRIBE: payloads.UNSUBSCRIBED_AT_ONCE}
@@ -158,15 +159,22 @@ def _body(what: Step, writes: Sequence[Write], list_id: str | None) -> Call:
 def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Answer:
     """One reserved call. Its note is taken back where Klaviyo certainly did not take it."""
     deliveries = [write.item.id for write in writes]
-    answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
-    came = outcome(answer)
-    if came in {Outcome.DONE, Outcome.UNKNOWN}:
-        return answer
+    try:
+        answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
+    except (Hold, GrantEnded, GrantUnavailable):  # it was answered 401, and there was no asking once more
+        _take_back(run, what, writes)
+        raise
+    if outcome(answer) not in {Outcome.DONE, Outcome.UNKNOWN}:
+        _take_back(run, what, writes)
+    return answer
+
+
+def _take_back(run: Run, what: Step, writes: Sequence[Write]) -> None:
+    """Klaviyo certainly did not take it: a later look must not believe that it may still arrive."""
     if what is Step.SUBSCRIBE:
         run.write(lambda session: _not_sent(session, run, writes))
     else:
-        run.write(lambda session: readback.forget(session, run, deliveries))
-    return answer
+        run.write(lambda session: readback.forget(session, run, [write.item.id for write in writes]))
 
 
 def _outcome(answer: Answer) -> Result:

@@ -90,6 +90,15 @@ def test_not_taken_it_is_tried_again_at_once_and_not_in_half_an_hour(
     assert shop.said(delivery) == ["delivered: written"]
 
 
+def test_without_a_token_to_ask_again_it_never_happened(shop: Shop) -> None:
+    """The app was removed in Klaviyo: whoever reconnects in ten minutes does not wait half an hour for the signup."""
+    shop.klaviyo.grants_ended = True
+    person, delivery = one(shop, error(401))
+    assert shop.said(delivery) == ["waiting: backlog"]
+    assert (shop.link(person).subscribed_at, shop.link(person).subscribed_list_id) == (None, None)
+    assert shop.attempts()[-1][1] == 401
+
+
 def test_over_budget_nothing_is_noted(shop: Shop) -> None:
     """The note is made in the commit of the reservation: without one neither is."""
     shop.klaviyo.script(SUBSCRIBE, throttled(600))
