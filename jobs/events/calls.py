@@ -161,22 +161,27 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
         left = [item for index, item in enumerate(items) if index not in named and item.person_id not in again]
         _record(run, batch, results, left)
         return
-    # Halves are sent as batches of their own: what they do not reach waits and is planned again.
-    run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
-    half = max(1, len(items) // 2)
-    for part in (items[:half], items[half:]):
-        begin(run, endpoints.EVENTS if len(part) > 1 else endpoints.EVENT, part, links)
-        if run.lane.unknown_batch_id is not None:
-            return  # some of it goes again first: the other half may hold later events of the same people
+    # Both halves stay open until they are sent: where the budget or a crash comes in between, it goes on from there.
+    half = len(items) // 2
+
+    def work(session: Session) -> None:
+        batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
+        if half == 1:
+            _singly(session, batch)
+        rest = [item.id for item in items[half:]]
+        endpoint = endpoints.EVENTS if len(rest) > 1 else endpoints.EVENT
+        batches.open_batch(session, run, endpoint, rest, size=len(rest))
+
+    run.write(work)
 
 
 def _one_by_one(run: Run, batch: Batch) -> None:
     """Klaviyo has one of them: the single call drops it silently, and takes the others."""
+    run.write(lambda session: _singly(session, batch))
 
-    def work(session: Session) -> None:
-        session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
 
-    run.write(work)
+def _singly(session: Session, batch: Batch) -> None:
+    session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
 
 
 def _named(run: Run, item: Item, links: dict[int, Link], error: ApiError) -> Result:

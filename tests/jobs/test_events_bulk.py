@@ -15,7 +15,7 @@ from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import BatchOutcome, Delivery, Lane, LaneKind, Person
+from webapp.models import BatchOutcome, Budget, Delivery, Lane, LaneKind, Person
 
 ONE, MANY, LOOK = "POST /api/events", "POST /api/event-bulk-create-jobs", "GET /api/profiles"
 
@@ -94,12 +94,28 @@ def test_without_a_pointer_halves_find_the_bad_ones(shop: Shop, bad: tuple[int, 
     _, deliveries = several(shop)
     shop.klaviyo.script(MANY, *[refuses(*bad)] * 20)
     shop.klaviyo.script(ONE, *[refuses(*bad)] * 20)
-    shop.drain(Kind.EVENT)
+    shop.drain(Kind.EVENT, times=5)
     good_ones = [n for n in range(8) if n not in bad]
     assert shop.said(*(deliveries[n] for n in bad)) == ["failed: rejected"] * len(bad)
     assert shop.said(*(deliveries[n] for n in good_ones)) == ["delivered: written"] * len(good_ones)
     assert len(sent(shop)) <= 1 + 2 * len(bad) * math.ceil(math.log2(8))
     assert shop.lane(Kind.EVENT).unknown_batch_id is None
+
+
+def test_halving_goes_on_where_the_budget_ended_it(shop: Shop) -> None:
+    """Three calls a second are fewer than it takes to find one of 32: nobody begins with all of them again."""
+    _, deliveries = several(shop, 32)
+    shop.klaviyo.script(MANY, *[refuses(0)] * 40)
+    shop.klaviyo.script(ONE, refuses(0))
+    account = shop.connection.klaviyo_account_id
+    shop.rows.save(Budget(klaviyo_account_id=account, endpoint=MANY, limits={"1": 3, "60": 150}, spent=[]))
+    for _ in range(8):
+        with writing() as session:
+            session.execute(update(Budget).values(spent=[]))
+        shop.wait_is_over()
+        shop.drain(Kind.EVENT, times=2)
+    assert shop.said(*deliveries) == ["failed: rejected", *["delivered: written"] * 31]
+    assert [len(each) for each in sent(shop)] == [32, 16, 8, 4, 2, 1, 1, 2, 4, 8, 16]
 
 
 def test_a_body_that_is_too_large_is_halved(shop: Shop) -> None:
@@ -109,7 +125,7 @@ def test_a_body_that_is_too_large_is_halved(shop: Shop) -> None:
         return html(413) if len(numbers(asked)) > 2 else good(202)
 
     shop.klaviyo.script(MANY, *[answer] * 20)
-    shop.drain(Kind.EVENT)
+    shop.drain(Kind.EVENT, times=5)
     assert shop.said(*deliveries) == ["delivered: written"] * 8
     assert [len(each) for each in sent(shop)] == [8, 4, 2, 2, 4, 2, 2]
 
@@ -232,12 +248,13 @@ def test_what_is_left_of_one_half_goes_before_the_other_half(shop: Shop) -> None
     """A person's later events must not pass those that are to go one by one, or without a bad neighbour."""
     _, deliveries = several(shop, 8, 1)
     shop.klaviyo.script(MANY, error(400), error(400, "/data/unique_id"))
-    shop.drain(Kind.EVENT)
+    shop.drain(Kind.EVENT, times=3)
     assert shop.said(*deliveries) == ["delivered: written"] * 8
     assert [n for each in sent(shop)[2:] for n in each] == list(range(8))
+    before = len(sent(shop))
     _, more = several(shop, 8, 1)
     shop.klaviyo.script(MANY, error(400), error(400, at(1)))
-    shop.drain(Kind.EVENT)
+    shop.drain(Kind.EVENT, times=3)
     assert shop.said(*more) == ["delivered: written", "failed: rejected", *["delivered: written"] * 6]
-    accepted = [n for each in sent(shop)[12:] for n in each]
+    accepted = [n for each in sent(shop)[before + 2 :] for n in each]
     assert accepted == [0, 2, 3, 4, 5, 6, 7]
