@@ -34,7 +34,7 @@ _POINT = (
 
 
 def open_batch(session: Session, run: Run, endpoint: Endpoint, members: list[Any], *, size: int) -> Batch:
-    """A new open batch; in the transaction that reserves its budget."""
+    """A new open batch; in the transaction that reserves its budget, or that takes its members out of another."""
     values = {
         "lane_id": run.held.lane_id,
         "connection_id": run.held.connection_id,

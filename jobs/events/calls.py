@@ -140,12 +140,7 @@ def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]
     def work(session: Session) -> None:
         times = batches.unknown_again(session, batch)
         if times >= 2 and len(items) > 1 and not rest:
-            half = len(items) // 2
-            batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
-            other = batches.open_batch(
-                session, run, endpoints.EVENTS, [item.id for item in items[half:]], size=len(items) - half
-            )
-            batches.unknown_again(session, other)
+            batches.unknown_again(session, _halve(session, run, batch, items))
 
     run.write(work)
     raise run.back_off()
@@ -162,17 +157,18 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
         _record(run, batch, results, left)
         return
     # Both halves stay open until they are sent: where the budget or a crash comes in between, it goes on from there.
+    run.write(lambda session: _halve(session, run, batch, items))
+
+
+def _halve(session: Session, run: Run, batch: Batch, items: Sequence[Item]) -> Batch:
+    """The batch keeps the first half of these; the other becomes one of its own, which is given."""
     half = len(items) // 2
-
-    def work(session: Session) -> None:
-        batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
-        if half == 1:
-            _singly(session, batch)
-        rest = [item.id for item in items[half:]]
-        endpoint = endpoints.EVENTS if len(rest) > 1 else endpoints.EVENT
-        batches.open_batch(session, run, endpoint, rest, size=len(rest))
-
-    run.write(work)
+    batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
+    if half == 1:
+        _singly(session, batch)
+    rest = [item.id for item in items[half:]]
+    endpoint = endpoints.EVENTS if len(rest) > 1 else endpoints.EVENT
+    return batches.open_batch(session, run, endpoint, rest, size=len(rest))
 
 
 def _one_by_one(run: Run, batch: Batch) -> None:

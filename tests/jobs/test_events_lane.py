@@ -164,14 +164,6 @@ def test_perhaps_taken_goes_again_under_the_same_id(shop: Shop, answer: Any) -> 
     assert link.unsettled_until > clock.now() + timedelta(minutes=5)
 
 
-def test_what_no_column_holds_ends_a_call_as_any_other_answer_does(shop: Shop) -> None:
-    status, headers, body = error(400, detail="An odd \0 character.")
-    odd = {"X-Request-Id": "x" * 500, "X-Klaviyo-Api-Revision": "y" * 80, "X-Klaviyo-Api-Retirement-Date": "z" * 9000}
-    _, delivery = one(shop, (status, {**headers, **odd}, body))
-    assert shop.said(delivery) == ["failed: rejected"]
-    assert shop.now(delivery).detail == "An odd  character."
-
-
 def test_a_429_holds_the_lane_and_the_budget_and_is_no_failure(shop: Shop) -> None:
     person, delivery = one(shop, throttled(30))
     assert shop.said(delivery) == ["waiting: backlog"]
