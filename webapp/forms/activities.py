@@ -62,10 +62,7 @@ def check(item: Any, stores: Mapping[str, int], fields: Mapping[str, Field], now
     identity = item.get("id")
     if not isinstance(identity, str) or not ID.match(identity):
         raise Refused("id must be 1 to 200 printable ASCII characters")
-    try:
-        kind = ActivityType(str(item.get("type")))
-    except ValueError:
-        raise Refused("type must be event, profile or consent") from None
+    kind = _type(item.get("type"))
     profile = item.get("profile")
     profile = {} if profile is None else profile
     if not isinstance(profile, dict):
@@ -84,6 +81,12 @@ def check(item: Any, stores: Mapping[str, int], fields: Mapping[str, Field], now
         properties=properties,
         consent=_consent(item.get("consent")) if kind is ActivityType.CONSENT else None,
     )
+
+
+def _type(word: Any) -> ActivityType:
+    if not isinstance(word, str) or word not in set(ActivityType):
+        raise Refused("type must be event, profile or consent")
+    return ActivityType(word)
 
 
 def _event(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -200,4 +203,6 @@ def _consent(consent: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "(no text)"  # Python does not write down one that is a thousand deep
     return repr(value)[:80] if value is not None else "(none)"

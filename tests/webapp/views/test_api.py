@@ -165,6 +165,17 @@ def test_half_a_character_costs_nobody_the_rest(any_app: Flask, workspace: Works
     assert (shown["shortId"], shown["note"]) == ("cut \ufffd", "\U0001f600 \\ud83d")
 
 
+@pytest.mark.parametrize("name", ["id", "type", "event", "store"])
+def test_what_is_a_thousand_lists_deep_costs_nobody_the_rest(any_app: Flask, workspace: Workspace, name: str) -> None:
+    deep = json.dumps({"activities": [event("d-1"), event("d-2", **{name: "deep"})]}).replace(
+        '"deep"', "[" * 1_000 + "]" * 1_000
+    )
+    answer = any_app.test_client().post(URL, data=deep, headers=AUTH)
+    assert answer.status_code == 202
+    assert (answer.get_json()["accepted"], len(answer.get_json()["rejected"])) == (1, 1)
+    assert name in answer.get_json()["rejected"][0]["error"]
+
+
 def reasons(any_app: Flask, identity: str) -> dict[str, str]:
     found = any_app.test_client().get(f"{URL}/{identity}", headers=AUTH).get_json()
     return {row["kind"]: row["reason"] for row in found["deliveries"]}

@@ -75,8 +75,7 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
                 raise item
             draft = check(item, settings.stores, settings.fields, now)
         except Refused as refusal:
-            identity = item.get("id") if isinstance(item, dict) else None
-            result.rejected.append({"index": index, "id": identity, "error": str(refusal)})
+            result.rejected.append({"index": index, "id": _identity(item), "error": str(refusal)})
             continue
         result.duplicates += draft.id in drafts
         drafts.setdefault(draft.id, draft)
@@ -85,6 +84,12 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
         result.accepted = run_writing(lambda session: record(session, workspace_id, ordered, now=now))
         result.duplicates += len(drafts) - result.accepted
     return result
+
+
+def _identity(item: Any) -> Any:
+    """A refused item's id as it was sent, for the answer, which could not be written with one a thousand lists deep."""
+    identity = item.get("id") if isinstance(item, dict) else None
+    return None if isinstance(identity, list | dict) else identity
 
 
 def record(
