@@ -15,10 +15,12 @@ from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome
 from webapp.models.tables import BATCHES, LANES
 
+NOT_SENT = 0
 _OPEN = insert(BATCHES).returning(BATCHES.c.id)
 _THIS = BATCHES.c.id == bindparam("batch")
 _SHRINK = update(BATCHES).where(_THIS).values(members=bindparam("left"), size=bindparam("how_many"))
 _UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("times"))
+_SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"))
 _CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
 # `lanes.unknown_batch_id` names the oldest open batch, so that a drain sees it with its claim.
 _POINT = (
@@ -33,7 +35,9 @@ _POINT = (
 )
 
 
-def open_batch(session: Session, run: Run, endpoint: Endpoint, members: list[Any], *, size: int) -> Batch:
+def open_batch(
+    session: Session, run: Run, endpoint: Endpoint, members: list[Any], *, size: int, sent: bool = True
+) -> Batch:
     """A new open batch; in the transaction that reserves its budget, or that takes its members out of another."""
     values = {
         "lane_id": run.held.lane_id,
@@ -41,7 +45,7 @@ def open_batch(session: Session, run: Run, endpoint: Endpoint, members: list[Any
         "endpoint": endpoint.name,
         "size": size,
         "members": orjson.dumps(members).decode(),
-        "fence": run.held.fence,
+        "fence": run.held.fence if sent else NOT_SENT,
         "outcome": BatchOutcome.UNKNOWN,
         "unknown_times": 0,
         "started_at": clock.now(),
@@ -70,6 +74,12 @@ def unknown_again(session: Session, batch: Batch) -> int:
     session.connection().execute(_UNKNOWN_AGAIN, {"batch": batch.id, "times": times})
     batch.unknown_times = times
     return times
+
+
+def note_sending(session: Session, batch: Batch, fence: int) -> None:
+    """Under which fence it is sent from here on; NOT_SENT where Klaviyo certainly has nothing of what it holds."""
+    session.connection().execute(_SENT_UNDER, {"batch": batch.id, "sent_under": fence})
+    batch.fence = fence
 
 
 def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome) -> None:

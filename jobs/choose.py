@@ -116,6 +116,7 @@ _LIMIT = bindparam("most", type_=Integer)
 _NOW = bindparam("now", type_=UtcDateTime())
 # Without the lane, whose line SQLite would rather walk: a batch's ids are of one lane anyway.
 _BY_ID = _ITEMS.where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING)
+_DUE_BY_ID = _BY_ID.where(DELIVERIES.c.due_at <= db_now())
 _DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(_LIMIT)
 _DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= _NOW).limit(_LIMIT)
 _OF_PRIORITY = pinned(DELIVERIES.c.priority, "priority")
@@ -270,6 +271,12 @@ def by_id(ids: Iterable[int]) -> list[Item]:
     """Those of some deliveries of one lane that still wait."""
     with reading() as session:
         return _rows(session, _BY_ID, {"ids": list(ids)})
+
+
+def due_by_id(ids: Iterable[int]) -> list[Item]:
+    """Those of them that are due."""
+    with reading() as session:
+        return _rows(session, _DUE_BY_ID, {"ids": list(ids)})
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:

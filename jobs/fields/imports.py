@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, lookup, settle
-from jobs.fields import converge, singles
+from jobs.fields import converge, halves, singles
 from jobs.fields.plan import JOB_LOOK, Group, Step
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
@@ -27,8 +27,8 @@ FIRST_LOOK_SECONDS = 1.0
 LONGEST_LOOK_SECONDS = 30.0
 
 
-def send(run: Run, groups: list[Group]) -> None:
-    """One import job for these people, looked up in this drain. Refused whole: named ones are out, else in halves."""
+def send(run: Run, groups: list[Group], half: Batch | None = None) -> None:
+    """One import job for these people, looked up in this drain; `half`: the open batch that they are left of."""
 
     def work(session: Session) -> Batch:
         created = [group for group in groups if group.step is Step.CREATE]
@@ -37,8 +37,7 @@ def send(run: Run, groups: list[Group]) -> None:
         run.check_people(session, [group.person_id for group in groups])
         run.reserve(session, endpoints.IMPORT_JOB)
         lookup.note_creating(session, run, {group.person_id: group.link for group in created})
-        members = [group.member for group in groups]
-        return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
+        return halves.about_to_send(session, run, half, groups)
 
     batch = run.write(work)
     writes = [group.write for group in groups if group.write is not None]
@@ -48,7 +47,8 @@ def send(run: Run, groups: list[Group]) -> None:
             run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
-            run.write(lambda session: _refused(session, run, batch, groups, {}))
+            left = [groups] if half is not None else []
+            run.write(lambda session: _refused(session, run, batch, groups, {}, left))
             raise run.hold_after([answer])
         case Outcome.UNKNOWN:
             run.write(lambda session: _lost(session, run, batch))
@@ -95,39 +95,37 @@ def _lost(session: Session, run: Run, batch: Batch) -> None:
 
 
 def _refused(
-    session: Session, run: Run, batch: Batch, groups: Sequence[Group], results: dict[int, settle.Result]
+    session: Session,
+    run: Run,
+    batch: Batch,
+    groups: Sequence[Group],
+    results: dict[int, settle.Result],
+    left: Sequence[Sequence[Group]] = (),
 ) -> None:
-    """Klaviyo took nothing of it."""
+    """Klaviyo took nothing of it; `left` goes on, each part a batch."""
     missing = {group.person_id: group.link for group in groups if group.step is Step.CREATE}
     lookup.note_refused(session, run, missing)
     settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
-    batches.close(session, run, batch, BatchOutcome.REJECTED)
+    halves.leave(session, run, batch, left)
 
 
 def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) -> None:
+    """Named ones are out, and the others go again; else in halves, and in the end one by one, which tells who it is."""
     places = {}
     for error in answer.errors:
         place = parse.pointed_profile(error.pointer)
         if place is not None and place < len(groups):
             places[place] = error.detail
-    if places:
-        results = {
-            id_: result
-            for place, detail in places.items()
-            for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
-        }
-        run.write(lambda session: _refused(session, run, batch, groups, results))
-        return
-    if len(groups) == 1:
-        too_large = outcome(answer) is Outcome.TOO_LARGE
-        reason = Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED
-        results = _all(groups, settle.failed(reason, answer.sentence))
-        run.write(lambda session: _refused(session, run, batch, groups, results))
-        return
-    run.write(lambda session: _refused(session, run, batch, groups, {}))
+    results = {
+        id_: result
+        for place, detail in places.items()
+        for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
+    }
     half = len(groups) // 2
-    send(run, groups[:half])
-    send(run, groups[half:])
+    left = [groups[:half], groups[half:]]
+    if places:
+        left = [[group for place, group in enumerate(groups) if place not in places]]
+    run.write(lambda session: _refused(session, run, batch, groups, results, left))
 
 
 def confirm_next(run: Run) -> bool:

@@ -1,15 +1,15 @@
-"""A step of the fields lane: lost batches first, then import jobs that may be complete, then what is due."""
+"""A step of the fields lane: import jobs that may be complete, then halves of a refused one, then what is due."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from jobs import batches, choose, lookup, settle
+from jobs import choose, lookup, settle
 from jobs.choose import Item
-from jobs.fields import converge, imports, list_step, plan, rewrite, singles
+from jobs.fields import halves, imports, list_step, plan, rewrite, singles
 from jobs.fields.plan import Group, Step
 from jobs.run import Hold, Run
 from jobs.settle import Result
@@ -17,7 +17,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
-from webapp.models import Batch, BatchOutcome, ProfileLink
+from webapp.models import Batch, ProfileLink
 from webapp.services.people import elsewhere
 
 # Up to here one by one: exact and at once. Klaviyo asks not to use import jobs for small numbers.
@@ -31,17 +31,19 @@ IMPORT_NEEDS = frozenset({"lists:read", "lists:write"})
 def step(run: Run) -> bool:
     """Do the next thing that is due; whether there was anything."""
     if run.lane.unknown_batch_id is not None:
-        _write_off(run)
+        halves.write_off(run)
     if imports.confirm_next(run):
         return True
-    items = choose.due(run, Kind.FIELDS, CHOSEN)
+    half, items = halves.first(run)
+    if half is None:
+        items = choose.due(run, Kind.FIELDS, CHOSEN)
     if not items:
         return rewrite.rewrite_next(run)
     if not run.grant.scopes >= NEEDS:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
     many = len(plan.by_person(items)) > SINGLES and run.grant.scopes >= IMPORT_NEEDS
-    if many:
+    if many and half is None:
         items = choose.due(run, Kind.FIELDS, CHOSEN_FOR_IMPORT)
     ended = plan.ended(items, clock.now())
     if ended:
@@ -49,7 +51,7 @@ def step(run: Run) -> bool:
     open_items = [item for item in items if item.id not in ended]
     if open_items:
         try:
-            _groups(run, open_items, many=many)
+            _groups(run, open_items, half, many=many)
         except lookup.MayNotLook:
             _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
         _tell_others(run, open_items)
@@ -66,7 +68,7 @@ def _tell_others(run: Run, items: list[Item]) -> None:
         elsewhere.wake(run.held.workspace_id, others)
 
 
-def _groups(run: Run, items: list[Item], *, many: bool) -> None:
+def _groups(run: Run, items: list[Item], half: Batch | None, *, many: bool) -> None:
     settings = run.workspace_settings()
     grouped = plan.by_person(items)
     behavior = run.connection.sync_behavior
@@ -94,7 +96,7 @@ def _groups(run: Run, items: list[Item], *, many: bool) -> None:
         _settle(run, settled)
     writes = [group for group in planned if group.step in {Step.UPDATE, Step.CREATE}]
     if many and len(writes) > SINGLES:
-        imports.send(run, plan.fitting(writes))
+        imports.send(run, plan.fitting(writes), half)
     elif writes:
         singles.send(run, writes)
     _lists(run, [group for group in planned if group.step is Step.LIST])
@@ -102,33 +104,27 @@ def _groups(run: Run, items: list[Item], *, many: bool) -> None:
 
 def _looked_up_now(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:
     """Links of those who could be looked up in this drain: an import job could create whoever is not there."""
-    began = clock.now()
+    known = _looked_up_since(run, addresses)
     try:
-        lookup.look_up(run, addresses)
+        lookup.look_up(run, {p: email for p, email in addresses.items() if p not in known})
         held = None
     except Hold as hold:
         held = hold
-    links = lookup.known_links(run, addresses)
-    fresh = {p: link for p, link in links.items() if link.looked_up_at is not None and link.looked_up_at >= began}
+    fresh = _looked_up_since(run, addresses)
     if held is not None and not fresh:
         raise held
     return fresh
 
 
+def _looked_up_since(run: Run, people: Iterable[int]) -> dict[int, lookup.Link]:
+    """Links of those who were looked up in this drain: a half of a refused call need not be asked about once more."""
+    links = lookup.known_links(run, people)
+    return {p: link for p, link in links.items() if link.looked_up_at is not None and link.looked_up_at >= run.began}
+
+
 def _lists(run: Run, groups: list[Group]) -> None:
     if groups:
         list_step.add(run, groups)
-
-
-def _write_off(run: Run) -> None:
-    """Batches of a holder that never told: its people are written again now, and once more when that is settled."""
-
-    def work(session: Session) -> None:
-        for batch in batches.open_ones(session, run):
-            converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
-            batches.close(session, run, batch, BatchOutcome.LOST)
-
-    run.write(work)
 
 
 def next_due_at(run: Run) -> datetime | None:

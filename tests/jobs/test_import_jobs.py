@@ -156,21 +156,6 @@ def test_named_ones_are_out_and_the_rest_goes_again(shop: Shop) -> None:
     assert shop.said(*deliveries[:2], *deliveries[3:]) == ["delivered: written"] * 5
 
 
-@pytest.mark.parametrize(("refusal", "reason"), [(error(400), "rejected"), (error(413), "payload_too_large")])
-def test_without_a_pointer_halves_find_the_bad_one(shop: Shop, refusal: Given, reason: str) -> None:
-    _, deliveries = several(shop)
-
-    def answer(asked: Asked) -> Given:
-        bad = any(each["attributes"]["properties"]["Cevoid: Points"] == 4 for each in asked.profiles)
-        return refusal if bad else shop.klaviyo._job(asked)
-
-    shop.klaviyo.script(JOB, *[answer] * 12)
-    shop.drain(Kind.FIELDS)
-    assert shop.said(deliveries[4]) == [f"failed: {reason}"]
-    shop.drain(Kind.FIELDS, times=4)
-    assert shop.said(*deliveries[:4], deliveries[5]) == ["delivered: written"] * 5
-
-
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [(throttled(30), "rate_limited"), (html(403), "retrying"), (requests.exceptions.ConnectTimeout(), "retrying")],

@@ -63,7 +63,8 @@ def _its_own(session: Session, delivery: Delivery, found: list[Attempt]) -> list
 
 def sending_since(session: Session, delivery: Delivery) -> datetime | None:
     """Since when a call that holds it has had no answer; None: none is under way."""
-    unanswered = [each for each in _open_batches(session, delivery) if each.outcome is BatchOutcome.UNKNOWN]
+    is_open = [each for each in _open_batches(session, delivery) if each.outcome is BatchOutcome.UNKNOWN]
+    unanswered = [each for each in is_open if each.fence]  # halves of a refused job wait for their turn
     return min((each.started_at for each in unanswered), default=None)
 
 

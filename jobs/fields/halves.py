@@ -1,0 +1,78 @@
+"""What is left of an import job that Klaviyo refused whole: each half is a batch that was not sent yet.
+
+They go before everything else that is due, so that every drain goes on where the one before it was ended, by the
+budget or a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from jobs import batches, choose
+from jobs.choose import Item
+from jobs.fields import converge
+from jobs.fields.plan import Group
+from jobs.run import Run
+from webapp.database import reading
+from webapp.klaviyo import endpoints
+from webapp.models import Batch, BatchOutcome
+
+
+def about_to_send(session: Session, run: Run, half: Batch | None, groups: Sequence[Group]) -> Batch:
+    """The batch of a job, in the commit that reserves it: from here on its end is unknown."""
+    members = [group.member for group in groups]
+    if half is None:
+        return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
+    batches.shrink(session, half, members, size=len(groups))
+    batches.note_sending(session, half, run.held.fence)
+    return half
+
+
+def leave(session: Session, run: Run, batch: Batch, parts: Sequence[Sequence[Group]]) -> None:
+    """Klaviyo took nothing of this batch. It goes on with the first of these parts, the others become their own."""
+    full = [[group.member for group in part] for part in parts if part]
+    if not full:
+        batches.close(session, run, batch, BatchOutcome.REJECTED)
+        return
+    batches.shrink(session, batch, full[0], size=len(full[0]))
+    batches.note_sending(session, batch, batches.NOT_SENT)
+    for members in full[1:]:
+        batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(members), sent=False)
+
+
+def first(run: Run) -> tuple[Batch | None, list[Item]]:
+    """The first half that is not sent yet, with what is still due of it. Those of which nothing is are closed."""
+    while run.lane.unknown_batch_id is not None:
+        batch = _open_ones(run)[0]
+        items = choose.due_by_id(_deliveries(batch))
+        if items:
+            return batch, items
+        run.write(partial(batches.close, run=run, batch=batch, outcome=BatchOutcome.REJECTED))
+    return None, []
+
+
+def write_off(run: Run) -> None:
+    """Batches of a holder that never told: its people are written again now, and once more when that is settled."""
+    lost = [batch for batch in _open_ones(run) if batch.fence != batches.NOT_SENT]
+
+    def work(session: Session) -> None:
+        for batch in lost:
+            converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
+            batches.close(session, run, batch, BatchOutcome.LOST)
+
+    if lost:
+        run.write(work)
+
+
+def _open_ones(run: Run) -> list[Batch]:
+    with reading() as session:
+        return batches.open_ones(session, run)
+
+
+def _deliveries(batch: Batch) -> list[int]:
+    found: list[list[Any]] = batches.members(batch)
+    return [id_ for member in found for id_ in member[2]]
