@@ -10,15 +10,10 @@ from webapp.catalogue.fields import FIELDS
 from webapp.crypto import digest
 from webapp.database import writing
 from webapp.models import IngestKey, Membership, Role, User, Workspace
+from webapp.published import PASSWORD, SUPPORT, WORKSPACES
 from webapp.services.sharing import choices
 from webapp.services.workspaces import ingest_keys, stores, users
 from webapp.settings import Settings
-
-PASSWORD = "demo-password"  # noqa: S105 - printed for everybody at the start of the demo
-WORKSPACES = {
-    "demo": ("Nordic Demo", ("se", "no", "de"), "owner@demo.test", "demo-ingest-key"),
-    "other": ("Other", ("dk",), "owner@other.test", "other-ingest-key"),
-}
 
 
 def refusal(values: Settings) -> str | None:
@@ -40,7 +35,7 @@ def seed() -> None:
     for slug in WORKSPACES.keys() - present:
         _workspace(slug)
     if "demo" not in present:
-        _user("support@demo.test", None)
+        _user(SUPPORT, None)
 
 
 def _workspace(slug: str) -> None:

@@ -76,6 +76,11 @@ class Settings:
         """Whether web, database, Redis and Klaviyo are all on this machine: the demo's precondition."""
         return not self.elsewhere
 
+    @property
+    def may_be_demo(self) -> bool:
+        """Whether what everybody knows of the demo may open anything here."""
+        return self.uses_sandbox and self.all_on_loopback
+
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of `environ` (the process's by default). Raises WrongSetting with one sentence."""

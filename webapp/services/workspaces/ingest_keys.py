@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from webapp import clock
+from webapp import clock, published
 from webapp.crypto import digest, new_secret
 from webapp.database import affected, writing
 from webapp.extensions import db
@@ -30,7 +30,7 @@ def workspace_of(key: str) -> int | None:
     columns = (IngestKey.id, IngestKey.workspace_id, IngestKey.last_used_at)
     statement = select(*columns).where(IngestKey.key_hash == digest(key), IngestKey.revoked_at.is_(None))
     row = db.session.execute(statement).one_or_none()
-    if row is None:
+    if row is None or published.opens_nothing(key):
         return None
     key_id, workspace_id, last_used_at = row
     _note_use(key_id, last_used_at)

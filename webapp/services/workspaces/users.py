@@ -10,7 +10,7 @@ from argon2.exceptions import VerificationError
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
-from webapp import clock
+from webapp import clock, published
 from webapp.crypto import digest
 from webapp.database import run_writing, writing
 from webapp.dialects import upsert
@@ -56,6 +56,7 @@ def sign_in(email: str, password: str, address: str) -> User | None:
         fits = _hasher.verify(user.password_hash if user else _nobodys_hash(), password) and user is not None
     except VerificationError:
         fits = False
+    fits = fits and not published.opens_nothing(password, email)
     if fits:
         run_writing(lambda session: _take_back(session, account, browser))
     return user if fits else None
