@@ -63,7 +63,7 @@ def test_a_delivery_is_read_back_while_one_looks(page: Page, stack: Stack) -> No
     stack.ingest(joined("proof-1"))
     page.goto(f"{stack.url}{TABLE}/deliveries?follow=1")
     row = page.locator("tr", has=page.get_by_text("proof-1")).filter(has_text="Event")
-    expect(row).to_contain_text("accepted by Klaviyo", timeout=10_000)
+    expect(row).to_contain_text("Accepted by Klaviyo", timeout=10_000)
     row.get_by_role("link").first.click()
     page.get_by_role("button", name="Read back from Klaviyo").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("confirmed in Klaviyo", timeout=20_000)

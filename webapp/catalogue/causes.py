@@ -45,14 +45,23 @@ OWNERS_ONLY = frozenset(BUTTONS) - {"resume"}
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help."""
+    """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help.
+
+    `mend` is what removes the cause, `again` what sends on what it stopped; a consent is not sent again.
+    """
 
     title: str
     what: str
-    remedy: str
+    mend: str
+    again: str
     who: Who
     button: str
     resend: bool
+
+    @property
+    def remedy(self) -> str:
+        """What can be done, all of it."""
+        return f"{self.mend} {self.again}".strip()
 
     @property
     def who_mends(self) -> str:
@@ -73,8 +82,9 @@ def _cause(key: str, row: dict[str, Any]) -> Cause:
     button = str(row.get("button", ""))
     if button and button not in BUTTONS:
         raise ValueError(f"causes.toml: {key} has the unknown button {button}")
-    remedy = str(row.get("remedy", ""))
-    return Cause(str(row["title"]), str(row["what"]), remedy, Who(row["who"]), button, bool(row.get("resend", False)))
+    mend, again = str(row.get("remedy", "")), str(row.get("again", ""))
+    title, what = str(row["title"]), str(row["what"])
+    return Cause(title, what, mend, again, Who(row["who"]), button, bool(row.get("resend", False)))
 
 
 CAUSES: dict[Reason, Cause] = _load()

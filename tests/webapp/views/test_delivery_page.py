@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import select
 
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, LIST, Shop
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -145,3 +145,52 @@ def test_addresses_are_masked_for_support_until_revealed(any_app: Flask, shop: S
     assert (entry.actor_id, entry.subject_id) == (shop.support.id, str(shop.person.id))
     assert "ada" not in str(entry.after)
     assert "ada@example.com" not in client.get(f"{LIST}/{delivery.id}").text
+
+
+def test_what_holds_its_line_is_said_where_it_was_never_tried_itself(any_app: Flask, shop: Shop) -> None:
+    event = shop.delivery(Status.WAITING, Reason.BACKLOG)
+    held = {"held_reason": "retrying", "held_detail": "answered 500", "failures": 2}
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
+        lane.held_until = clock.now() + timedelta(minutes=5)
+        for name, value in held.items():
+            setattr(lane, name, value)
+    client = signed_in(any_app, shop.support)
+    told = text_of(client.get(f"{LIST}/{event.id}"))
+    assert "Klaviyo answered 500 at the last try in this line, which did not hold this one." in told
+    assert "Klaviyo answered 500" in text_of(client.get(f"{LIST}?view=causes"))
+
+
+def test_a_call_that_was_answered_is_not_under_way(any_app: Flask, shop: Shop) -> None:
+    """A 500 leaves it open whether Klaviyo took the batch; its answer has come all the same."""
+    event = shop.delivery(Status.WAITING, Reason.BACKLOG)
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
+        lane.held_until, lane.held_reason = clock.now() + timedelta(minutes=5), "retrying"
+        lane.held_detail = "answered 500"
+        lane_id = lane.id
+    row = {"connection_id": shop.connection.id, "endpoint": "POST /api/events", "size": 1, "started_at": clock.now()}
+    batch = shop.rows.save(Batch(lane_id=lane_id, members=f"[{event.id}]", fence=1, **row))
+    shop.rows.save(Attempt(batch_id=batch.id, outcome="unknown", http_status=500, duration_ms=3, **row))
+    told = text_of(signed_in(any_app, shop.support).get(f"{LIST}/{event.id}"))
+    assert "under way" not in told
+    assert "Klaviyo answered 500 at the last try." in told
+
+
+def test_a_consent_is_not_told_to_be_sent_again(any_app: Flask, shop: Shop) -> None:
+    consent = shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING, Kind.CONSENT)
+    event = shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING)
+    client = signed_in(any_app, shop.owner)
+    told = text_of(client.get(f"{LIST}/{consent.id}"))
+    assert "The owner presses Reconnect and allows everything asked." in told
+    assert "Then send it again" not in told
+    assert "a consent is never sent again without a fresh choice of the person" in told
+    assert "Then send it again" in text_of(client.get(f"{LIST}/{event.id}"))
+
+
+def test_without_an_address_it_has_no_route(any_app: Flask, shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace, route="store")
+    delivery = shop.rows.delivery(activity, None, status=Status.SKIPPED, reason=Reason.NO_EMAIL)
+    told = text_of(signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}"))
+    assert "its store has this connection" not in told
+    assert "nobody can be found in Klaviyo without an address" in told

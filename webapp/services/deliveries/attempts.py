@@ -62,10 +62,14 @@ def _its_own(session: Session, delivery: Delivery, found: list[Attempt]) -> list
 
 
 def sending_since(session: Session, delivery: Delivery) -> datetime | None:
-    """Since when a call that holds it has had no answer; None: none is under way."""
+    """Since when a call that holds it has had no answer; None: none is under way.
+
+    A batch stays unknown after a 500 too: an attempt of it says that the call has ended.
+    """
     is_open = [each for each in _open_batches(session, delivery) if each.outcome is BatchOutcome.UNKNOWN]
-    unanswered = [each for each in is_open if each.fence]  # halves of a refused job wait for their turn
-    return min((each.started_at for each in unanswered), default=None)
+    unknown = {each.id: each for each in is_open if each.fence}  # halves of a refused job wait for their turn
+    ended = set(session.scalars(select(Attempt.batch_id).where(Attempt.batch_id.in_(unknown)))) if unknown else set()
+    return min((each.started_at for each in unknown.values() if each.id not in ended), default=None)
 
 
 def _open_batches(session: Session, delivery: Delivery) -> list[Batch]:

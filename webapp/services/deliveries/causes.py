@@ -25,7 +25,7 @@ class Group:
     """One cause. `more`: there are more than were counted.
 
     `newest_at` is when its newest activity was accepted, `detail` what Klaviyo said of that one; `connections` whose
-    they are.
+    they are; `held_by` what the last calls of their lines came to, as in "answered 500".
     """
 
     status: Status
@@ -35,6 +35,7 @@ class Group:
     newest_at: datetime
     detail: str | None
     connections: tuple[int, ...]
+    held_by: tuple[str, ...]
 
 
 def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> list[Group]:
@@ -44,6 +45,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
     since, _ = around(session, clock.now() - timedelta(hours=hours))
     counts: dict[tuple[Status, Reason], tuple[int, int]] = {}
     owners: dict[tuple[Status, Reason], set[int]] = defaultdict(set)
+    held_by: dict[tuple[Status, Reason], set[str]] = defaultdict(set)
     capped: set[tuple[Status, Reason]] = set()
     for status in LOOKED_AT:
         for stored in sorted(REASONS[status]):
@@ -57,10 +59,19 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
                 before, last = counts.get(key, (0, 0))
                 counts[key] = (before + number, max(last, newest))
                 owners[key] |= {owner} if owner is not None else set()
+                held = holds.get((owner or 0, kind)) if key[1] is Reason.RETRYING else None
+                held_by[key] |= {held.detail} if held is not None and held.detail else set()
                 capped |= {key} if is_capped else set()
     newest_ones = _newest([newest for _, newest in counts.values()])
     found = [
-        Group(*key, number, key in capped, *newest_ones[newest], tuple(sorted(owners[key])))
+        Group(
+            *key,
+            number,
+            key in capped,
+            *newest_ones[newest],
+            connections=tuple(sorted(owners[key])),
+            held_by=tuple(sorted(held_by[key])),
+        )
         for key, (number, newest) in counts.items()
     ]
     return sorted(found, key=lambda group: (LOOKED_AT.index(group.status), -group.count, group.reason))

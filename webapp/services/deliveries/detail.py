@@ -37,6 +37,7 @@ ROUTES = {
     "not_connected": "no Klaviyo account was connected",
     "no_route": "no connection had its store",
 }
+NO_ADDRESS = "nobody can be found in Klaviyo without an address"
 FEATURE_OF = {Kind.EVENT: "events", Kind.FIELDS: "profile_data", Kind.CONSENT: "newsletter"}
 
 
@@ -45,8 +46,8 @@ class Detail:
     """All of it. `until`: the next look at a waiting one; None: nothing is sent before somebody acts.
 
     `siblings`: the other deliveries of its activity, each with today's reason; `lacking`: scopes its kind needs and the
-    account has not granted; `sending_since`: of a call under way, or of one whose answer never came; `link`: what we
-    know of the person in its account.
+    account has not granted; `sending_since`: of a call under way, or of one that nothing is known of; `held_by`: what
+    the last call of its line came to, as in "answered 500"; `link`: what we know of the person in its account.
     """
 
     delivery: Delivery
@@ -63,6 +64,7 @@ class Detail:
     lacking: tuple[str, ...]
     until: datetime | None
     sending_since: datetime | None
+    held_by: str | None
     link: ProfileLink | None
     in_line: int
 
@@ -103,7 +105,7 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         person=person,
         connection=connection,
         store=store,
-        route=ROUTES.get(activity.route or "", activity.route or "not said"),
+        route=_route(delivery, activity),
         attempts=attempts_of(session, delivery),
         siblings=[
             (each, waiting_reasons.of(each, holds))
@@ -114,9 +116,17 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         lacking=_lacking(session, delivery, connection),
         until=waiting_reasons.until(delivery, holds),
         sending_since=sending_since(session, delivery),
+        held_by=waiting_reasons.detail(delivery, holds),
         link=session.get(ProfileLink, (connection.id, person.id)) if connection and person else None,
         in_line=_in_line(session, delivery),
     )
+
+
+def _route(delivery: Delivery, activity: Activity) -> str:
+    """Why it went where it went, in words; the activity's route leads nowhere for somebody without an address."""
+    if delivery.reason is Reason.NO_EMAIL:
+        return NO_ADDRESS
+    return ROUTES.get(activity.route or "", activity.route or "not said")
 
 
 def _lacking(session: Session, delivery: Delivery, connection: Connection | None) -> tuple[str, ...]:

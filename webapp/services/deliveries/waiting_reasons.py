@@ -24,10 +24,14 @@ GIVEN = frozenset({Reason.PAUSED, Reason.NEEDS_REAUTHORIZATION, Reason.RATE_LIMI
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Why everything of one connection and kind waits, and until when; `until` None: until somebody acts."""
+    """Why everything of one connection and kind waits, and until when; `until` None: until somebody acts.
+
+    `detail`: what the last call came to, as in "answered 500"; the sentence begins with "Klaviyo".
+    """
 
     reason: Reason
     until: datetime | None
+    detail: str | None = None
 
 
 Holds = dict[tuple[int, Kind], Held]
@@ -47,7 +51,7 @@ def of_workspace(session: Session, workspace_id: int, connection_ids: Iterable[i
         reason = Reason.NEEDS_REAUTHORIZATION if is_lost else Reason.PAUSED
         found |= dict.fromkeys(((connection.id, kind) for kind in LANE_OF), Held(reason, None))
     held = (
-        select(Lane.connection_id, Lane.kind, Lane.held_until, Lane.held_reason)
+        select(Lane.connection_id, Lane.kind, Lane.held_until, Lane.held_reason, Lane.held_detail)
         .join(Connection, Connection.id == Lane.connection_id)
         .where(*mine, Lane.held_until > clock.now())
     )
@@ -55,7 +59,8 @@ def of_workspace(session: Session, workspace_id: int, connection_ids: Iterable[i
     for lane in session.execute(held):
         if lane.kind in kind_of:
             reason = Reason.RATE_LIMITED if lane.held_reason == Reason.RATE_LIMITED else Reason.RETRYING
-            found.setdefault((lane.connection_id, kind_of[lane.kind]), Held(reason, lane.held_until))
+            held_lane = Held(reason, lane.held_until, lane.held_detail)
+            found.setdefault((lane.connection_id, kind_of[lane.kind]), held_lane)
     return found
 
 
@@ -70,6 +75,12 @@ def reason_of(status: Status, reason: Reason, connection_id: int | None, kind: K
 def of(delivery: Delivery, holds: Holds) -> Reason:
     """Why a delivery has its status, as of this moment."""
     return reason_of(delivery.status, delivery.reason, delivery.connection_id, delivery.kind, holds)
+
+
+def detail(delivery: Delivery, holds: Holds) -> str | None:
+    """What the last call of its line came to, where the line is held for that; see `Held`."""
+    held = holds.get((delivery.connection_id or 0, delivery.kind)) if delivery.status is Status.WAITING else None
+    return held.detail if held is not None else None
 
 
 def until(delivery: Delivery, holds: Holds) -> datetime | None:
