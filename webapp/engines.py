@@ -26,9 +26,10 @@ REACHING = {
 
 def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
     """Options for `create_engine`, by the backend of `url`."""
+    options: dict[str, Any] = {"hide_parameters": True}  # else an error's text holds what the statement was to write
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
-    options: dict[str, Any] = {"pool_size": 8, "max_overflow": 16}
+        return {**options, "connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
+    options |= {"pool_size": 8, "max_overflow": 16}
     session = "-c timezone=UTC"  # times come as they are kept, and need no turning
     if read_only:
         # Each statement sees what is committed by then anyway: a transaction around it would be two round trips more.

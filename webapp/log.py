@@ -20,12 +20,14 @@ SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|(?:access_token|refresh_token|code|code_verifier|client_secret|password|token)[\"']?\s*[=:]\s*[\"']?)"
     r"[A-Za-z0-9._~+/=-]{8,}"
 )
+ROW = re.compile(r"(?m)^(DETAIL:).*")  # PostgreSQL shows the row that it refuses
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 
 
 def mask(text: str) -> str:
-    """`text` without e-mail addresses and secrets."""
-    return SECRET.sub(r"\1[secret]", ADDRESS.sub("[address]", URL_PASSWORD.sub(r"\1[secret]@", text)))
+    """`text` without e-mail addresses, secrets and rows of the database."""
+    text = URL_PASSWORD.sub(r"\1[secret]@", ROW.sub(r"\1 [row]", text))
+    return SECRET.sub(r"\1[secret]", ADDRESS.sub("[address]", text))
 
 
 def _mask_values(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> dict[str, Any]:

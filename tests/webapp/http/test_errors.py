@@ -8,15 +8,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from flask import Flask, g
-from sqlalchemy import Integer, cast, make_url, select, update
+from sqlalchemy import Integer, cast, insert, make_url, select, update
 
 from tests.apps import dispose, make_app
 from tests.databases import postgres
 from tests.rows import Rows
+from webapp import clock, log
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.http import access
-from webapp.models import User, Workspace
+from webapp.models import Person, User, Workspace
 
 
 @pytest.fixture
@@ -94,3 +95,23 @@ def test_what_the_database_refuses_is_no_outage(app: Flask) -> None:
     answer = app.test_client().get("/probe")
     assert answer.status_code == 500
     assert "Retry-After" not in answer.headers
+
+
+@pytest.mark.parametrize("wrong", [{"created_at": None}, {"erased_at": "no time"}], ids=["refused", "unusable"])
+def test_a_row_that_the_database_refuses_is_not_in_the_log(
+    any_app: Flask, rows: Rows, wrong: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.set_up()
+    values = {"workspace_id": rows.workspace().id, "email": "a", "fields": "{}", "consents": "{}"}
+    row = {**values, "created_at": clock.now(), "first_name": "Canary", **wrong}
+
+    def view() -> str:
+        with writing() as session:
+            session.execute(insert(Person), [row])
+        return "done"
+
+    probe(any_app, view)
+    assert any_app.test_client().get("/probe").status_code == 500
+    said = capsys.readouterr().err
+    assert "INSERT INTO people" in said
+    assert "Canary" not in said
