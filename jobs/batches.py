@@ -36,7 +36,14 @@ _POINT = (
 
 
 def open_batch(
-    session: Session, run: Run, endpoint: Endpoint, members: list[Any], *, size: int, sent: bool = True
+    session: Session,
+    run: Run,
+    endpoint: Endpoint,
+    members: list[Any],
+    *,
+    size: int,
+    sent: bool = True,
+    unknown_times: int = 0,
 ) -> Batch:
     """A new open batch; in the transaction that reserves its budget, or that takes its members out of another."""
     values = {
@@ -47,7 +54,7 @@ def open_batch(
         "members": orjson.dumps(members).decode(),
         "fence": run.held.fence if sent else NOT_SENT,
         "outcome": BatchOutcome.UNKNOWN,
-        "unknown_times": 0,
+        "unknown_times": unknown_times,
         "started_at": clock.now(),
     }
     batch = Batch(id=session.connection().scalar(_OPEN, values), **values)

@@ -23,6 +23,8 @@ from enum import StrEnum
 
 from webapp.klaviyo.answers import Answer, Reached
 
+PASSING = frozenset({401, 429})
+
 
 class Outcome(StrEnum):
     """What an answer means for what was sent."""
@@ -62,3 +64,8 @@ def outcome(answer: Answer) -> Outcome:
     if not answer.is_json:
         return Outcome.AGAIN
     return OF_STATUS.get(answer.status, Outcome.AGAIN)
+
+
+def is_final(answer: Answer) -> bool:
+    """Whether Klaviyo itself said no to a question, which it will again: of use where something else can be done."""
+    return answer.is_json and answer.status is not None and 400 <= answer.status < 500 and answer.status not in PASSING

@@ -1,4 +1,4 @@
-"""What is left of an import job that Klaviyo refused whole: each half is a batch that was not sent yet.
+"""What is left of an import job that Klaviyo refused whole, or says no end of: batches that were not sent yet.
 
 They go before everything else that is due, so that every drain goes on where the one before it was ended, by the
 budget or a crash.
@@ -42,6 +42,16 @@ def leave(session: Session, run: Run, batch: Batch, parts: Sequence[Sequence[Gro
     batches.note_sending(session, batch, batches.NOT_SENT)
     for members in full[1:]:
         batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(members), sent=False)
+
+
+def go_again(session: Session, run: Run, members: list[Any], *, halved: bool, unknown_times: int = 0) -> None:
+    """Members of a job that is over, perhaps: before everything else they are looked at once more."""
+    cut = len(members) // 2 if halved else 0
+    for part in (members[:cut], members[cut:]):
+        if part:
+            batches.open_batch(
+                session, run, endpoints.IMPORT_JOB, part, size=len(part), sent=False, unknown_times=unknown_times
+            )
 
 
 def first(run: Run) -> tuple[Batch | None, list[Item]]:

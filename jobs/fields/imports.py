@@ -1,30 +1,27 @@
-"""Many people: one import job, followed to its end. Until then its people wait and are in no other write."""
+"""Many people: one import job. Until its end, see `jobs.fields.confirm`, they wait and are in no other write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from jobs import batches, lookup, settle
-from jobs.fields import converge, halves, singles
+from jobs.fields import converge, halves
 from jobs.fields.plan import JOB_LOOK, Group, Step
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
 from webapp import clock
-from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
-from webapp.database import reading
-from webapp.dialects import among, db_now
+from webapp.dialects import among
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.answers import Answer
-from webapp.models import Batch, BatchOutcome, Delivery, Person, ProfileLink
+from webapp.models import Batch, BatchOutcome, ProfileLink
 
 FIRST_LOOK_SECONDS = 1.0
-LONGEST_LOOK_SECONDS = 30.0
 
 
 def send(run: Run, groups: list[Group], half: Batch | None = None) -> None:
@@ -89,9 +86,14 @@ def _date_creations(session: Session, run: Run, groups: Sequence[Group], created
 
 
 def _lost(session: Session, run: Run, batch: Batch) -> None:
-    """It may be under way: its people are written again, and once more when that is settled."""
-    converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
+    """It may be under way: its people are written again, and once more when that is settled.
+
+    Unknown twice in a row: in halves.
+    """
+    members, times = batches.members(batch), batch.unknown_times + 1
+    converge.unsettle(session, run, [member[0] for member in members])
     batches.close(session, run, batch, BatchOutcome.LOST)
+    halves.go_again(session, run, members, halved=times >= 2, unknown_times=times)
 
 
 def _refused(
@@ -126,136 +128,3 @@ def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) 
     if places:
         left = [[group for place, group in enumerate(groups) if place not in places]]
     run.write(lambda session: _refused(session, run, batch, groups, results, left))
-
-
-def confirm_next(run: Run) -> bool:
-    """Ask about one import job that may be complete; whether there was one."""
-    with reading() as session:
-        due = batches.due_jobs(session, run.held.lane_id, 1)
-    if not due:
-        return False
-    batch = due[0]
-    # Whatever comes of asking, the lane's other work comes before the next look.
-    run.write(lambda session: _look_later(session, batch))
-    answer = run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size)
-    if outcome(answer) in {Outcome.GONE, Outcome.SCOPE_MISSING}:
-        gone = outcome(answer) is Outcome.GONE
-        result = settle.waiting(Reason.RETRYING, clock.now()) if gone else settle.skipped(Reason.SCOPE_MISSING)
-        run.write(lambda session: _end(session, run, batch, {}, lost=result))
-        return True
-    if outcome(answer) is not Outcome.DONE:
-        raise run.back_off()
-    job = parse.import_job(answer.json)
-    if not job.is_over:
-        return True
-    failed = _errors(run, batch) if job.failed else {}
-    _find_ours(run, batch)
-    lost = settle.waiting(Reason.RETRYING, clock.now()) if job.status == "cancelled" else None
-    run.write(lambda session: _end(session, run, batch, failed, lost=lost))
-    return True
-
-
-def _look_later(session: Session, batch: Batch) -> None:
-    age = (clock.now() - batch.started_at).total_seconds()
-    pause = min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, age / 2))
-    session.execute(update(Batch).where(Batch.id == batch.id).values(job_due_at=db_now(pause)))
-
-
-def _errors(run: Run, batch: Batch) -> dict[int, str]:
-    """Place in the body -> Klaviyo's sentence, of everybody who was not taken."""
-    found: dict[int, str] = {}
-    cursor: str | None = None
-    while True:
-        answer = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
-        if outcome(answer) is not Outcome.DONE:
-            raise run.back_off()
-        page, cursor = parse.import_errors(answer.json)
-        found.update(page)
-        if cursor is None:
-            return found
-
-
-def _find_ours(run: Run, batch: Batch) -> None:
-    """Whoever was missing before the job is looked up now: `lookup` claims those born since as ours."""
-    person_ids = [member[0] for member in batches.members(batch)]
-    with reading() as session:
-        statement = (
-            select(Person.id, Person.email)
-            .join(ProfileLink, ProfileLink.person_id == Person.id)
-            .where(
-                ProfileLink.connection_id == run.held.connection_id,
-                ProfileLink.creating_since.is_not(None),
-                among(session, Person.id, person_ids),
-                Person.email.is_not(None),
-            )
-        )
-        missing = {row.id: str(row.email) for row in session.execute(statement)}
-    if not missing:
-        return
-    try:
-        lookup.look_up(run, missing)
-    except lookup.MayNotLook:
-        return  # whose they are stays open until somebody may look again; what was written is written
-
-
-def _end(
-    session: Session, run: Run, batch: Batch, failed: dict[int, str], *, lost: settle.Result | None = None
-) -> None:
-    """The job is over: what it wrote is delivered, what it refused failed, what is owed to the list stays due.
-
-    `lost`: nobody knows what it wrote, and what its people become.
-    """
-    members: list[Any] = batches.members(batch)
-    mine = ProfileLink.connection_id == run.held.connection_id
-    people = [member[0] for member in members]
-    session.execute(
-        update(ProfileLink).where(mine, among(session, ProfileLink.person_id, people)).values(job_batch_id=None)
-    )
-    results: dict[int, settle.Result] = {}
-    written: list[list[Any]] = []
-    for place, member in enumerate(members):
-        if lost is not None:
-            result = lost
-        elif place in failed:
-            result = settle.failed(Reason.REJECTED, failed[place])
-        else:
-            result = settle.DELIVERED
-            written.append(member)
-        results |= dict.fromkeys(member[2], result)
-    _release(session, run, people)
-    owed = _note_written(session, run, written)
-    for member in written:
-        if member[0] in owed:  # the list step comes next, and settles these
-            results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
-    refused = [member[0] for place, member in enumerate(members) if place in failed and not lost]
-    lookup.mark_created(session, run, [], resolved=refused)
-    settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
-    if lost is not None:
-        converge.unsettle(session, run, people)
-    ended = update(Batch).where(Batch.id == batch.id)
-    session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
-
-
-def _release(session: Session, run: Run, people: Sequence[int]) -> None:
-    """What came of these people while the job was under way is due now, not at the next look."""
-    waiting = (
-        among(session, Delivery.person_id, people),
-        Delivery.connection_id == run.held.connection_id,
-        Delivery.kind == Kind.FIELDS,
-        Delivery.status == Status.WAITING,
-        Delivery.reason == Reason.KLAVIYO_PROCESSING,
-    )
-    released = update(Delivery).where(*waiting).values(due_at=db_now())
-    session.execute(released.execution_options(synchronize_session=False))
-
-
-def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:
-    """Remember the versions written, by groups of the same version; the people who are owed to the list."""
-    by_version: dict[int, list[int]] = {}
-    for person_id, version, _ in written:
-        by_version.setdefault(version, []).append(person_id)
-    mine = ProfileLink.connection_id == run.held.connection_id
-    for version, person_ids in sorted(by_version.items()):
-        statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, person_ids))
-        session.execute(statement.values(fields_version=version))
-    return singles.list_due(session, run, [member[0] for member in written])

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from jobs import choose, lookup, settle
 from jobs.choose import Item
-from jobs.fields import halves, imports, list_step, plan, rewrite, singles
+from jobs.fields import confirm, halves, imports, list_step, plan, rewrite, singles
 from jobs.fields.plan import Group, Step
 from jobs.run import Hold, Run
 from jobs.settle import Result
@@ -32,7 +32,7 @@ def step(run: Run) -> bool:
     """Do the next thing that is due; whether there was anything."""
     if run.lane.unknown_batch_id is not None:
         halves.write_off(run)
-    if imports.confirm_next(run):
+    if confirm.confirm_next(run):
         return True
     half, items = halves.first(run)
     if half is None:

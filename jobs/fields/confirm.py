@@ -1,0 +1,176 @@
+"""What became of accepted import jobs: each is asked about until it is over; its errors go to whom they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from jobs import batches, lookup, settle
+from jobs.fields import converge, halves, singles
+from jobs.fields.imports import FIRST_LOOK_SECONDS
+from jobs.outcomes import Outcome, is_final, outcome
+from jobs.run import Run
+from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
+from webapp.database import reading
+from webapp.dialects import among, db_now
+from webapp.klaviyo import parse, payloads
+from webapp.klaviyo.parse import ImportJob
+from webapp.models import Batch, Delivery, Person, ProfileLink
+
+LONGEST_LOOK_SECONDS = 30.0
+
+
+def confirm_next(run: Run) -> bool:
+    """Ask about one import job that may be complete; whether there was one."""
+    with reading() as session:
+        due = batches.due_jobs(session, run.held.lane_id, 1)
+    if not due:
+        return False
+    batch = due[0]
+    # Whatever comes of asking, the lane's other work comes before the next look.
+    run.write(lambda session: _look_later(session, batch))
+    answer = run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size)
+    if outcome(answer) is Outcome.SCOPE_MISSING:
+        end = End(settle.skipped(Reason.SCOPE_MISSING), is_over=False)
+    elif is_final(answer):  # nobody knows what it wrote
+        end = End(_again(), is_over=False)
+    elif outcome(answer) is not Outcome.DONE:
+        raise run.back_off()
+    else:
+        job = parse.import_job(answer.json)
+        if not job.is_over:
+            return True
+        end = _end_of(run, batch, job)
+        _find_ours(run, batch)
+    run.write(lambda session: _end(session, run, batch, end))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a job came to: the failures by place in its body, and what all its other people become.
+
+    `is_over`: nothing more will be written by it.
+    """
+
+    others: settle.Result
+    failed: dict[int, str] = field(default_factory=dict)
+    is_over: bool = True
+
+
+def _again() -> settle.Result:
+    return settle.waiting(Reason.RETRYING, clock.now())
+
+
+def _end_of(run: Run, batch: Batch, job: ImportJob) -> End:
+    """What a job that is over came to. Where Klaviyo does not name everybody who failed, the others go again."""
+    if job.status == "cancelled":
+        return End(_again(), is_over=False)
+    failed = _errors(run, batch) if job.failed else {}
+    return End(settle.DELIVERED if len(failed) >= job.failed else _again(), failed)
+
+
+def _look_later(session: Session, batch: Batch) -> None:
+    age = (clock.now() - batch.started_at).total_seconds()
+    pause = min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, age / 2))
+    session.execute(update(Batch).where(Batch.id == batch.id).values(job_due_at=db_now(pause)))
+
+
+def _errors(run: Run, batch: Batch) -> dict[int, str]:
+    """Place in the body -> Klaviyo's sentence, of those who were not taken, as far as it can be read."""
+    found: dict[int, str] = {}
+    cursor: str | None = None
+    while True:
+        answer = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
+        if is_final(answer):
+            return found
+        if outcome(answer) is not Outcome.DONE:
+            raise run.back_off()
+        page, cursor = parse.import_errors(answer.json)
+        found.update((place, sentence) for place, sentence in page if place < batch.size)
+        if cursor is None:
+            return found
+
+
+def _find_ours(run: Run, batch: Batch) -> None:
+    """Whoever was missing before the job is looked up now: `lookup` claims those born since as ours."""
+    person_ids = [member[0] for member in batches.members(batch)]
+    with reading() as session:
+        statement = (
+            select(Person.id, Person.email)
+            .join(ProfileLink, ProfileLink.person_id == Person.id)
+            .where(
+                ProfileLink.connection_id == run.held.connection_id,
+                ProfileLink.creating_since.is_not(None),
+                among(session, Person.id, person_ids),
+                Person.email.is_not(None),
+            )
+        )
+        missing = {row.id: str(row.email) for row in session.execute(statement)}
+    if not missing:
+        return
+    try:
+        lookup.look_up(run, missing)
+    except lookup.MayNotLook:
+        return  # whose they are stays open until somebody may look again; what was written is written
+
+
+def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
+    """The job ended: what it wrote is delivered, what it refused failed, what is owed to the list stays due."""
+    members: list[Any] = batches.members(batch)
+    mine = ProfileLink.connection_id == run.held.connection_id
+    people = [member[0] for member in members]
+    session.execute(
+        update(ProfileLink).where(mine, among(session, ProfileLink.person_id, people)).values(job_batch_id=None)
+    )
+    refused = [member for place, member in enumerate(members) if place in end.failed]
+    others = [member for place, member in enumerate(members) if place not in end.failed]
+    results: dict[int, settle.Result] = {}
+    for place, member in enumerate(members):
+        failed = settle.failed(Reason.REJECTED, end.failed[place]) if place in end.failed else None
+        results |= dict.fromkeys(member[2], failed or end.others)
+    _release(session, run, people)
+    if end.others.status is Status.DELIVERED:
+        owed = _note_written(session, run, others)
+        for member in others:
+            if member[0] in owed:  # the list step comes next, and settles these
+                results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
+    lookup.mark_created(session, run, [], resolved=[member[0] for member in refused])
+    settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
+    if not end.is_over:
+        converge.unsettle(session, run, people)
+    ended = update(Batch).where(Batch.id == batch.id)
+    session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
+    if end.others.status is Status.WAITING:
+        halves.go_again(session, run, others, halved=True)
+
+
+def _release(session: Session, run: Run, people: Sequence[int]) -> None:
+    """What came of these people while the job was under way is due now, not at the next look."""
+    waiting = (
+        among(session, Delivery.person_id, people),
+        Delivery.connection_id == run.held.connection_id,
+        Delivery.kind == Kind.FIELDS,
+        Delivery.status == Status.WAITING,
+        Delivery.reason == Reason.KLAVIYO_PROCESSING,
+    )
+    released = update(Delivery).where(*waiting).values(due_at=db_now())
+    session.execute(released.execution_options(synchronize_session=False))
+
+
+def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:
+    """Remember the versions written, by groups of the same version; the people who are owed to the list."""
+    by_version: dict[int, list[int]] = {}
+    for person_id, version, _ in written:
+        by_version.setdefault(version, []).append(person_id)
+    mine = ProfileLink.connection_id == run.held.connection_id
+    for version, person_ids in sorted(by_version.items()):
+        statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, person_ids))
+        session.execute(statement.values(fields_version=version))
+    return singles.list_due(session, run, [member[0] for member in written])

@@ -1,0 +1,126 @@
+"""Import jobs whose end Klaviyo does not tell: their people go again in halves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
+from tests.jobs.shop import CREATES, Shop
+from tests.jobs.test_import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, STATUS, at, sent, several
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.words import Kind
+from webapp.models import BatchOutcome
+
+CERTAIN = [error(404), error(410), error(403), error(400), error(405)]
+NAMES = ["404", "410", "403", "400", "405"]
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From three people on an import job is used."""
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows)
+
+
+def failing(shop: Shop, *bad: int) -> None:
+    """Jobs end with a failure for each of these points in them; by PATCH they are refused alone."""
+
+    def status(asked: Asked) -> Given:
+        number = list(shop.klaviyo.jobs).index(asked.path.rsplit("/", 1)[-1])
+        count = len(set(sent(shop)[number]) & set(bad))
+        name = list(shop.klaviyo.jobs)[number]
+        attributes = {"status": "complete", "failed_count": count}
+        return good(200, {"type": "profile-bulk-import-job", "id": name, "attributes": attributes})
+
+    def patch(asked: Asked) -> Given:
+        one = asked.body["data"]["attributes"]["properties"]["Cevoid: Points"]
+        return error(400) if one in bad else good(200, {"type": "profile", "id": asked.path.rsplit("/", 1)[-1]})
+
+    shop.klaviyo.script(STATUS, *[status] * 60)
+    shop.klaviyo.script(PATCH, *[patch] * 60)
+
+
+@pytest.mark.parametrize("answer", CERTAIN, ids=NAMES)
+def test_errors_that_cannot_be_read_are_found_by_halves(shop: Shop, answer: Given) -> None:
+    people, deliveries = several(shop, 12)
+    failing(shop, 4)
+    shop.klaviyo.script(ERRORS, *[answer] * 9)
+    shop.drain(Kind.FIELDS, times=9)
+    assert shop.said(deliveries.pop(4)) == ["failed: rejected"]
+    assert shop.said(*deliveries) == ["delivered: written"] * 11
+    assert [len(each) for each in sent(shop)] == [12, 6, 6, 3, 3]
+    assert not any(shop.link(person).rewrite or shop.link(person).job_batch_id for person in people)
+
+
+def test_failures_of_whom_nobody_is_named_are_found_by_halves(shop: Shop) -> None:
+    """Whoever is named is out; of the others some failed as well."""
+    _, deliveries = several(shop, 6)
+    failing(shop, 1, 4)
+    said = {"type": "import-error", "attributes": {"detail": "Not 1.", "source": {"pointer": at(1)}}}
+    other = {"type": "import-error", "attributes": {"detail": "Not valid.", "source": {"pointer": "/data"}}}
+    shop.klaviyo.script(ERRORS, good(200, [said, other]), good(200, []), good(200, []))
+    shop.drain(Kind.FIELDS, times=6)
+    assert [shop.now(delivery).detail for delivery in deliveries] == [None, "Not 1.", None, None, "Not valid.", None]
+    assert shop.said(*(deliveries[n] for n in (0, 2, 3, 5))) == ["delivered: written"] * 4
+    assert shop.said(deliveries[1], deliveries[4]) == ["failed: rejected"] * 2
+
+
+@pytest.mark.parametrize("answer", [html(403), html(404), throttled(2), html(500), requests.exceptions.ReadTimeout()])
+def test_errors_that_may_be_read_later_are_asked_for_again(shop: Shop, answer: Any) -> None:
+    _, deliveries = several(shop, 6)
+    failing(shop, 4)
+    said = {"type": "import-error", "attributes": {"detail": "Not 4.", "source": {"pointer": at(4)}}}
+    shop.klaviyo.script(ERRORS, answer, good(200, [said]))
+    shop.drain(Kind.FIELDS, times=3)
+    assert shop.now(deliveries.pop(4)).detail == "Not 4."
+    assert shop.said(*deliveries) == ["delivered: written"] * 5
+    assert len(sent(shop)) == 1
+
+
+def test_whom_such_a_job_created_are_ours_and_go_on_the_list_once(engine_rows: Rows) -> None:
+    shop = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+    people, deliveries = several(shop, 6, there=False)
+    failing(shop, 4)
+
+    def looked_up(asked: Asked) -> Given:
+        rows = [shop.klaviyo._profile(email) for email in shop.klaviyo._wanted(asked)]
+        for row in rows:
+            row["attributes"]["created"] = clock.iso(clock.now())
+        return good(200, rows)
+
+    shop.klaviyo.script(LOOK, *[looked_up] * 20)
+    shop.klaviyo.script(ERRORS, *[error(404)] * 9)
+    shop.drain(Kind.FIELDS, times=9)
+    assert shop.said(deliveries.pop(4)) == ["failed: rejected"]
+    assert shop.said(*deliveries) == ["delivered: written"] * 5
+    added = [each["id"] for asked in shop.klaviyo.calls(ADD) for each in asked.body["data"]]
+    assert sorted(added) == sorted({shop.klaviyo.people[str(p.email)] for n, p in enumerate(people) if n != 4})
+
+
+@pytest.mark.parametrize("answer", [error(404), error(410), error(400)], ids=["404", "410", "400"])
+def test_a_job_that_is_never_told_of_is_not_sent_for_ever(shop: Shop, answer: Given) -> None:
+    people, deliveries = several(shop, 12)
+    shop.klaviyo.script(STATUS, *[answer] * 40)
+    shop.drain(Kind.FIELDS, times=12)
+    assert shop.said(*deliveries) == ["delivered: written"] * 12
+    assert [len(each) for each in sent(shop)] == [12, 6, 6, 3, 3, 3, 3]
+    assert all(shop.link(person).rewrite for person in people), "part of it may still be under way"
+
+
+@pytest.mark.parametrize("answer", [html(500), requests.exceptions.ReadTimeout()])
+def test_a_job_that_is_twice_without_an_answer_goes_in_halves(shop: Shop, answer: Any) -> None:
+    people, deliveries = several(shop, 12)
+    shop.klaviyo.script(JOB, answer, answer)
+    shop.drain(Kind.FIELDS, times=5)
+    assert shop.said(*deliveries) == ["delivered: written"] * 12
+    assert [len(each) for each in sent(shop)] == [12, 12, 6, 6]
+    assert [batch.outcome for batch in shop.batches()][:2] == [BatchOutcome.LOST] * 2
+    assert all(shop.link(person).rewrite for person in people)
