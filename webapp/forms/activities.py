@@ -20,6 +20,7 @@ from webapp.forms.json_text import REPLACED
 ID = re.compile(r"[\x20-\x7e]{1,200}\Z")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 EMAIL_LENGTH = 100
+ENCLOSED = 100  # levels; a call to Klaviyo and our pages have ten around an event's properties
 NAME_LENGTH = 200
 CONSENT_WORDS = {
     "channel": ("email",),
@@ -101,11 +102,19 @@ def _event(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     wrong = event.problem(properties)
     if wrong:
         raise Refused(wrong)
-    try:
-        orjson.dumps(properties)
-    except (TypeError, orjson.JSONEncodeError):
-        raise Refused("properties holds a value that is not JSON, such as a broken character") from None
+    _check_depth(properties)
     return event.key, event.completed(properties)
+
+
+def _check_depth(properties: dict[str, Any]) -> None:
+    """Raises Refused for what could not be written down, alone or within all that stands around it elsewhere."""
+    enclosed: Any = properties
+    for _ in range(ENCLOSED):
+        enclosed = [enclosed]
+    try:
+        orjson.dumps(enclosed)
+    except orjson.JSONEncodeError:
+        raise Refused("properties is nested too deep") from None
 
 
 def _moment(text: Any, now: datetime) -> datetime:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
+import orjson
 from flask import Flask
+from sqlalchemy import select
 
 from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, LIST, Shop
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import writing
-from webapp.models import User
+from webapp.extensions import db
+from webapp.models import Delivery, User
+from webapp.services.activities import ingest
 from webapp.services.workspaces import users
 
 SETTINGS = "/w/mine/settings"
@@ -118,3 +123,16 @@ def test_a_time_of_no_use_is_named_and_left_out(app: Flask, shop: Shop) -> None:
 def test_a_character_that_no_database_keeps_is_taken_out(any_app: Flask, shop: Shop) -> None:
     client = signed_in(any_app, shop.owner)
     assert client.post(f"{BASE}/people", data={"email": "ada@\x00example.com"}).status_code == 303
+
+
+def test_whatever_depth_is_taken_is_shown(app: Flask, shop: Shop) -> None:
+    said = []
+    for depth in (100, 150, 200, 245, 250, 253, 300, 900):
+        item: dict[str, Any] = {"id": f"deep-{depth}", "type": "event", "event": "member_joined_program"}
+        item |= {"occurred_at": "2026-11-23T10:00:00Z", "profile": {"email": "ada@example.com"}}
+        item["properties"] = orjson.loads('{"a":' * depth + "1" + "}" * depth)
+        said.append(ingest.accept(shop.workspace.id, [item]).accepted)
+    assert said == [1, 1, 0, 0, 0, 0, 0, 0]
+    for delivery in db.session.scalars(select(Delivery)).all():
+        for person in (shop.owner, shop.support):
+            assert signed_in(app, person).get(f"{LIST}/{delivery.id}").status_code == 200
