@@ -34,15 +34,15 @@ def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask
         engines.prepare(extensions.db.engine, read_only=False)
         engines.prepare(extensions.db.engines["read"], read_only=True)
     if pages:
-        _add_pages(app)
+        _add_pages(app, values)
     return app
 
 
-def _add_pages(app: Flask) -> None:
+def _add_pages(app: Flask, values: Settings) -> None:
     from webapp import cli, extensions, http, views
 
     extensions.init_pages(app)
-    http.init_app(app)
+    http.init_app(app, trusted_proxies=values.trusted_proxies)
     views.register(app)
     cli.register(app)
 

@@ -37,6 +37,7 @@ def examine(values: Settings) -> Iterator[Finding]:
     yield Finding("DATABASE_URL", "SQLite, one machine" if values.is_sqlite else "PostgreSQL")
     yield Finding("REDIS_URL", urlsplit(values.redis_url).scheme)
     yield Finding("PUBLIC_URL", values.public_url)
+    yield Finding("TRUSTED_PROXIES", str(values.trusted_proxies))
     for name in ("KLAVIYO_CLIENT_ID", "KLAVIYO_CLIENT_SECRET"):
         yield Finding(name, "the sandbox's app" if values.uses_sandbox else "PRESENT")
     yield Finding("KLAVIYO_AUTHORIZE_URL", values.klaviyo_authorize_url)

@@ -45,6 +45,7 @@ class Settings:
     token_keys: tuple[str, ...] = field(repr=False)
     mail_url: str | None = field(repr=False)
     mail_from: str | None
+    trusted_proxies: int
 
     @property
     def is_https(self) -> bool:
@@ -109,6 +110,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         token_keys=_token_keys(env, data_dir, generate=generate),
         mail_url=env.mail_url(),
         mail_from=env.mail_from(),
+        trusted_proxies=env.trusted_proxies(),
     )
 
 
@@ -164,6 +166,13 @@ class _Environment:
         if text and "@" not in parseaddr(text)[1]:
             raise WrongSetting("MAIL_FROM must be an e-mail address.")
         return text
+
+    def trusted_proxies(self) -> int:
+        """How many stand in front of us. Each notes whose call it passes on; more than there are could be made up."""
+        text = self.get("TRUSTED_PROXIES") or "0"
+        if text not in set("0123456789"):
+            raise WrongSetting("TRUSTED_PROXIES must be the number of proxies in front, from 0 to 9.")
+        return int(text)
 
     def port(self, name: str, default: int) -> int:
         text = self.get(name) or str(default)

@@ -87,6 +87,8 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
     ("environ", "named"),
     [
         ({"PORT": "eight"}, "PORT"),
+        ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "10.0.0.1"}, "TRUSTED_PROXIES"),
         ({"SANDBOX_PORT": "70000"}, "SANDBOX_PORT"),
         ({"PUBLIC_URL": "ftp://here"}, "PUBLIC_URL"),
         ({"KLAVIYO_CLIENT_ID": "x"}, "KLAVIYO_CLIENT_SECRET"),

@@ -68,6 +68,7 @@ def _installation() -> dict[str, Any]:
         "KLAVIYO_AUTHORIZE_URL": _origin(values.klaviyo_authorize_url),
         "KLAVIYO_API_URL": _origin(values.klaviyo_api_url),
         "PUBLIC_URL": _origin(values.public_url),
+        "TRUSTED_PROXIES": values.trusted_proxies,
         "SECRET_KEY": told(values.secret_key),
         "SECRET_KEY_FALLBACKS": told(values.secret_key_fallbacks),
         "TOKEN_KEYS": told(values.token_keys),

@@ -1,0 +1,47 @@
+"""Where a call comes from: the connection says so, or as many proxies as there are, and never the caller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask import request
+
+from tests.apps import dispose, make_app
+from webapp import clock
+from webapp.crypto import digest
+from webapp.database import writing
+from webapp.http import access
+from webapp.models import SignInFailure
+
+MADE_UP = "10.9.9.9, 192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seen"), [("0", "127.0.0.1"), ("1", "192.0.2.7"), ("2", "10.9.9.9"), ("3", "127.0.0.1")]
+)
+def test_nobody_makes_their_address_up(tmp_path: Path, proxies: str, seen: str) -> None:
+    app = make_app("sqlite", tmp_path, TRUSTED_PROXIES=proxies)
+    app.add_url_rule("/probe", "probe", access.public(lambda: f"{request.remote_addr} {request.url}"))
+    noted = {"X-Forwarded-For": MADE_UP, "X-Forwarded-Host": "evil.example.com", "X-Forwarded-Proto": "https"}
+    answer = app.test_client().get("/probe", headers={**noted, "X-Forwarded-Prefix": "/evil", "Forwarded": "for=evil"})
+    assert answer.text == f"{seen} http://localhost/probe"
+    with app.app_context():
+        dispose(app)
+
+
+def test_one_who_guesses_keeps_nobody_out_behind_a_proxy(tmp_path: Path) -> None:
+    app = make_app("sqlite", tmp_path, TRUSTED_PROXIES="1")
+    app.config["WTF_CSRF_ENABLED"] = False
+
+    def sign_in(address: str) -> int:
+        form = {"email": "ada@example.com", "password": "wrong"}
+        return app.test_client().post("/sign-in", data=form, headers={"X-Forwarded-For": address}).status_code
+
+    with app.app_context():
+        with writing() as session:
+            guessed = SignInFailure(subject=digest("address:192.0.2.7"), failures=100, last_at=clock.now())
+            session.add(guessed)
+        assert sign_in("192.0.2.7") == 429
+        assert sign_in("192.0.2.8") == 422
+        dispose(app)
