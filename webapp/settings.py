@@ -20,6 +20,7 @@ KLAVIYO_AUTHORIZE_URL = "https://www.klaviyo.com/oauth/authorize"
 KLAVIYO_API_URL = "https://a.klaviyo.com"
 SANDBOX_CLIENT_ID = "sandbox-client"
 SANDBOX_CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the stand-in's published demo secret, worth nothing
+SQLITE = "cevoid.sqlite3"
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -91,6 +92,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     generate = database_url is None
     if generate:
         _make_private(data_dir)
+        if not (data_dir / SQLITE).exists():
+            (data_dir / SQLITE).touch(mode=0o600)  # the directory may be an older one, and open to others
     client_id, client_secret = env.klaviyo_app()
     sandbox_url = f"http://127.0.0.1:{env.port('SANDBOX_PORT', 8100)}"
     return Settings(
@@ -200,7 +203,7 @@ def _make_private(data_dir: Path) -> None:
 
 def _database_url(text: str | None, data_dir: Path) -> str:
     if text is None:
-        return f"sqlite:///{data_dir / 'cevoid.sqlite3'}"
+        return f"sqlite:///{data_dir / SQLITE}"
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

@@ -27,6 +27,7 @@ def test_generated_secrets_are_kept_and_private(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
         "secret_key": 0o600,
         "token_keys": 0o600,
+        "cevoid.sqlite3": 0o600,
     }
 
 
