@@ -23,8 +23,6 @@ from enum import StrEnum
 
 from webapp.klaviyo.answers import Answer, Reached
 
-PASSING = frozenset({401, 429})
-
 
 class Outcome(StrEnum):
     """What an answer means for what was sent."""
@@ -39,6 +37,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+REFUSALS = frozenset({Outcome.REFUSED, Outcome.CONFLICT, Outcome.TOO_LARGE})
+PASSING = frozenset({401, 429})
 OF_STATUS = {
     400: Outcome.REFUSED,
     403: Outcome.SCOPE_MISSING,

@@ -154,18 +154,15 @@ def _with_membership(
     for item, decision in decided:
         if decision.step is Step.CHECK_MEMBERSHIP and decision.list_id:
             by_list[decision.list_id].append(item)
-    members: set[int] = set()
+    known: dict[int, Decision] = {}
     for list_id, items in by_list.items():
-        on_it = members_of(run, list_id, {item.person_id: str(item.email) for item in items})
-        members |= {item.id for item in items if item.person_id in on_it}
-    again = {item.id for items in by_list.values() for item in items}
-    return [
-        (
-            item,
-            decide(_situation(run, item, found, links, item.id in members)) if item.id in again else decision,
-        )
-        for item, decision in decided
-    ]
+        try:
+            on_it = members_of(run, list_id, {item.person_id: str(item.email) for item in items})
+        except lookup.MayNotLook:  # unsubscribing somebody who is not on it would unsubscribe them everywhere
+            known |= {item.id: Decision(Step.SKIP, Reason.SCOPE_MISSING) for item in items}
+        else:
+            known |= {i.id: decide(_situation(run, i, found, links, i.person_id in on_it)) for i in items}
+    return [(item, known.get(item.id, decision)) for item, decision in decided]
 
 
 def _result(item: Item, decision: Decision) -> Result:

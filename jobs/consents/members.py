@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobs.outcomes import Outcome, outcome
+from jobs.lookup import MayNotLook
+from jobs.outcomes import REFUSALS, Outcome, outcome
 from jobs.run import Run
 from webapp.klaviyo import parse, payloads
 
 
 def members_of(run: Run, list_id: str, people: Mapping[int, str]) -> set[int]:
-    """Which of these people (person id -> address) are on the list. Nobody is on one that is gone. Raises Hold."""
+    """Which of these people (person id -> address) are on the list. Nobody is on one that is gone.
+
+    A group that is refused is asked about in halves, as in `jobs.lookup`. Raises Hold, MayNotLook.
+    """
     by_email = {email: person_id for person_id, email in people.items()}
+    groups = payloads.lookup_groups(by_email)
     members: set[int] = set()
-    for group in payloads.lookup_groups(by_email):
+    while groups:
+        group = groups.pop(0)
         answer = run.call(payloads.list_members(list_id, group), size=len(group))
-        if outcome(answer) is Outcome.GONE:
-            return set()
-        if outcome(answer) is not Outcome.DONE:
-            raise run.back_off()
-        members |= {by_email[p.email] for p in parse.profiles(answer.json) if p.email in by_email}
+        match outcome(answer):
+            case Outcome.DONE:
+                members |= {by_email[p.email] for p in parse.profiles(answer.json) if p.email in by_email}
+            case Outcome.GONE:
+                return set()
+            case Outcome.SCOPE_MISSING:
+                raise MayNotLook
+            case came if came in REFUSALS:
+                half = len(group) // 2
+                groups = [part for part in (group[:half], group[half:]) if half] + groups
+            case _:
+                raise run.back_off()
     return members

@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 from jobs import lookup
 from jobs.consents.decide import SUBSCRIBE_SETTLES_IN
 from jobs.consents.members import members_of
-from jobs.outcomes import Outcome, outcome
+from jobs.outcomes import REFUSALS, Outcome, outcome
+from jobs.refused import told_apart
 from jobs.run import Run
 from webapp import clock
 from webapp.database import reading
 from webapp.dialects import among, db_now, upsert
-from webapp.klaviyo import payloads
+from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Delivery, Person, ProfileLink
@@ -49,9 +50,9 @@ class Withdrawal:
 
     @property
     def still_meant(self) -> bool:
-        """Whether the person has not subscribed again since."""
+        """Whether the person is still there, and has not subscribed again since."""
         held = orjson.loads(self.consents).get("email")
-        return held is None or held["state"] == "unsubscribed"
+        return bool(self.email) and (held is None or held["state"] == "unsubscribed")
 
 
 def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: str | None) -> None:
@@ -87,14 +88,17 @@ def check_next(run: Run) -> bool:
     meant = [row for row in due if row.still_meant]
     try:
         found = lookup.look_up(run, {row.person_id: row.email for row in meant}, subscriptions=True)
-    except lookup.MayNotLook:
-        raise run.back_off() from None
-    on_lists = _memberships(run, meant)
+        on_lists = _memberships(run, meant)
+    except lookup.MayNotLook:  # until somebody reconnects: nothing else of the lane waits for it
+        run.write(lambda session: _record(session, run, due, {row.person_id for row in meant}))
+        return True
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
-    _again(run, open_ones)
     # One that shows is read once more while a signup sent before it may still be on its way.
     open_ids = {row.person_id for row in open_ones} | {row.person_id for row in meant if not row.is_settled}
+    # Noted before it is sent, as `note` is: whatever comes of it, they are read once more, and nothing else waits.
     run.write(lambda session: _record(session, run, due, open_ids))
+    _again(run, open_ones)
+    run.flush()
     return True
 
 
@@ -121,7 +125,7 @@ def _due(run: Run) -> list[Withdrawal]:
 def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[int]:
     by_list: dict[str, dict[int, str]] = defaultdict(dict)
     for row in rows:
-        if row.list_id is not None and row.email:
+        if row.list_id is not None:
             by_list[row.list_id][row.person_id] = row.email
     return {person_id for list_id, people in by_list.items() for person_id in members_of(run, list_id, people)}
 
@@ -137,10 +141,32 @@ def _again(run: Run, rows: Sequence[Withdrawal]) -> None:
     for row in rows:
         by_list[row.list_id].append(row)
     for list_id, group in by_list.items():
-        profiles = [ProfileWrite(None, row.email) for row in group]
-        answer = run.call(payloads.unsubscribe(profiles, list_id), size=len(group))
-        if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}:
-            raise run.back_off()
+        _some_again(run, list_id, group)
+
+
+def _some_again(run: Run, list_id: str | None, wanted: Sequence[Withdrawal]) -> None:
+    """One call; where it is refused, the others without whoever it is refused for, who is tried again next time."""
+    rows = run.write(lambda session: _reserve(session, run, wanted))
+    if not rows:
+        return
+    profiles = [ProfileWrite(None, row.email) for row in rows]
+    answer = run.send(payloads.unsubscribe(profiles, list_id), size=len(rows))
+    if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}:
+        raise run.hold_after([answer])
+    if outcome(answer) in REFUSALS and len(rows) > 1:
+        for part in told_apart(answer, rows)[1]:
+            _some_again(run, list_id, part)
+
+
+def _reserve(session: Session, run: Run, wanted: Sequence[Withdrawal]) -> list[Withdrawal]:
+    """The budget of one call, for those who have not been erased nor said anything newer since they were read."""
+    ids = [row.person_id for row in wanted]
+    statement = select(Person.id, Person.consents).where(among(session, Person.id, ids), Person.email.is_not(None))
+    held = {row.id: row.consents for row in session.execute(statement)}
+    rows = [row for row in wanted if held.get(row.person_id) == row.consents]
+    if rows:
+        run.reserve(session, endpoints.UNSUBSCRIBE)
+    return rows
 
 
 def _record(session: Session, run: Run, due: Sequence[Withdrawal], open_ids: set[int]) -> None:

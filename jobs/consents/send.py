@@ -20,14 +20,15 @@ from jobs.choose import Item
 from jobs.consents import readback
 from jobs.consents.decide import Step
 from jobs.lookup import Link
-from jobs.outcomes import Outcome, outcome
+from jobs.outcomes import REFUSALS, Outcome, outcome
+from jobs.refused import told_apart
 from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
 from webapp.dialects import among, upsert
-from webapp.klaviyo import parse, payloads
+from webapp.klaviyo import payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.parse import FoundProfile
@@ -37,7 +38,6 @@ from webapp.services.oauth.grants import GrantEnded, GrantUnavailable
 
 UNKNOWN_LOOK = timedelta(seconds=5)
 AT_MOST = {Step.SUBSCRIBE: payloads.SUBSCRIBED_AT_ONCE, Step.UNSUBSCRIBE: payloads.UNSUBSCRIBED_AT_ONCE}
-REFUSALS = frozenset({Outcome.REFUSED, Outcome.CONFLICT, Outcome.TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def send(run: Run, writes: list[Write]) -> None:
             _send_group(run, what, list_id, group[start : start + size])
 
 
-def _send_group(run: Run, what: Step, list_id: str | None, wanted: list[Write]) -> None:
+def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> None:
     writes = _reserve(run, what, list_id, wanted)
     if not writes:
         return
@@ -93,23 +93,14 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: list[Write]) 
         raise run.back_off()
 
 
-def _refused_whole(run: Run, what: Step, list_id: str | None, writes: list[Write], answer: Answer) -> None:
+def _refused_whole(run: Run, what: Step, list_id: str | None, writes: Sequence[Write], answer: Answer) -> None:
     """One bad record never fails its neighbours: named ones are taken out, else it goes on in halves."""
-    named = {}
-    for error in answer.errors:
-        place = parse.pointed_profile(error.pointer)
-        if place is not None and place < len(writes):
-            named[place] = error.detail
-    if named:
-        results = {writes[place].item.id: settle.failed(Reason.REJECTED, detail) for place, detail in named.items()}
+    named, left = told_apart(answer, writes)
+    results = {writes[place].item.id: settle.failed(Reason.REJECTED, detail) for place, detail in named.items()}
+    if results:
         run.write(lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=1))
-        left = [write for place, write in enumerate(writes) if place not in named]
-        if left:
-            _send_group(run, what, list_id, left)
-        return
-    half = len(writes) // 2
-    _send_group(run, what, list_id, writes[:half])
-    _send_group(run, what, list_id, writes[half:])
+    for part in left:
+        _send_group(run, what, list_id, part)
 
 
 def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> list[Write]:

@@ -34,7 +34,7 @@ def about_to_send(session: Session, run: Run, half: Batch | None, groups: Sequen
 
 def leave(session: Session, run: Run, batch: Batch, parts: Sequence[Sequence[Group]]) -> None:
     """Klaviyo took nothing of this batch. It goes on with the first of these parts, the others become their own."""
-    full = [[group.member for group in part] for part in parts if part]
+    full = [[group.member for group in part] for part in parts]
     if not full:
         batches.close(session, run, batch, BatchOutcome.REJECTED)
         return

@@ -12,6 +12,7 @@ from jobs import batches, lookup, settle
 from jobs.fields import converge, halves
 from jobs.fields.plan import JOB_LOOK, Group, Step
 from jobs.outcomes import Outcome, outcome
+from jobs.refused import told_apart
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Reason
@@ -113,18 +114,10 @@ def _refused(
 
 def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) -> None:
     """Named ones are out, and the others go again; else in halves, and in the end one by one, which tells who it is."""
-    places = {}
-    for error in answer.errors:
-        place = parse.pointed_profile(error.pointer)
-        if place is not None and place < len(groups):
-            places[place] = error.detail
+    named, left = told_apart(answer, groups)
     results = {
         id_: result
-        for place, detail in places.items()
+        for place, detail in named.items()
         for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
     }
-    half = len(groups) // 2
-    left = [groups[:half], groups[half:]]
-    if places:
-        left = [[group for place, group in enumerate(groups) if place not in places]]
     run.write(lambda session: _refused(session, run, batch, groups, results, left))
