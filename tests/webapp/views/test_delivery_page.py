@@ -18,6 +18,7 @@ from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Batch, Connection, Delivery, Lane, LaneKind
 from webapp.services import audit
+from webapp.services.connections import lifecycle
 from webapp.services.sharing import choices
 
 
@@ -194,3 +195,17 @@ def test_without_an_address_it_has_no_route(any_app: Flask, shop: Shop) -> None:
     told = text_of(signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}"))
     assert "its store has this connection" not in told
     assert "nobody can be found in Klaviyo without an address" in told
+
+
+def test_it_went_to_the_account_of_its_time(any_app: Flask, shop: Shop) -> None:
+    delivery = shop.delivery(Status.DELIVERED, Reason.WRITTEN, settled_at=clock.now())
+    client = signed_in(any_app, shop.owner)
+    assert "Read back from Klaviyo" in text_of(client.get(f"{LIST}/{delivery.id}"))
+    with writing() as session:
+        connection = session.get_one(Connection, shop.connection.id)
+        lifecycle.replace(session, connection, "ACCTDK", "Other DK", shop.owner.id)
+    told = text_of(client.get(f"{LIST}/{delivery.id}"))
+    assert "Klaviyo account Acme SE replaced since by Other DK" in told
+    assert "Read back from Klaviyo" not in told  # it would ask an account that never got it
+    unsent = shop.delivery(Status.SKIPPED, Reason.ACCOUNT_REPLACED, settled_at=clock.now())
+    assert "Klaviyo account Other DK" in text_of(client.get(f"{LIST}/{unsent.id}"))

@@ -118,7 +118,7 @@ def make_move(
         action=f"connection.{move}",
         subject=("connection", connection.id),
         before={"state": before, **details[0]},
-        after={"state": after, "cause": cause, **details[1]},
+        after={"state": after, **({"cause": cause} if cause else {}), **details[1]},
     )
 
 
@@ -221,7 +221,8 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     The lanes stop at once. A worker settles what waited up to now, forgets who was in the old account, revokes its
     grant where nobody else has the account, and then starts the lanes for what came after.
     """
-    old_account, grant = connection.klaviyo_account_id, grants.of(session, connection.id)
+    old_account, old_name = connection.klaviyo_account_id, connection.account_name
+    grant = grants.of(session, connection.id)
     lanes.stop(session, connection.id)
     arguments = {"account": old_account, "revoke": grant.refresh_token if grant is not None else None}
     settling.ask(session, connection, Reason.ACCOUNT_REPLACED, actor_id, **arguments)
@@ -235,7 +236,7 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     # Import jobs are the old account's: nobody asks the new one how they go.
     jobs = update(Batch).where(Batch.connection_id == connection.id, Batch.job_due_at.is_not(None))
     session.execute(jobs.values(job_due_at=None, members=None, finished_at=clock.now()))
-    accounts = ({"account": old_account}, {"account": account_id})
+    accounts = ({"account": old_account, "account_name": old_name}, {"account": account_id, "account_name": name})
     make_move(session, connection, Move.REPLACE, actor_id=actor_id, details=accounts)
     # What was wrong with the old account is over, which is no news to whoever just replaced it.
     now = clock.now()

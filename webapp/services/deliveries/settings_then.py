@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue import actions
+from webapp.catalogue.reasons import Reason
 from webapp.models import AuditEntry, Connection, Delivery
 from webapp.services.workspaces import snapshot
 
@@ -38,6 +39,7 @@ class Values:
 
     event_on: bool | None
     fields_on: int
+    account: str | None
     behavior: str | None
     list_name: str | None
 
@@ -66,6 +68,7 @@ def of(session: Session, delivery: Delivery, accepted_at: datetime, connection: 
     now = Values(
         event_on=delivery.event in known.events_on if delivery.event else None,
         fields_on=len(known.fields_on),
+        account=connection.account_name if connection else None,
         behavior=connection.sync_behavior if connection else None,
         list_name=connection.list_name if connection else None,
     )
@@ -74,9 +77,13 @@ def of(session: Session, delivery: Delivery, accepted_at: datetime, connection: 
     events = _before(entries, ("events.chosen",), accepted_at)
     fields = _before(entries, ("fields.chosen",), sent_at)
     edited = _before(entries, ("connection.edited", "connection.undone"), sent_at) or {}
+    # What a replacement ended was written down after it, and was meant for the account before it.
+    meant_at = accepted_at if delivery.reason is Reason.ACCOUNT_REPLACED else sent_at
+    replaced = _before(entries, ("connection.replace",), meant_at) or {}
     then = Values(
         event_on=now.event_on if now.event_on is None or events is None else delivery.event in events["on"],
         fields_on=now.fields_on if fields is None else len(fields["on"]),
+        account=replaced.get("account_name", replaced.get("account", now.account)),
         behavior=edited.get("behavior", now.behavior),
         list_name=edited.get("list_name", now.list_name),
     )
