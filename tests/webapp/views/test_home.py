@@ -6,10 +6,12 @@ import re
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from tests.rows import Rows
 from tests.webapp.views.pages import signed_in, text_of
-from webapp.models import Workspace
+from webapp.database import writing
+from webapp.models import Lane, Workspace
 from webapp.services.connections import lifecycle, overview
 
 
@@ -57,3 +59,17 @@ def test_an_owner_sees_theirs_and_with_one_goes_straight_there(any_app: Flask, r
     assert owner.get("/").headers["Location"] == "/w/mine/settings/integrations/klaviyo"
     nobody = signed_in(any_app, rows.user())
     assert "You are in no workspace yet" in text_of(nobody.get("/"))
+
+
+def test_what_klaviyo_does_not_take_is_worse_than_what_it_takes(any_app: Flask, rows: Rows) -> None:
+    fine, held = rows.workspace("a-fine"), rows.workspace("held")
+    rows.connection(fine, rows.store(fine, "one"), account_name="Acme fine")
+    rows.connection(held, rows.store(held, "two"), account_name="Acme first")
+    stuck = rows.connection(held, rows.store(held, "three"), account_name="Acme stuck")
+    rows.delivery(rows.activity(held), stuck)
+    with writing() as session:
+        for lane in session.scalars(select(Lane).where(Lane.connection_id == stuck.id)):
+            lane.failures = 3
+    page = signed_in(any_app, rows.user(support=True)).get("/")
+    assert order(page.text) == [held.id, fine.id]
+    assert "Acme stuck three" in text_of(page)

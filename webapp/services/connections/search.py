@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, 
 
 from webapp.database import plain
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
-from webapp.models import Alert, Connection, ConnectionState, Lane, Store
+from webapp.models import Alert, Connection, ConnectionState, Lane, LaneKind, Store
 
 PAGE = 50
 
@@ -31,6 +31,12 @@ _waiting = (
     .where(Lane.connection_id == Connection.id)
     .scalar_subquery()
 )
+# What Klaviyo did not take at the last try waits in it.
+_retried = Connection.id.in_(
+    select(Lane.connection_id).where(
+        Lane.kind != LaneKind.TASKS, Lane.failures > 0, Lane.made > Lane.delivered + Lane.skipped + Lane.failed
+    )
+)
 _STATUS: dict[str, ColumnElement[bool]] = {
     LIVE: _live,
     NEEDS_YOU: _needs_you,
@@ -45,7 +51,8 @@ RANK = case(
     (Connection.state == ConnectionState.NEEDS_REAUTHORIZATION, 0),
     (_needs_you, 1),
     (Connection.paused_at.is_not(None), 2),
-    else_=3,
+    (_retried, 3),
+    else_=4,
 )
 _SORT: dict[str, Any] = {
     "added": Connection.id,

@@ -37,7 +37,7 @@ _MEMORY = "cevoid.rows"
 class Row:
     """One connection as the table shows it: plain values, so that two equal rows look the same.
 
-    `empty_in`: when nothing waits any more, in words; or "".
+    `empty_in`: when nothing waits any more, in words; or "", as while Klaviyo does not take what waits.
     """
 
     connection: Facts
@@ -130,7 +130,7 @@ def of(ids: Sequence[int], *, alerts: bool = True, unsettled: bool = True) -> di
             health=health.of(facts, mine, alarmed.get(connection_id, {}), now),
             chart=chart,
             waiting=waiting,
-            empty_in=_empty_in(facts, waiting, hourly),
+            empty_in="" if any(lane.failures for lane in mine) else _empty_in(facts, waiting, hourly),
             undo_until=undo_until if undo_until is not None and undo_until > now else None,
             settling=rests.get(connection_id),
         )
