@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -71,7 +71,8 @@ def test_pages_of_a_person_never_cut_an_activity(any_app: Flask, shop: Shop, mon
 
 
 def test_consents_are_shown_with_their_evidence(any_app: Flask, shop: Shop) -> None:
-    text = '{"email":{"state":"subscribed","collected_by":"checkbox","policy_version":"2026-04","occurred_at":"x"}}'
+    text = '{"email":{"state":"subscribed","collected_by":"checkbox","policy_version":"2026-04",'
+    text += '"occurred_at":"2026-11-23T10:00:00Z"}}'
     with writing() as session:
         session.get_one(Person, shop.person.id).consents = text
     page = signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}").text
@@ -132,3 +133,16 @@ def test_erasing_is_confirmed_and_takes_the_answers_along(any_app: Flask, shop: 
     assert db.session.scalars(select(Activity.properties)).all() == [None]
     assert db.session.scalars(select(Task)).all() == []
     assert client.get(f"{url}/erase").status_code == 303
+
+
+def test_values_and_times_are_said_as_everywhere(any_app: Flask, shop: Shop) -> None:
+    said = '{"email":{"state":"subscribed","occurred_at":"2026-11-23T10:00:00Z","activity_id":1}}'
+    at = '"at":"2026-11-23T10:00:00Z","n":1}'
+    held = f'{{"program_member":{{"v":true,{at},"tags":{{"v":["a","b"],{at}}}'
+    with writing() as session:
+        row = session.get_one(Person, shop.person.id)
+        row.fields, row.consents = held, said
+    told = text_of(signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}"))
+    assert "not shared yes 23 Nov 10:00:00" in told
+    assert "not shared a, b 23 Nov 10:00:00" in told
+    assert "Happened 23 Nov 10:00:00" in told

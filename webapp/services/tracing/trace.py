@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ class KnownField:
     key: str
     property: str
     value: Any
-    at: str
+    at: datetime
     shared: bool
 
 
@@ -90,7 +91,7 @@ def known(person: Person) -> Known:
             key,
             settings.fields[key].property if key in settings.fields else key,
             entry["v"],
-            entry["at"],
+            datetime.fromisoformat(entry["at"]),
             key in settings.fields_on,
         )
         for key, entry in sorted(held.items())
@@ -111,10 +112,14 @@ def known(person: Person) -> Known:
         person=person,
         home_store=session.get(Store, person.home_store_id) if person.home_store_id else None,
         fields=fields,
-        consents=orjson.loads(person.consents),
+        consents={channel: _consent(entry) for channel, entry in orjson.loads(person.consents).items()},
         links=[Link(connection, link, connection.id in waiting) for connection, link in links],
         live=[connection for connection in session.scalars(owned) if connection.is_live],
     )
+
+
+def _consent(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "occurred_at": datetime.fromisoformat(entry["occurred_at"])}
 
 
 def steps(person: Person, before: int | None) -> Steps:
