@@ -197,7 +197,8 @@ def pause(connection_id: int) -> ResponseReturnValue:
     on = request.form.get("on", "1") == "1"
     name = own(connection_id).account_name
     said = f"{name} is paused. What comes waits here, up to 7 days." if on else f"{name} is resumed."
-    return _act(lambda: lifecycle.pause(g.workspace.id, connection_id, g.user.id, on=on), said)
+    here = url_for("connections.show", connection_id=connection_id)
+    return _act(lambda: lifecycle.pause(g.workspace.id, connection_id, g.user.id, on=on), said, back=here)
 
 
 @blueprint.get("/connections/<int:connection_id>/disconnect")
@@ -229,8 +230,8 @@ def dismiss(alert_id: int) -> ResponseReturnValue:
     return _act(lambda: banners.dismiss(g.workspace.id, alert_id))
 
 
-def _act(action: Callable[[], None], said: str | None = None) -> ResponseReturnValue:
-    """Do it, and say what was done."""
+def _act(action: Callable[[], None], said: str | None = None, back: str | None = None) -> ResponseReturnValue:
+    """Do it, and say what was done; then the page `back`, or the table."""
     try:
         action()
     except LookupError:
@@ -240,4 +241,4 @@ def _act(action: Callable[[], None], said: str | None = None) -> ResponseReturnV
     else:
         if said:
             flash(said)
-    return redirect(table_url(), 303)
+    return redirect(back or table_url(), 303)

@@ -24,8 +24,10 @@ from webapp.models import (
     ConnectionState,
     Delivery,
     Lane,
+    Task,
+    TaskState,
 )
-from webapp.services.connections import lifecycle
+from webapp.services.connections import lifecycle, settling
 from webapp.services.connections import table as connection_table
 
 
@@ -52,6 +54,12 @@ def test_a_row_says_what_it_is_set_to_and_what_came_of_it(shop: Shop) -> None:
     assert "Newsletter double opt-in" in row
     assert "1,234 delivered · 12 skipped · 3 failed" in row
     assert "empty in a minute" in row
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.connection_id == shop.first.id, Lane.kind == "events")).one()
+        lane.failures, lane.held_until = 1, clock.now() + timedelta(minutes=1)
+    row = text_of(shop.owner.get(shop.url(shop.first, "/row"), headers=HTMX))
+    assert "Retrying" in row
+    assert "empty in" not in row  # nobody knows when Klaviyo takes it again
     assert "all features on" in row
     assert page.text.count('<path class="failed"') == 1
 
@@ -208,14 +216,18 @@ def test_strangers_find_nothing_and_support_agents_look(shop: Shop) -> None:
     assert shop.support.get(shop.url(shop.first)).status_code == 200
     assert "Save changes" not in shop.support.get(shop.url(shop.first)).text
     assert "edit-" not in shop.support.get(BASE).text
+    shop.change(shop.first, list_name="New people")
+    settings = text_of(shop.support.get(shop.url(shop.first)))
+    assert "Store acme.se Profile sync behavior Only update existing Add new profiles to list New people" in settings
     before = shop.form(shop.first)
     for what in ("", "/undo", "/lists", "/price", "/disconnect", "/replace", "/reconnect"):
         assert shop.support.post(shop.url(shop.first, what), data=before).status_code == 403, what
         assert shop.stranger.post(shop.url(shop.first, what), data=before).status_code == 404, what
     assert shop.form(shop.first) == before
-    assert shop.support.post(shop.url(shop.first, "/pause")).status_code == 303
+    paused = shop.support.post(shop.url(shop.first, "/pause"))
+    assert (paused.status_code, paused.location) == (303, shop.url(shop.first))
     assert shop.read(shop.first).is_paused
-    assert "is paused. What comes waits here" in shop.support.get(BASE).text
+    assert "is paused. What comes waits here" in shop.support.get(shop.url(shop.first)).text
     # A connection of another workspace under one's own address.
     foreign = shop.rows.connection(shop.rows.workspace())
     for what in ("", "/undo", "/lists", "/price", "/pause", "/disconnect", "/replace", "/reconnect", "/settle"):
@@ -259,3 +271,14 @@ def test_an_ended_connection_is_not_just_gone(shop: Shop) -> None:
     page = shop.owner.get(shop.url(shop.first)).text
     assert "Ended" in page
     assert "Settings</h2>" not in page
+
+
+def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop: Shop) -> None:
+    with writing() as session:
+        row = session.get_one(Connection, shop.first.id)
+        lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
+        task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
+        task.state, task.done = TaskState.DONE, 3
+    assert "See and resend them" in text_of(shop.owner.get(shop.url(shop.first)))
+    lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
+    assert "See and resend them" not in text_of(shop.owner.get(shop.url(shop.first)))
