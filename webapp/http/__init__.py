@@ -30,6 +30,7 @@ def init_app(app: Flask, *, trusted_proxies: int) -> None:
         app.wsgi_app = fixed  # type: ignore[method-assign]  # as Flask says to put a middleware in
     app.request_class = TypedRequest
     app.url_map.converters["int"] = RowId
+    app.url_map.merge_slashes = False  # its redirect would lead to whatever host the caller names
     access.init_app(app)
     headers.init_app(app)
     errors.init_app(app)

@@ -159,7 +159,8 @@ def _cells(entry: Entry, *, masked: bool) -> list[str]:
     row = entry.row
     shown = (mask_all(values) if masked else values for values in (row.before, row.after))
     before, after = (orjson.dumps(values).decode() if values else "" for values in shown)
-    about = [row.subject_type, row.subject_id, entry.subject]
+    hides = masked and row.subject_type != "user"  # who belongs to the workspace is no secret, the settings say it
+    about = [row.subject_type, row.subject_id, mask_all(entry.subject) if hides else entry.subject]
     return [
         clock.iso(row.at),
         entry.person,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 from flask import Blueprint, Response, g
 from flask.typing import ResponseReturnValue
@@ -37,7 +39,8 @@ def index() -> ResponseReturnValue:
 def bundle(connection_id: int) -> ResponseReturnValue:
     """The support bundle of a connection, as a file."""
     found = or_404(support_bundle.of(g.workspace.id, connection_id))
-    name = f"klaviyo-{found['connection']['klaviyo_account_id']}-{found['made_at'][:10]}.json"
+    account = re.sub(r"[^A-Za-z0-9_-]", "_", found["connection"]["klaviyo_account_id"])  # it stands in a header
+    name = f"klaviyo-{account}-{found['made_at'][:10]}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     body = orjson.dumps(found, option=orjson.OPT_INDENT_2)
     return Response(body, content_type="application/json", headers=headers)

@@ -67,7 +67,8 @@ def sign_out() -> ResponseReturnValue:
     sessions.end(g.session_row.id, g.user.id)
     session.clear()
     response = redirect(url_for("sign_in.form"), 303)
-    response.delete_cookie(sessions.cookie_name(secure=settings().is_https))
+    secure = settings().is_https
+    response.delete_cookie(sessions.cookie_name(secure=secure), secure=secure)
     return response
 
 

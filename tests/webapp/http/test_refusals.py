@@ -14,6 +14,12 @@ def test_an_address_that_only_takes_a_form_says_so(app: Flask) -> None:
     assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
 
 
+def test_no_redirect_leads_to_the_host_that_a_caller_names(app: Flask) -> None:
+    answer = app.test_client().get("/w//mine/settings", headers={"Host": "elsewhere.example.com"})
+    assert answer.status_code == 404
+    assert "Location" not in answer.headers
+
+
 def test_a_form_from_before_says_how_to_send_it_again(app: Flask) -> None:
     client = app.test_client()
     page = client.post("/sign-in", data={"email": "ada@example.com"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from tests.apps import dispose, make_app
 from tests.rows import Rows
 from webapp import clock
 from webapp.database import writing
@@ -106,3 +109,18 @@ def test_a_browser_nobody_used_for_half_a_day_is_not_listed(app: Flask, person: 
     assert elsewhere.get("/account").status_code == 303
     assert [row.id for row in sessions.living(person.id)] == [idle.id - 1]
     assert here.get("/account").text.count('data-label="Browser"') == 1
+
+
+def test_signing_out_takes_the_cookie_away_also_under_tls(tmp_path: Path) -> None:
+    """Browsers ignore whatever is said of a `__Host-` cookie without Secure."""
+    app = make_app("sqlite", tmp_path, PUBLIC_URL="https://acme.example.com")
+    app.config["WTF_CSRF_ENABLED"] = False
+    with app.app_context():
+        client = app.test_client()
+        client.set_cookie("__Host-cevoid", sessions.begin(Rows().user(), "test"))
+        said = client.post("/sign-out").headers.getlist("Set-Cookie")
+        dispose(app)
+    (ended,) = [cookie for cookie in said if cookie.startswith("__Host-cevoid=")]
+    assert "Max-Age=0" in ended
+    assert "; Secure" in ended
+    assert "Domain" not in ended

