@@ -31,6 +31,7 @@ document.addEventListener("keydown", (event) => {
 // On what came in itself (load): the element that asked is gone by then, and its own events reach nobody.
 document.addEventListener("htmx:load", (event) => {
   const came = event.detail.elt;
+  if (came.dataset?.said) document.getElementById("announcer").textContent = came.dataset.said;
   const first = came.matches?.("[data-focus]") ? came : came.querySelector?.("[data-focus]");
   if (first) { first.removeAttribute("data-focus"); first.focus(); }
 });

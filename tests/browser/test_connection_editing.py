@@ -45,11 +45,13 @@ def test_a_list_is_found_chosen_saved_and_undone_by_keyboard_alone(page: Page, s
     expect(row).to_contain_text(chosen.split(" · ")[0])
     expect(row).to_contain_text(chosen.split(" · ")[1])
     expect(page.locator("#edit-1")).to_be_focused()
+    expect(page.locator("#announcer")).to_have_text("Saved.")
     page.keyboard.press("Shift+Tab")
     expect(page.locator("#undo-1")).to_be_focused()
     page.keyboard.press("Enter")
     expect(row.locator("td").nth(4)).to_contain_text("None")
     expect(page.locator("#edit-1")).to_be_focused()
+    expect(page.locator("#announcer")).to_have_text("Undone.")
 
 
 def test_lists_that_come_in_leave_who_is_choosing_where_they_are(page: Page, stack: Stack) -> None:

@@ -105,10 +105,10 @@ def row(connection_id: int) -> ResponseReturnValue:
     return _row(connection_id)
 
 
-def _row(connection_id: int, problem: str | None = None, status: int = 200) -> ResponseReturnValue:
-    shown = own_row(connection_id)
-    page = render_template("connections/_row.html", row=shown, base=table_url(), focus=True, problem=problem)
-    return page, status
+def _row(connection_id: int, problem: str | None = None, status: int = 200, said: str = "") -> ResponseReturnValue:
+    """The row with what went wrong in it, or with what is `said` of it to those who do not see it change."""
+    told = {"focus": True, "problem": problem, "said": said}
+    return render_template("connections/_row.html", row=own_row(connection_id), base=table_url(), **told), status
 
 
 def own(connection_id: int) -> Connection:
@@ -153,7 +153,7 @@ def save(connection_id: int) -> ResponseReturnValue:
     except Stale:
         return _again(connection_id, 409, chosen, is_stale=True)
     if htmx:
-        return _row(connection_id)
+        return _row(connection_id, said="Saved.")
     flash("Saved.")
     return redirect(table_url(), 303)
 
@@ -185,7 +185,7 @@ def undo(connection_id: int) -> ResponseReturnValue:
     except Stale:
         problem, status = "This row has changed meanwhile, so nothing was undone. Look at it first.", 409
     if htmx:
-        return _row(connection_id, problem, status)
+        return _row(connection_id, problem, status, said="" if problem else "Undone.")
     flash(problem or "Undone.", "problem" if problem else "message")
     return redirect(table_url(), 303)
 
