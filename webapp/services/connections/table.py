@@ -14,12 +14,12 @@ from webapp.catalogue.words import SyncBehavior
 from webapp.extensions import db
 from webapp.forms.connection_filters import Filters
 from webapp.klaviyo import scopes
-from webapp.models import ConnectionStat, ConnectionState
+from webapp.models import ConnectionStat, ConnectionState, LaneKind
 from webapp.services.connections import charts, health
 from webapp.services.connections import facts as connection_facts
 from webapp.services.connections import search as connection_search
 from webapp.services.connections.charts import Chart
-from webapp.services.connections.facts import Facts, Settling
+from webapp.services.connections.facts import Facts, LaneFacts, Settling
 from webapp.services.connections.health import Health
 from webapp.services.connections.search import PAGE, Counts
 from webapp.services.connections.table_version import Look
@@ -30,6 +30,7 @@ BEHAVIORS = {
 }
 SUMMED_FOR = timedelta(minutes=1)
 REMEMBERED = 100  # pages
+SLOWEST_HOURLY = 750 * 60  # what Klaviyo takes of the calls it limits most
 _MEMORY = "cevoid.rows"
 
 
@@ -130,17 +131,21 @@ def of(ids: Sequence[int], *, alerts: bool = True, unsettled: bool = True) -> di
             health=health.of(facts, mine, alarmed.get(connection_id, {}), now),
             chart=chart,
             waiting=waiting,
-            empty_in="" if any(lane.failures for lane in mine) else _empty_in(facts, waiting, hourly),
+            empty_in=_empty_in(facts, mine, hourly),
             undo_until=undo_until if undo_until is not None and undo_until > now else None,
             settling=rests.get(connection_id),
         )
     return rows
 
 
-def _empty_in(connection: Facts, waiting: int, hourly: float) -> str:
-    if not waiting or hourly < 1 or connection.state is not ConnectionState.ACTIVE or connection.is_paused:
+def _empty_in(connection: Facts, lanes: Sequence[LaneFacts], hourly: float) -> str:
+    """Consents are left out: those that wait mostly wait for a time of their own, not for their turn."""
+    waiting = sum(lane.waiting for lane in lanes if lane.kind is not LaneKind.CONSENTS)
+    is_moving = connection.state is ConnectionState.ACTIVE and not connection.is_paused and hourly >= 1
+    if not waiting or not is_moving or any(lane.failures for lane in lanes):
         return ""
-    minutes = waiting / hourly * 60
+    # Where little came, little was done; that is no measure of how fast it goes.
+    minutes = waiting / max(hourly, SLOWEST_HOURLY) * 60
     if minutes < 1:
         return "empty in a minute"
     size, unit = (1, "min") if minutes < 90 else (60, "h") if minutes < 48 * 60 else (1440, "d")
