@@ -66,7 +66,7 @@ def test_a_delivery_is_read_back_while_one_looks(page: Page, stack: Stack) -> No
     expect(row).to_contain_text("Accepted by Klaviyo", timeout=10_000)
     row.get_by_role("link").first.click()
     page.get_by_role("button", name="Read back from Klaviyo").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("confirmed in Klaviyo", timeout=20_000)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Confirmed in Klaviyo", timeout=20_000)
 
 
 def test_a_person_is_traced_and_compared(page: Page, stack: Stack) -> None:
