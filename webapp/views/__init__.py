@@ -18,6 +18,7 @@ def register(app: Flask) -> None:
         fields,
         health,
         home,
+        joining,
         lists,
         openapi,
         operations,
@@ -32,6 +33,7 @@ def register(app: Flask) -> None:
     for module in (
         home,
         sign_in,
+        joining,
         health,
         connections,
         lists,

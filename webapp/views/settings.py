@@ -13,7 +13,7 @@ from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.models import Role
-from webapp.services.workspaces import ingest_keys, members, stores
+from webapp.services.workspaces import ingest_keys, invitations, members, stores
 from webapp.views.connections import EVERYBODY
 
 BASE = "/w/<workspace>/settings"
@@ -89,17 +89,24 @@ def rename_store(store_id: int) -> ResponseReturnValue:
 @blueprint.post("/members")
 @workspace_access(Role.OWNER)
 def add_member() -> ResponseReturnValue:
-    """Add somebody; a password made here is shown on this answer and never again."""
+    """Add somebody; a password made here, or the link to join by, is shown on this answer and never again."""
     try:
         typed = forms.new_member(request.form)
         added = members.add(g.workspace.id, typed.email, Role(typed.role), typed.password, g.user.id)
     except Invalid as invalid:
         return _again(invalid, "new-member")
+    if not added.is_new:
+        return _invited(added, Role(typed.role))
     if added.password:
         return render_template("settings/password.html", added=added, sign_in_url=f"{settings().public_url}/sign-in")
-    own = "They sign in with the password they have." if not added.is_new else "They sign in with what you typed."
-    flash(f"{added.email} is a member. {own}")
+    flash(f"{added.email} is a member. They sign in with what you typed.")
     return _back("members")
+
+
+def _invited(added: members.Added, role: Role) -> ResponseReturnValue:
+    token = invitations.make(g.workspace.id, added.user_id, role, g.user.id)
+    link = f"{settings().public_url}{url_for('joining.show', token=token)}"
+    return render_template("settings/invited.html", email=added.email, link=link)
 
 
 @blueprint.post("/members/<int:user_id>")

@@ -38,8 +38,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What came of adding somebody. `password`: made by us for a new account, to be shown once."""
+    """What came of adding somebody. `password`: made by us for a new account, to be shown once.
 
+    Not `is_new`: they have an account, and are no member before they accept.
+    """
+
+    user_id: int
     email: str
     is_new: bool
     password: str | None = field(repr=False)
@@ -69,7 +73,7 @@ def one(workspace_id: int, user_id: int) -> Member | None:
 
 
 def add(workspace_id: int, email: str, role: Role, password: str | None, actor_id: int) -> Added:
-    """Add whoever has this address, with an account where they have none yet. Raises Invalid.
+    """Add somebody new, with an account of theirs; whoever has one already is to be invited. Raises Invalid.
 
     The password counts for a new account only; without one it is made. Somebody else's password is never touched.
     """
@@ -77,11 +81,13 @@ def add(workspace_id: int, email: str, role: Role, password: str | None, actor_i
     if users.by_email(email) is None:
         secret = password or new_secret()[:20]
         hashed = users.hash_password(secret)  # slow on purpose, so before the transaction
-    is_new = run_writing(lambda session: _add(session, workspace_id, email, role, hashed, actor_id))
-    return Added(email, is_new, secret if is_new and password is None else None)
+    user_id, is_new = run_writing(lambda session: _add(session, workspace_id, email, role, hashed, actor_id))
+    return Added(user_id, email, is_new, secret if is_new and password is None else None)
 
 
-def _add(session: Session, workspace_id: int, email: str, role: Role, hashed: str | None, actor_id: int) -> bool:
+def _add(
+    session: Session, workspace_id: int, email: str, role: Role, hashed: str | None, actor_id: int
+) -> tuple[int, bool]:
     now, is_new = clock.now(), False
     if hashed is not None:
         values = {"email": email, "name": "", "password_hash": hashed, "is_support": False, "created_at": now}
@@ -89,18 +95,35 @@ def _add(session: Session, workspace_id: int, email: str, role: Role, hashed: st
     user = session.scalar(select(User).where(User.email == email))
     if user is None or user.disabled_at is not None:
         raise Invalid({"email": "This account is switched off, so they could not sign in. Ask us to switch it on."})
-    place = {"workspace_id": workspace_id, "user_id": user.id, "role": role, "created_at": now}
-    if not _insert(session, Membership.__table__, place):
+    if is_new:
+        join(session, workspace_id, user.id, role, actor_id, is_new=True)
+        return user.id, True
+    present = (Membership.workspace_id == workspace_id, Membership.user_id == user.id)
+    if session.scalar(select(Membership.id).where(*present)) is not None:
         raise Invalid({"email": "This person is a member already. Change the role in their row."})
     audit.record(
         session,
         workspace_id=workspace_id,
         actor_id=actor_id,
-        action="member.added",
+        action="member.invited",
         subject=("user", user.id),
-        after={"role": role, "new_account": is_new},
+        after={"role": role},
     )
-    return is_new
+    return user.id, False
+
+
+def join(session: Session, workspace_id: int, user_id: int, role: Role, actor_id: int, *, is_new: bool) -> None:
+    """Make somebody a member, in `actor_id`'s name; whoever is one already keeps their role."""
+    place = {"workspace_id": workspace_id, "user_id": user_id, "role": role, "created_at": clock.now()}
+    if _insert(session, Membership.__table__, place):
+        audit.record(
+            session,
+            workspace_id=workspace_id,
+            actor_id=actor_id,
+            action="member.added",
+            subject=("user", user_id),
+            after={"role": role, "new_account": is_new},
+        )
 
 
 def _insert(session: Session, table: FromClause, values: dict[str, Any]) -> bool:

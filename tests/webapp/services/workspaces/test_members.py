@@ -57,11 +57,11 @@ def test_a_typed_password_is_theirs_and_not_shown(workspace: Workspace, owner: U
 def test_the_password_of_somebody_known_is_never_touched(workspace: Workspace, owner: User, rows: Rows) -> None:
     known = rows.user(rows.workspace("other"), email="known@example.com", password_hash=users.hash_password("my own"))
     added = members.add(workspace.id, "known@example.com", Role.OWNER, "somebody else's", owner.id)
-    assert (added.is_new, added.password) == (False, None)
+    assert (added.user_id, added.is_new, added.password) == (known.id, False, None)
     assert users.sign_in("known@example.com", "my own", "127.0.0.1") is not None
     assert users.sign_in("known@example.com", "somebody else's", "127.0.0.1") is None
-    assert roles(workspace) == {"known@example.com": "owner", "owner@example.com": "owner"}
-    assert members.one(workspace.id, known.id) is not None
+    assert roles(workspace) == {"owner@example.com": "owner"}, "they are asked before"
+    assert entries(workspace) == [("member.invited", owner.id, None, {"role": "owner"})]
 
 
 def test_nobody_is_added_twice_or_with_an_account_switched_off(workspace: Workspace, owner: User, rows: Rows) -> None:
