@@ -42,11 +42,15 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InKlaviyo:
-    """A profile's e-mail marketing state as just read. Times are aware UTC; None: never."""
+    """A profile's e-mail marketing state as just read. Times are aware UTC; None: never.
+
+    `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when.
+    """
 
     klaviyo_id: str
     is_subscribed: bool
     opted_out_at: datetime | None = None
+    has_opted_out: bool = False
     consented_at: datetime | None = None
 
 
@@ -112,12 +116,19 @@ def _subscribe(situation: Situation) -> Decision:
     if profile is not None and profile.is_subscribed:
         # A withdrawal that is on its way ends that: "already" would be said of somebody who is not for long.
         return _look_again(situation, situation.withdrawn_at) or Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
-    if profile is not None and profile.opted_out_at is not None and profile.opted_out_at > situation.occurred_at:
+    if profile is not None and _opted_out_since(situation, profile):
         return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
     if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:
         until = situation.sent.at + RESUBSCRIBE_PAUSE
         return Decision(Step.WAIT, Reason.RESUBSCRIBE_PAUSE, until=until)
     return Decision(Step.SUBSCRIBE, list_id=situation.list_id)
+
+
+def _opted_out_since(situation: Situation, profile: InKlaviyo) -> bool:
+    """Whether they opted out after they consented, or nobody knows when. A consent of tomorrow is one of today."""
+    if profile.opted_out_at is None:
+        return profile.has_opted_out
+    return profile.opted_out_at > min(situation.occurred_at, situation.accepted_at)
 
 
 def _unsubscribe(situation: Situation) -> Decision:

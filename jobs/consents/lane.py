@@ -136,7 +136,8 @@ def _in_klaviyo(profile: FoundProfile | None, list_id: str | None) -> InKlaviyo 
     left_at = profile.left_at(list_id)
     outs = [moment for moment in (profile.opted_out_at, left_at) if moment is not None]
     is_subscribed = profile.is_subscribed and left_at is None
-    return InKlaviyo(profile.id, is_subscribed, max(outs, default=None), profile.consented_at)
+    opted_out_at = max(outs, default=None)
+    return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_at)
 
 
 def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, Link]) -> Decision:

@@ -31,6 +31,7 @@ class FoundProfile:
     is_subscribed: bool = False
     consented_at: datetime | None = None
     opted_out_at: datetime | None = None
+    has_opted_out: bool = False  # also where it is not told when
     created_at: datetime | None = None
     left_lists: tuple[tuple[str, datetime], ...] = ()  # lists they unsubscribed from, and when
 
@@ -137,6 +138,7 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
         is_subscribed=consent == "SUBSCRIBED",
         consented_at=changed if consent == "SUBSCRIBED" else None,
         opted_out_at=max((moment for moment in outs if moment), default=None),
+        has_opted_out=consent == "UNSUBSCRIBED",
         created_at=_moment(attributes.get("created")),
         left_lists=tuple((list_id, at) for list_id, at in left if at is not None),
     )

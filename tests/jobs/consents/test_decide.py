@@ -57,6 +57,20 @@ def test_an_opt_out_later_than_the_consent_wins_and_an_earlier_one_does_not() ->
     assert decide(earlier).step is Step.SUBSCRIBE
 
 
+def test_an_opt_out_whose_time_klaviyo_does_not_tell_wins() -> None:
+    unknown = replace(BASE, profile=replace(THERE, has_opted_out=True))
+    assert (decide(unknown).step, decide(unknown).reason) == (Step.SKIP, Reason.NEWER_OPT_OUT)
+
+
+def test_a_consent_of_tomorrow_does_not_overrule_an_opt_out_of_today() -> None:
+    """A clock that is wrong, or a time without its zone: nobody consents after we have heard of it."""
+    ahead = replace(BASE, occurred_at=NOW + 10 * HOUR, newest=(NOW + 10 * HOUR, 5))
+    today = replace(ahead, profile=replace(THERE, opted_out_at=NOW - HOUR / 2))
+    assert decide(today).reason is Reason.NEWER_OPT_OUT
+    before = replace(ahead, profile=replace(THERE, opted_out_at=NOW - 2 * HOUR))
+    assert decide(before).step is Step.SUBSCRIBE
+
+
 def test_while_our_own_withdrawal_is_on_its_way_nobody_counts_as_subscribed_already() -> None:
     """They left, and signed up again a minute later; Klaviyo takes its time over the first."""
     minute, shown = timedelta(minutes=1), replace(THERE, is_subscribed=True)
