@@ -18,7 +18,7 @@ from jobs.outcomes import Outcome, outcome
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import reading
-from webapp.dialects import among, one_of, upsert
+from webapp.dialects import among, one_of, upsert, upsert_resetting
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Connection, Person, ProfileLink
@@ -154,8 +154,15 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
     ]
     if not rows:
         return
-    changed = ["found", "klaviyo_id", "looked_up_at"]
-    statement = upsert(session, ProfileLink.__table__, key=["connection_id", "person_id"], update=changed)
+    # Another profile than before has nothing of what was written to that one.
+    statement = upsert_resetting(
+        session,
+        ProfileLink.__table__,
+        key=["connection_id", "person_id"],
+        update=["found", "klaviyo_id", "looked_up_at"],
+        reset="fields_version",
+        unless_same="klaviyo_id",
+    )
     session.execute(statement, rows)
     if hits:
         _claim_ours(session, run, hits)

@@ -3,7 +3,7 @@
 | answer | outcome |
 |---|---|
 | 2xx | done |
-| 2xx with a body that is not JSON | unknown: a proxy spoke; Klaviyo may have been asked all the same |
+| 2xx with a body that is not JSON, or lacks what is needed of it | unknown: Klaviyo may have done it all the same |
 | nothing arrived (refused connection, no route, deadline before the first byte) | again |
 | no answer, cut off, too late; 5xx, 524 | unknown: it may have been done all the same |
 | 429 | again after `Retry-After`; the budget is blocked until then |
@@ -19,9 +19,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 from webapp.klaviyo.answers import Answer, Reached
+from webapp.klaviyo.parse import UnexpectedAnswer
 
 
 class Outcome(StrEnum):
@@ -64,6 +68,16 @@ def outcome(answer: Answer) -> Outcome:
     if not answer.is_json:
         return Outcome.AGAIN
     return OF_STATUS.get(answer.status, Outcome.AGAIN)
+
+
+def as_read(answer: Answer, *readings: Callable[[Any], object]) -> Answer:
+    """An answer whose body is needed: a 2xx that cannot be read counts as if something else than Klaviyo spoke."""
+    try:
+        for read in readings if answer.ok else ():
+            read(answer.json)
+    except UnexpectedAnswer:
+        return replace(answer, is_foreign=True)
+    return answer
 
 
 def is_final(answer: Answer) -> bool:

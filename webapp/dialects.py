@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     func,
     literal,
@@ -74,6 +75,13 @@ def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: d
     return statement.on_conflict_do_update(index_elements=list(key), set_=update)
 
 
+def upsert_resetting(
+    session: Session, table: FromClause, *, key: Sequence[str], update: Sequence[str], reset: str, unless_same: str
+) -> Any:
+    """The same, and the number `reset` becomes 0 where the row's `unless_same` was another, or is none now."""
+    return _upsert_resetting(table, tuple(key), tuple(update), reset, unless_same, on_sqlite=is_sqlite(session))
+
+
 def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], add: Sequence[str]) -> Any:
     """An INSERT that adds the named counters to the row with the same `key`."""
     return _upsert_adding(table, tuple(key), tuple(add), on_sqlite=is_sqlite(session))
@@ -84,6 +92,17 @@ def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], ad
 def _upsert(table: FromClause, key: tuple[str, ...], update: tuple[str, ...], *, on_sqlite: bool) -> Any:
     statement = _insert(table, on_sqlite=on_sqlite)
     changes = {name: statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+
+
+@cache
+def _upsert_resetting(
+    table: FromClause, key: tuple[str, ...], update: tuple[str, ...], reset: str, unless_same: str, *, on_sqlite: bool
+) -> Any:
+    statement = _insert(table, on_sqlite=on_sqlite)
+    changes: dict[str, Any] = {name: statement.excluded[name] for name in update}
+    is_same = table.c[unless_same] == statement.excluded[unless_same]
+    changes[reset] = case((is_same, table.c[reset]), else_=0)
     return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 

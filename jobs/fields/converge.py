@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs.fields.plan import Group
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
+from webapp.database import reading
 from webapp.dialects import among, db_now
 from webapp.models import Delivery, Lane, LaneKind, ProfileLink
 
@@ -28,19 +29,34 @@ UNKNOWN_SETTLES_IN = timedelta(seconds=90)
 def unsettle(session: Session, run: Run, person_ids: Iterable[int], seconds: float | None = None) -> None:
     """A write to these may still be under way: they are written once more after it."""
     until = db_now(UNKNOWN_SETTLES_IN.total_seconds() if seconds is None else seconds)
+    later = case((ProfileLink.unsettled_until > until, ProfileLink.unsettled_until), else_=until)
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id, among(session, ProfileLink.person_id, person_ids)
     )
-    session.execute(statement.values(rewrite=True, unsettled_until=until))
+    session.execute(statement.values(rewrite=True, unsettled_until=later))
 
 
 def after_write(session: Session, run: Run, groups: Sequence[Group], since: datetime) -> None:
     """New values were written, begun at `since`: whose older ones may still be on their way inside an event?"""
+    after_events(session, run, _older(session, run, groups, since))
+
+
+def with_older_events(run: Run, groups: Sequence[Group], since: datetime) -> set[int]:
+    """The same question about thousands, asked with nobody waiting for a transaction; `after_events` marks them."""
+    with reading() as session:
+        return _older(session, run, groups, since)
+
+
+def after_events(session: Session, run: Run, person_ids: set[int]) -> None:
+    """Older values of these may still be on their way inside an event."""
+    if person_ids:
+        unsettle(session, run, person_ids, EVENTS_SETTLE_IN.total_seconds() + 10)
+
+
+def _older(session: Session, run: Run, groups: Sequence[Group], since: datetime) -> set[int]:
     newest = {group.person_id: group.activity_id for group in groups if group.items}
     carried = _carried(session, run, newest, since)
-    older = {person_id for person_id, activity_id in carried if activity_id < newest[person_id]}
-    if older:
-        unsettle(session, run, older, EVENTS_SETTLE_IN.total_seconds() + 10)
+    return {person_id for person_id, activity_id in carried if activity_id < newest[person_id]}
 
 
 def _carried(session: Session, run: Run, person_ids: Iterable[int], since: datetime) -> list[tuple[int, int]]:

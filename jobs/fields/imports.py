@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobs import batches, lookup, settle
 from jobs.fields import converge, halves
 from jobs.fields.plan import JOB_LOOK, Group, Step
-from jobs.outcomes import Outcome, outcome
+from jobs.outcomes import Outcome, as_read, outcome
 from jobs.refused import told_apart
 from jobs.run import Run
 from webapp import clock
@@ -39,10 +39,11 @@ def send(run: Run, groups: list[Group], half: Batch | None = None) -> None:
 
     batch = run.write(work)
     writes = [group.write for group in groups if group.write is not None]
-    answer = run.send(payloads.import_job(writes), size=len(writes), batch=batch)
+    answer = as_read(run.send(payloads.import_job(writes), size=len(writes), batch=batch), parse.import_job)
     match outcome(answer):
         case Outcome.DONE:
-            run.write(lambda session: _accepted(session, run, batch, groups, answer), failures=0)
+            older = converge.with_older_events(run, groups, batch.started_at)
+            run.write(lambda session: _accepted(session, run, batch, groups, answer, older), failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
             left = [groups] if half is not None else []
@@ -62,10 +63,13 @@ def _all(groups: Sequence[Group], result: settle.Result) -> dict[int, settle.Res
     return {id_: value for group in groups for id_, value in group.results(result).items()}
 
 
-def _accepted(session: Session, run: Run, batch: Batch, groups: Sequence[Group], answer: Answer) -> None:
+def _accepted(
+    session: Session, run: Run, batch: Batch, groups: Sequence[Group], answer: Answer, older: set[int]
+) -> None:
     job = parse.import_job(answer.json)
     batches.accept_job(session, run, batch, job.id, FIRST_LOOK_SECONDS)
     _date_creations(session, run, groups, job.created_at)
+    converge.after_events(session, run, older)
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id,
         among(session, ProfileLink.person_id, [group.person_id for group in groups]),

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobs import batches, lookup, settle
 from jobs.fields import converge, list_step
 from jobs.fields.plan import Group, Step
-from jobs.outcomes import Outcome, outcome
+from jobs.outcomes import Outcome, as_read, outcome
 from jobs.run import AT_ONCE, Run
 from jobs.settle import Result
 from webapp import clock
@@ -69,13 +69,13 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Also | No
         batch,
         [[item.id for item in group.items] for group in groups],
     )
-    pairs = list(zip(groups, answers, strict=True))
+    pairs = [(group, _as_read(group, answer)) for group, answer in zip(groups, answers, strict=True)]
     done = [pair for pair in pairs if outcome(pair[1]) is Outcome.DONE]
     values = {"failures": 0} if done else {}
     listed = run.write(lambda session: _record(session, run, batch, pairs, done), **values)
     if listed:
         list_step.add(run, listed)
-    again = [answer for answer in answers if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]
+    again = [answer for _, answer in pairs if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]
     if again:
         raise run.hold_after(again)
     run.lane.failures = 0
@@ -86,6 +86,11 @@ def _call(endpoint: Endpoint, group: Group) -> Call:
     assert group.write is not None
     is_patch = endpoint is endpoints.PROFILE_PATCH
     return payloads.patch_profile(group.write) if is_patch else payloads.import_profile(group.write)
+
+
+def _as_read(group: Group, answer: Answer) -> Answer:
+    """Of whoever was created the answer must say who they are in Klaviyo; of the others we know."""
+    return answer if group.step is Step.UPDATE else as_read(answer, parse.profile_id, parse.profile_created_at)
 
 
 def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done: list[Written]) -> list[Group]:
@@ -122,7 +127,7 @@ def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
             "connection_id": run.held.connection_id,
             "person_id": group.person_id,
             "found": True,
-            "klaviyo_id": parse.profile_id(answer.json),
+            "klaviyo_id": _id_of(group, answer),
             "looked_up_at": now,
             "fields_version": group.version,
         }
@@ -136,6 +141,11 @@ def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
     ours = [group.person_id for group, answer in done if group.step is Step.CREATE and _is_ours(group, answer)]
     lookup.mark_created(session, run, ours, resolved=made)
     return list_due(session, run, [group.person_id for group, _ in done])
+
+
+def _id_of(group: Group, answer: Answer) -> str:
+    known = group.write.id if group.write is not None else None
+    return known or parse.profile_id(answer.json)
 
 
 def _is_ours(group: Group, answer: Answer) -> bool:
@@ -190,7 +200,8 @@ def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Resul
         "found": True,
         "klaviyo_id": duplicate,
         "looked_up_at": clock.now(),
+        "fields_version": 0,  # nothing of ours was ever written there
     }
-    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at"]
+    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at", "fields_version"]
     session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), [row])
     return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)

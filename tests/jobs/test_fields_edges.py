@@ -1,0 +1,134 @@
+"""Fields at the edges: older values that arrive late, profiles that are others by now, answers nobody can read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.jobs.klaviyo import Asked, error, good, html
+from tests.jobs.shop import CREATES, Shop
+from tests.jobs.test_import_jobs import ADD, JOB, PATCH, several
+from tests.rows import Rows
+from webapp import clock
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Person
+
+IMPORT = "POST /api/profile-import"
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows)
+
+
+def minutes_until_rewritten(shop: Shop, person: Person) -> float:
+    moment = shop.link(person).unsettled_until
+    return 0.0 if moment is None else (moment - clock.now()).total_seconds() / 60
+
+
+def test_whoever_a_job_writes_is_written_once_more_after_their_older_event(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event was accepted a moment ago: Klaviyo may set what it carried after the job is complete."""
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+    people, _ = several(shop, 4)
+    shop.event(people[0])
+    shop.drain(Kind.EVENT)
+    later = [shop.fields(person, points=50) for person in people]
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(*later) == ["delivered: written"] * 4
+    assert shop.link(people[0]).rewrite
+    assert minutes_until_rewritten(shop, people[0]) > 4.5
+    assert not any(shop.link(person).rewrite for person in people[1:])
+
+
+def test_a_later_mark_is_not_made_earlier_by_another(shop: Shop) -> None:
+    """An older event may take five minutes; that a call between got no answer does not make it faster."""
+    person = shop.person(remembered=True)
+    shop.event(person)
+    shop.drain(Kind.EVENT)
+    shop.fields(person, points=1)
+    shop.drain(Kind.FIELDS)
+    assert minutes_until_rewritten(shop, person) > 4.5
+    failing = shop.fields(person, points=2)
+    shop.klaviyo.script(PATCH, html(500), error(400))
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(failing) == ["failed: rejected"]
+    assert minutes_until_rewritten(shop, person) > 4.5
+
+
+def forgotten(shop: Shop, person: Person) -> None:
+    """Nobody has looked for ten minutes."""
+    with writing() as session:
+        session.merge(shop.link(person)).looked_up_at = clock.now() - timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("how", ["put anew", "gone for a while", "named by a conflict"])
+def test_another_profile_of_the_same_person_gets_everything(shop: Shop, how: str) -> None:
+    """Deleted in Klaviyo and put there again, or merged: what the old one had the new one does not."""
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1, tier_name="Gold")
+    shop.drain(Kind.FIELDS)
+    if how == "named by a conflict":
+        shop.klaviyo.script(PATCH, error(409, meta={"duplicate_profile_id": "01OTHER"}))
+    else:
+        if how == "gone for a while":
+            forgotten(shop, person)
+            del shop.klaviyo.people[str(person.email)]
+            gone = shop.fields(person, points=2)
+            shop.drain(Kind.FIELDS)
+            assert shop.said(gone) == ["skipped: not_in_klaviyo"]
+        shop.klaviyo.put(str(person.email))
+        forgotten(shop, person)
+    last = shop.fields(person, points=3)
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(last) == ["delivered: written"]
+    asked = shop.klaviyo.calls(PATCH)[-1]
+    assert asked.body["data"]["attributes"]["properties"] == {"Cevoid: Points": 3, "Cevoid: Tier Name": "Gold"}
+
+
+@pytest.mark.parametrize("answer", [good(200), good(200, {"type": "profile", "id": ""}), good(200, [])])
+def test_a_patch_answered_with_something_odd_was_taken(shop: Shop, answer: Any) -> None:
+    people = [shop.person(remembered=True) for _ in range(3)]
+    deliveries = [shop.fields(person, points=1) for person in people]
+    shop.klaviyo.script(PATCH, answer)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(*deliveries) == ["delivered: written"] * 3
+    assert [shop.link(person).klaviyo_id for person in people] == [shop.klaviyo.people[str(p.email)] for p in people]
+    assert shop.link(people[0]).fields_version == 1
+
+
+@pytest.mark.parametrize("answer", [good(201), good(201, {"type": "profile", "id": "x" * 500}), good(201, [])])
+def test_a_creation_answered_with_something_odd_is_asked_for_again(engine_rows: Rows, answer: Any) -> None:
+    """Nobody is created twice by it, its neighbours are done, and who is ours goes on the list."""
+    shop = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+    people = [shop.person(there=False) for _ in range(3)]
+    deliveries = [shop.fields(person, points=1) for person in people]
+
+    def created(asked: Asked) -> Any:
+        shop.klaviyo.put(asked.body["data"]["attributes"]["email"])
+        return answer
+
+    def there(asked: Asked) -> Any:
+        profile = shop.klaviyo._profile(asked.body["data"]["attributes"]["email"])
+        profile["attributes"]["created"] = clock.iso(clock.now())
+        return good(200, profile)
+
+    shop.klaviyo.script(IMPORT, created, shop.klaviyo._imported, shop.klaviyo._imported, there)
+    shop.drain(Kind.FIELDS, times=3)
+    assert shop.said(*deliveries) == ["delivered: written"] * 3
+    assert len(shop.klaviyo.calls(IMPORT)) == 4
+    added = {each["id"] for asked in shop.klaviyo.calls(ADD) for each in asked.body["data"]}
+    assert added == {shop.klaviyo.people[str(person.email)] for person in people}
+    assert shop.again().profiles_created == 3
+
+
+def test_a_job_without_a_name_is_not_sent_for_ever(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+    _, deliveries = several(shop, 6)
+    shop.klaviyo.script(JOB, *[good(202, {"type": "profile-bulk-import-job", "id": "x" * 500})] * 20)
+    shop.drain(Kind.FIELDS, times=8)
+    assert shop.said(*deliveries) == ["delivered: written"] * 6
