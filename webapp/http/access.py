@@ -128,8 +128,11 @@ def _to_sign_in() -> ResponseReturnValue:
     return redirect(url_for("sign_in.form", next=_within(request.full_path)), 303)
 
 
-def _within(address: str) -> str:
-    parts = urlsplit(address)
+def _within(address: str) -> str | None:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # half an IPv6 address
+        return None
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 

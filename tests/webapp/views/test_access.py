@@ -219,6 +219,14 @@ def test_signing_in_leads_back_to_what_was_asked_for(app: Flask, people: dict[st
     assert signed_in(app, people["owner"]).get(to_form).location == there
 
 
+@pytest.mark.parametrize("page", ["http://[::1", "http://[x]/a", "//[", "http://localhost//elsewhere.example.com"])
+def test_a_page_that_is_no_address_leads_to_sign_in_all_the_same(app: Flask, people: dict[str, User], page: str) -> None:
+    answer = app.test_client().get("/w/mine/settings", headers={"HX-Request": "true", "HX-Current-URL": page})
+    assert answer.status_code == 204
+    wanted = answer.headers["HX-Redirect"]
+    assert signed_in(app, people["owner"]).get(wanted).location == "/"
+
+
 def test_what_is_sent_after_the_session_ended_is_said_to_be_lost(app: Flask, people: dict[str, User]) -> None:
     client, there = app.test_client(), "/w/mine/settings/integrations/klaviyo/connections"
     answer = client.post(there, headers={"HX-Request": "true"})
