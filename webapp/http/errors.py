@@ -84,6 +84,8 @@ def _database(error: DBAPIError) -> ResponseReturnValue:
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
+    if type(error).__module__ == "gunicorn.http.errors":
+        return answer(400)  # a body that is not in the chunks it says it is
     log.get("http").error("unexpected", exc_info=error)
     return answer(500)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from flask import Flask
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize
 
 from tests.webapp.views.pages import HTMX, text_of
 
@@ -18,6 +20,27 @@ def test_no_redirect_leads_to_the_host_that_a_caller_names(app: Flask) -> None:
     answer = app.test_client().get("/w//mine/settings", headers={"Host": "elsewhere.example.com"})
     assert answer.status_code == 404
     assert "Location" not in answer.headers
+
+
+class BrokenOff:
+    """A body as the web server reads it, which ends in a mistake of the caller's."""
+
+    def __init__(self, mistake: Exception) -> None:
+        self.mistake = mistake
+
+    def read(self, _size: int = -1) -> bytes:
+        raise self.mistake
+
+
+@pytest.mark.parametrize("mistake", [InvalidChunkSize(b"zz"), ChunkMissingTerminator(b"xx"), ConnectionResetError()])
+def test_a_body_that_is_broken_is_the_callers_mistake(
+    app: Flask, mistake: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chunked = {"wsgi.input_terminated": True, "wsgi.input": BrokenOff(mistake), "HTTP_TRANSFER_ENCODING": "chunked"}
+    form = {"content_type": "application/x-www-form-urlencoded", "environ_overrides": chunked}
+    answer = app.test_client().post("/sign-in", **form)
+    assert answer.status_code == 400
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_form_from_before_says_how_to_send_it_again(app: Flask) -> None:

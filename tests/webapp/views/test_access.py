@@ -220,7 +220,9 @@ def test_signing_in_leads_back_to_what_was_asked_for(app: Flask, people: dict[st
 
 
 @pytest.mark.parametrize("page", ["http://[::1", "http://[x]/a", "//[", "http://localhost//elsewhere.example.com"])
-def test_a_page_that_is_no_address_leads_to_sign_in_all_the_same(app: Flask, people: dict[str, User], page: str) -> None:
+def test_a_page_that_is_no_address_leads_to_sign_in_all_the_same(
+    app: Flask, people: dict[str, User], page: str
+) -> None:
     answer = app.test_client().get("/w/mine/settings", headers={"HX-Request": "true", "HX-Current-URL": page})
     assert answer.status_code == 204
     wanted = answer.headers["HX-Redirect"]
