@@ -176,6 +176,11 @@ def test_a_call_that_was_answered_is_not_under_way(any_app: Flask, shop: Shop) -
     told = text_of(signed_in(any_app, shop.support).get(f"{LIST}/{event.id}"))
     assert "under way" not in told
     assert "Klaviyo answered 500 at the last try." in told
+    with writing() as session:
+        lane = session.get_one(Lane, lane_id)
+        lane.held_until, lane.lease_until = None, clock.now() + timedelta(minutes=1)
+    told = text_of(signed_in(any_app, shop.support).get(f"{LIST}/{event.id}"))
+    assert "under way again; Klaviyo has not answered this one yet. It is due now." in told
 
 
 def test_a_consent_is_not_told_to_be_sent_again(any_app: Flask, shop: Shop) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
+from webapp.dialects import db_now
 from webapp.klaviyo.endpoints import SUBSCRIBE, UNSUBSCRIBE
 from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Delivery, Lane
 from webapp.models.batch import BatchOutcome
@@ -70,6 +71,14 @@ def sending_since(session: Session, delivery: Delivery) -> datetime | None:
     unknown = {each.id: each for each in is_open if each.fence}  # halves of a refused job wait for their turn
     ended = set(session.scalars(select(Attempt.batch_id).where(Attempt.batch_id.in_(unknown)))) if unknown else set()
     return min((each.started_at for each in unknown.values() if each.id not in ended), default=None)
+
+
+def is_being_sent(session: Session, delivery: Delivery) -> bool:
+    """Whether somebody works on its line while a batch of unknown outcome holds it: that one goes first."""
+    if not any(each.outcome is BatchOutcome.UNKNOWN for each in _open_batches(session, delivery)):
+        return False
+    lane = select(Lane.id).where(Lane.connection_id == delivery.connection_id, Lane.kind == LANE_OF[delivery.kind])
+    return session.scalar(lane.where(Lane.lease_until > db_now())) is not None
 
 
 def _open_batches(session: Session, delivery: Delivery) -> list[Batch]:

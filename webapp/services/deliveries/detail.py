@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.extensions import db
@@ -24,7 +25,7 @@ from webapp.models import (
     Store,
 )
 from webapp.services.deliveries import rebuilt, resend_rules, settings_then, waiting_reasons
-from webapp.services.deliveries.attempts import attempts_of, sending_since
+from webapp.services.deliveries.attempts import attempts_of, is_being_sent, sending_since
 from webapp.services.deliveries.settings_then import SettingsThen
 from webapp.services.lanes import LANE_OF
 
@@ -64,9 +65,15 @@ class Detail:
     lacking: tuple[str, ...]
     until: datetime | None
     sending_since: datetime | None
+    is_being_sent: bool
     held_by: str | None
     link: ProfileLink | None
     in_line: int
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its next look is not to come but now."""
+        return self.until is not None and self.until <= clock.now()
 
     @property
     def can_resend(self) -> bool:
@@ -116,6 +123,7 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         lacking=_lacking(session, delivery, connection),
         until=waiting_reasons.until(delivery, holds),
         sending_since=sending_since(session, delivery),
+        is_being_sent=is_being_sent(session, delivery),
         held_by=waiting_reasons.detail(delivery, holds),
         link=session.get(ProfileLink, (connection.id, person.id)) if connection and person else None,
         in_line=_in_line(session, delivery),
