@@ -65,6 +65,8 @@ def _flask_config(values: Settings) -> dict[str, object]:
         "MAX_FORM_MEMORY_SIZE": 512 * 1024,
         # The table may stand open all day: its forms' tokens live as long as the session they are bound to.
         "WTF_CSRF_TIME_LIMIT": None,
+        # It would compare with the name that a proxy has for us; where a form comes from is asked in `access`.
+        "WTF_CSRF_SSL_STRICT": False,
         # Holds the forms' token and what is said once. A name of its own: cookies of other ports arrive here too.
         "SESSION_COOKIE_NAME": "__Host-cevoid-forms" if values.is_https else "cevoid-forms",
         "SESSION_COOKIE_SAMESITE": "Lax",

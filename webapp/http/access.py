@@ -113,9 +113,18 @@ def _enter_workspace(visit: sessions.Visit, rule: Rule) -> None:
 
 def _same_site_only() -> None:
     """Browsers say where a request comes from; a change from elsewhere is refused beside the CSRF token."""
-    site = request.headers.get("Sec-Fetch-Site")
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None and site not in {"same-origin", "none"}:
         abort(403)
+    if site is None and origin is not None and not _is_ours(origin):  # older browsers say this much
+        abort(403)
+
+
+def _is_ours(origin: str) -> bool:
+    try:
+        return urlsplit(origin).netloc in {request.host, urlsplit(settings().public_url).netloc}
+    except ValueError:  # half an IPv6 address
+        return False
 
 
 def _to_sign_in() -> ResponseReturnValue:

@@ -8,6 +8,7 @@ import pytest
 from flask import request
 
 from tests.apps import dispose, make_app
+from tests.browsing import token_in
 from webapp import clock
 from webapp.crypto import digest
 from webapp.database import writing
@@ -44,4 +45,31 @@ def test_one_who_guesses_keeps_nobody_out_behind_a_proxy(tmp_path: Path) -> None
             session.add(guessed)
         assert sign_in("192.0.2.7") == 429
         assert sign_in("192.0.2.8") == 422
+        dispose(app)
+
+
+def test_a_form_is_taken_whatever_name_a_proxy_has_for_us(tmp_path: Path) -> None:
+    """Many proxies call us by our inner name, and say that people came by TLS, which the web server believes them."""
+    app = make_app("sqlite", tmp_path, PUBLIC_URL="https://acme.example.com")
+    client, ours = (
+        app.test_client(),
+        {"Origin": "https://acme.example.com", "Referer": "https://acme.example.com/sign-in"},
+    )
+    with app.app_context():
+        inside = "https://10.0.0.5:8000"
+        form = {"email": "ada@example.com", "password": "wrong"}
+        form["csrf_token"] = token_in(client.get("/sign-in", base_url=inside).text)
+
+        def sent(headers: dict[str, str]) -> int:
+            return client.post("/sign-in", base_url=inside, data=form, headers=headers).status_code
+
+        assert [sent({}), sent(ours), sent({"Origin": "https://10.0.0.5:8000"})] == [422, 422, 422]
+        for elsewhere in (
+            "https://evil.example.com",
+            "https://acme.example.com.evil.example.com",
+            "null",
+            "http://[::1",
+        ):
+            assert sent({"Origin": elsewhere}) == 403, elsewhere
+        assert sent({**ours, "Sec-Fetch-Site": "same-site"}) == 403
         dispose(app)
