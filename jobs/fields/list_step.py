@@ -5,7 +5,9 @@ The profile is written by then: whatever becomes of the list, the delivery is `d
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -21,9 +23,12 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.dialects import among
 from webapp.klaviyo import endpoints, payloads
+from webapp.klaviyo.answers import Answer
 from webapp.models import Connection, ProfileLink
 
 NEEDS = frozenset({"lists:read", "lists:write", "profiles:write"})
+LATELY = timedelta(minutes=10)
+SCOPE_MISSING = Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING)
 
 
 def add(run: Run, groups: Sequence[Group]) -> None:
@@ -38,49 +43,81 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
         _record(run, groups, settle.DELIVERED, added=False)
         return
     if not run.grant.scopes >= NEEDS:
-        _record(run, groups, Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING), added=False)
+        _record(run, groups, SCOPE_MISSING, added=False)
         return
     ids = _klaviyo_ids(run, groups)
-    if not ids:
-        _record(run, groups, settle.DELIVERED, added=False)
-        return
-    run.write(lambda session: _reserve(session, run, groups))
-    owed = [item.id for group in groups for item in group.items]
+    nameless = [group for group in groups if group.person_id not in ids]
+    if nameless:
+        _record(run, nameless, settle.DELIVERED, added=False)
+    refused: list[tuple[Group, Answer]] = []
+    parts = [[group for group in groups if group.person_id in ids]]
+    while parts:
+        part = parts.pop()
+        if not part:
+            continue
+        answer = _call(run, list_id, part, [ids[group.person_id] for group in part])
+        if outcome(answer) is Outcome.DONE:
+            _record(run, part, settle.DELIVERED, added=True)
+        else:
+            parts += _not_added(run, part, answer, refused)
+    is_there = bool(refused) and _took_others(run)
+    for group, answer in refused:
+        missing = Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence)
+        _record(run, [group], settle.DELIVERED if is_there else missing, added=False)
+
+
+def _call(run: Run, list_id: str, part: Sequence[Group], ids: Sequence[str]) -> Answer:
+    """One call's answer. Raises Hold where adding again, which changes nothing, is all there is to do."""
+
+    def work(session: Session) -> None:
+        run.check_people(session, [group.person_id for group in part])
+        run.reserve(session, endpoints.LIST_ADD)
+
+    run.write(work)
+    owed = [item.id for group in part for item in group.items]
     answer = run.send(payloads.add_to_list(list_id, ids), size=len(ids), deliveries=owed)
-    match outcome(answer):
-        case Outcome.DONE:
-            _record(run, groups, settle.DELIVERED, added=True)
-        case Outcome.AGAIN | Outcome.UNKNOWN:
-            # Adding again changes nothing: they stay owed, and wait.
-            raise run.hold_after([answer])
-        case Outcome.SCOPE_MISSING:
-            _record(run, groups, Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING), added=False)
-        case Outcome.GONE if len(groups) == 1 and any(error.item is not None for error in answer.errors):
-            # Deleted in Klaviyo since we created them; the list is as it was.
-            _record(run, groups, settle.DELIVERED, added=False)
-        case Outcome.GONE if any("list" in error.detail.lower() for error in answer.errors) or len(groups) == 1:
-            _record(run, groups, Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence), added=False)
-        case _ if len(groups) > 1:
-            half = len(groups) // 2
-            _some(run, groups[:half])
-            _some(run, groups[half:])
-        case _:
-            _record(run, groups, Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence), added=False)
+    if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}:
+        raise run.hold_after([answer])  # they stay owed, and wait
+    return answer
 
 
-def _reserve(session: Session, run: Run, groups: Sequence[Group]) -> None:
-    run.check_people(session, [group.person_id for group in groups])
-    run.reserve(session, endpoints.LIST_ADD)
+def _not_added(
+    run: Run, part: list[Group], answer: Answer, refused: list[tuple[Group, Answer]]
+) -> Sequence[list[Group]]:
+    """What goes again of a call that was refused. Whoever was refused alone is kept for the end."""
+    named = {error.item for error in answer.errors if error.item is not None and error.item < len(part)}
+    if outcome(answer) is Outcome.SCOPE_MISSING:
+        _record(run, part, SCOPE_MISSING, added=False)
+    elif named:  # deleted in Klaviyo since we created them; the list is as it was
+        _record(run, [part[place] for place in sorted(named)], settle.DELIVERED, added=False)
+        return [[group for place, group in enumerate(part) if place not in named]]
+    elif outcome(answer) is Outcome.GONE and any("list" in error.detail.lower() for error in answer.errors):
+        _record(run, part, Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence), added=False)
+    elif len(part) == 1:
+        refused.append((part[0], answer))
+    else:
+        half = len(part) // 2
+        # By chance: where the budget ends it before anybody was added, the next drain does not go the same way.
+        return random.sample([part[:half], part[half:]], 2)
+    return []
 
 
-def _klaviyo_ids(run: Run, groups: Sequence[Group]) -> list[str]:
+def _took_others(run: Run) -> bool:
+    """Whether the list is there: it took somebody just now, perhaps in the drain before this one."""
+    lately = ProfileLink.list_added_at > clock.now() - LATELY
     with reading() as session:
-        statement = select(ProfileLink.klaviyo_id).where(
+        mine = ProfileLink.connection_id == run.held.connection_id
+        return session.scalar(select(ProfileLink.person_id).where(mine, lately).limit(1)) is not None
+
+
+def _klaviyo_ids(run: Run, groups: Sequence[Group]) -> dict[int, str]:
+    """Person id -> Klaviyo's id, where we have one."""
+    with reading() as session:
+        statement = select(ProfileLink.person_id, ProfileLink.klaviyo_id).where(
             ProfileLink.connection_id == run.held.connection_id,
             among(session, ProfileLink.person_id, [group.person_id for group in groups]),
-            ProfileLink.klaviyo_id.is_not(None),
         )
-        return [found for found in session.scalars(statement) if found]
+        return {row.person_id: row.klaviyo_id for row in session.execute(statement) if row.klaviyo_id}
 
 
 def _record(run: Run, groups: Sequence[Group], result: Result, *, added: bool) -> None:

@@ -1,0 +1,92 @@
+"""Going on the list: one profile that the list does not take keeps none of the others, however few calls a second."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from tests.jobs.klaviyo import Asked, Given, error, good
+from tests.jobs.shop import CREATES, Shop
+from tests.rows import Rows
+from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Budget, Delivery, Person
+
+ADD = "POST /api/lists/{id}/relationships/profiles"
+
+
+@pytest.fixture
+def shop(engine_rows: Rows) -> Shop:
+    return Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+
+
+def owed(shop: Shop, count: int) -> tuple[list[Person], list[Delivery]]:
+    """People we created who are not on the list yet. Nothing is in the order of anything."""
+    people = [shop.person(remembered=False) for _ in range(count)]
+    for person in reversed(people):
+        known = {"klaviyo_id": shop.klaviyo.people[str(person.email)], "list_due": True, "fields_version": 1}
+        shop.rows.link(shop.connection, person, **known)
+    return people, [shop.fields(person, points=1) for person in people]
+
+
+def ids(asked: Asked) -> list[str]:
+    return [each["id"] for each in asked.body["data"]]
+
+
+def refusing(shop: Shop, *people: Person, named: bool) -> None:
+    bad = {shop.klaviyo.people[str(person.email)] for person in people}
+
+    def answer(asked: Asked) -> Given:
+        pointers = [f"/data/{place}/id" for place, each in enumerate(ids(asked)) if each in bad]
+        if not pointers:
+            return good(204)
+        return error(404, *(pointers if named else []), detail="A profile does not exist.")
+
+    shop.klaviyo.script(ADD, *[answer] * 99)
+
+
+def so_many_a_second(shop: Shop, calls: int) -> None:
+    account = shop.connection.klaviyo_account_id
+    shop.rows.save(Budget(klaviyo_account_id=account, endpoint=ADD, limits={"1": calls, "60": 150}, spent=[]))
+
+
+def added(shop: Shop, people: list[Person]) -> list[bool]:
+    return [shop.link(person).list_added_at is not None for person in people]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_whoever_is_not_there_any_more_is_left_out_and_the_list_is_not_said_to_be_missing(
+    shop: Shop, named: bool
+) -> None:
+    people, deliveries = owed(shop, 7)
+    refusing(shop, people[2], people[5], named=named)
+    so_many_a_second(shop, 100)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(*deliveries) == ["delivered: written"] * 7
+    assert added(shop, people) == [number not in (2, 5) for number in range(7)]
+    assert shop.again().list_missing_at is None
+    assert len(shop.klaviyo.calls(ADD)) == 2 or not named
+
+
+def test_it_gets_on_with_few_calls_a_second(shop: Shop) -> None:
+    """Three are fewer than it takes to find one of 32."""
+    people, deliveries = owed(shop, 32)
+    refusing(shop, people[0], named=False)
+    so_many_a_second(shop, 3)
+    for _ in range(40):
+        with writing() as session:
+            session.execute(update(Budget).values(spent=[]))
+        shop.wait_is_over()
+        shop.drain(Kind.FIELDS)
+        if added(shop, people)[1:] == [True] * 31 and not shop.link(people[0]).list_due:
+            break
+    assert shop.said(*deliveries[1:]) == ["delivered: written"] * 31
+    assert added(shop, people) == [False] + [True] * 31
+
+
+def test_a_list_that_takes_nobody_is_missing(shop: Shop) -> None:
+    people, deliveries = owed(shop, 3)
+    refusing(shop, *people, named=False)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(*deliveries) == ["delivered: list_missing"] * 3
+    assert shop.again().list_missing_at is not None
