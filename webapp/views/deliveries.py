@@ -11,7 +11,7 @@ from flask import Blueprint, abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp import clock
-from webapp.catalogue.causes import CAUSES, RESENDABLE
+from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.extensions import settings
@@ -20,7 +20,7 @@ from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Activity, Role
-from webapp.services.deliveries import causes, detail, proofs
+from webapp.services.deliveries import causes, detail, proofs, resend_rules
 from webapp.services.deliveries import search as delivery_search
 from webapp.services.deliveries.detail import Detail
 from webapp.services.people import addresses
@@ -43,17 +43,18 @@ def index() -> ResponseReturnValue:
 
 
 def _list(filters: Filters, problems: list[str], *, sought: str = "", unfound: bool = False) -> ResponseReturnValue:
+    shown = delivery_search.page(g.workspace.id, filters)
     return region(
         "deliveries/index.html",
         "list",
         422 if problems or unfound else 200,
-        shown=delivery_search.page(g.workspace.id, filters),
+        shown=shown,
         filters=filters,
         problems=problems,
         sought=sought,
         unfound=unfound,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
-        resendable=RESENDABLE,
+        choosable={row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery)},
         **_choices(),
     )
 

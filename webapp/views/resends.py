@@ -39,7 +39,7 @@ def new() -> ResponseReturnValue:
     ids = _ids(request.args.getlist("id"))
     filters, _ = parse(request.args)
     if not ids and not filters.query(before=None, follow=False):
-        flash("Choose some deliveries, or filter them first.")
+        flash("Choose some deliveries, or filter them first.", "problem")
         return redirect(url_for("deliveries.index"), 303)
     return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M}", token=secrets.token_hex(8))
 
@@ -94,7 +94,7 @@ def create() -> ResponseReturnValue:
         return _confirm(ids, filters, name=name, token=token or secrets.token_hex(8), problem=sentence)
     found = runs.start(g.workspace.id, g.user.id, name, token, ids, filters)
     if found is None:
-        flash("There was nothing left to send again.")
+        flash("There was nothing left to send again.", "problem")
         return redirect(url_for("deliveries.index"), 303)
     return redirect(url_for("resends.show", task_id=found.id), 303)
 

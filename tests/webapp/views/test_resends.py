@@ -79,6 +79,7 @@ def test_a_selection(app: Flask, shop: Shop) -> None:
 def test_nothing_chosen_and_nothing_to_send(app: Flask, shop: Shop) -> None:
     client = signed_in(app, shop.owner)
     assert client.get(NEW).status_code == 303
+    assert '<p class="flash">Choose some deliveries' in client.get(f"{BASE}/deliveries").text  # amber: nothing was done
     shop.delivery(Status.SKIPPED, Reason.ERASED)
     page = client.get(f"{NEW}?status=skipped").text
     assert "Nothing to send again" in page
@@ -91,4 +92,11 @@ def test_nothing_chosen_and_nothing_to_send(app: Flask, shop: Shop) -> None:
 def test_a_box_is_offered_only_where_a_resend_could_do_something(app: Flask, shop: Shop) -> None:
     shop.delivery(Status.FAILED, Reason.REJECTED, Kind.CONSENT)
     shop.delivery(Status.SKIPPED, Reason.SUPERSEDED)
-    assert 'name="id"' not in signed_in(app, shop.owner).get(f"{BASE}/deliveries").text
+    client = signed_in(app, shop.owner)
+    page = client.get(f"{BASE}/deliveries").text
+    assert 'name="id"' not in page
+    assert "Resend chosen" not in page
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    page = client.get(f"{BASE}/deliveries").text
+    assert page.count('name="id"') == 1
+    assert "Resend chosen" in page

@@ -63,3 +63,8 @@ def refusal(ended: Ended, connection: Connection | None, settings: WorkspaceSett
         return Left.DISCONNECTED
     is_off = settings is not None and ended.kind is Kind.EVENT and ended.event not in settings.events_on
     return Left.STILL_OFF if is_off else None
+
+
+def may_be_chosen(ended: Ended) -> bool:
+    """Whether a list offers it, without looking at its connection: `refusal` has the last word."""
+    return refusal(ended, None) is None
