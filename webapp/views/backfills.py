@@ -63,7 +63,7 @@ def count() -> ResponseReturnValue:
     except LookupError:
         abort(404)
     except Refusal as refusal:
-        flash(str(refusal))
+        flash(str(refusal), "problem")
         return redirect(url_for("backfills.index"), 303)
     return redirect(_new_url(connection_id), 303)
 
@@ -88,7 +88,7 @@ def start() -> ResponseReturnValue:
     except LookupError:
         abort(404)
     except Refusal as refusal:
-        flash(str(refusal))
+        flash(str(refusal), "problem")
         return redirect(_new_url(connection_id), 303)
     return redirect(url_for("backfills.show", task_id=task.id), 303)
 

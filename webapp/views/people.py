@@ -96,7 +96,7 @@ def look(person_id: int) -> ResponseReturnValue:
     person = _found(person_id)
     connections = [connection.id for connection in trace.known(person).live]
     if person.email is None or not connections:
-        flash("There is nothing to look up: no account is connected, or the person was erased.")
+        flash("There is nothing to look up: no account is connected, or the person was erased.", "problem")
     else:
         profile_now.ask(g.workspace.id, person.id, connections, g.user.id)
     return redirect(url_for("people.show", person_id=person_id, _anchor="now"), 303)
