@@ -24,10 +24,8 @@ from webapp.models import (
     ConnectionState,
     Delivery,
     Lane,
-    Task,
-    TaskState,
 )
-from webapp.services.connections import lifecycle, settling
+from webapp.services.connections import lifecycle
 from webapp.services.connections import table as connection_table
 
 
@@ -271,26 +269,3 @@ def test_an_ended_connection_is_not_just_gone(shop: Shop) -> None:
     page = shop.owner.get(shop.url(shop.first)).text
     assert "Ended" in page
     assert "Settings</h2>" not in page
-
-
-def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop: Shop) -> None:
-    with writing() as session:
-        row = session.get_one(Connection, shop.first.id)
-        lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
-        task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
-        task.state, task.done = TaskState.DONE, 3
-    assert "See and resend them" in text_of(shop.owner.get(shop.url(shop.first)))
-    lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
-    assert "See and resend them" not in text_of(shop.owner.get(shop.url(shop.first)))
-
-
-def test_the_time_until_empty_is_no_measure_of_how_little_came(shop: Shop) -> None:
-    hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    key = {"connection_id": shop.first.id, "kind": Kind.EVENT, "workspace_id": shop.workspace.id}
-    shop.rows.save(ConnectionStat(**key, hour=hour, delivered=2, skipped=0, failed=0))
-    shop.rows.save(ConnectionStat(**key, hour=hour - timedelta(hours=1), delivered=2, skipped=0, failed=0))
-    activity = shop.rows.activity(shop.workspace)
-    shop.rows.delivery(activity, shop.first, kind=Kind.CONSENT)
-    assert "empty in" not in text_of(shop.owner.get(shop.url(shop.first, "/row"), headers=HTMX))
-    shop.rows.delivery(activity, shop.first)
-    assert "empty in a minute" in text_of(shop.owner.get(shop.url(shop.first, "/row"), headers=HTMX))

@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, and_, bindparam, case, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
 
+from webapp.catalogue.incidents import Incident
 from webapp.database import plain
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
 from webapp.models import Alert, Connection, ConnectionState, Lane, LaneKind, Store
@@ -18,6 +32,9 @@ PAGE = 50
 _live = Connection.state != ConnectionState.DISCONNECTED
 # As a list that is read once, not as a question to each connection.
 _alerted = Connection.id.in_(select(Alert.connection_id).where(Alert.closed_at.is_(None)))
+_getting_nothing = Connection.id.in_(
+    select(Alert.connection_id).where(Alert.closed_at.is_(None), Alert.cause.in_([Incident.FAILING, Incident.SILENT]))
+)
 _needs_you = and_(
     _live,
     or_(
@@ -40,7 +57,9 @@ _retried = Connection.id.in_(
 _STATUS: dict[str, ColumnElement[bool]] = {
     LIVE: _live,
     NEEDS_YOU: _needs_you,
-    DELIVERING: and_(Connection.state == ConnectionState.ACTIVE, Connection.paused_at.is_(None)),
+    DELIVERING: and_(
+        Connection.state == ConnectionState.ACTIVE, Connection.paused_at.is_(None), not_(_getting_nothing)
+    ),
     PAUSED: and_(_live, Connection.paused_at.is_not(None)),
     WAITING: and_(_live, _waiting > 0),
     DISCONNECTED: Connection.state == ConnectionState.DISCONNECTED,
