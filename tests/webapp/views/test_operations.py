@@ -57,7 +57,7 @@ def test_lanes_limits_and_klaviyos_clock(any_app: Flask, shop: Shop) -> None:
         assert text in page, text
     two_hours_ago = (clock.now() - timedelta(hours=2)).strftime("%-d %b %H:%M")
     assert two_hours_ago in page
-    assert "All tenants together" not in page
+    assert "All workspaces together" not in page
     agents = signed_in(any_app, shop.support).get(PAGE).text
     assert "Redis is away." in agents
 
