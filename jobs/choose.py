@@ -8,33 +8,26 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Integer,
     Select,
     bindparam,
-    cast,
     exists,
     func,
-    null,
-    or_,
     select,
 )
 from sqlalchemy.orm import Session
 
+from jobs import line
 from jobs.run import Run
+from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
-from webapp.dialects import db_now, one_of, pinned
+from webapp.dialects import db_now, one_of
 from webapp.models import Connection, Delivery
 from webapp.models.delivery import PRIORITY_LIVE
 from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
-from webapp.models.types import UtcDateTime
 
 LOW_SHARE = 0.5
-FRONT = 4_000  # a batch, one that is under way, and as many again
 
 
 class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at once
@@ -99,43 +92,32 @@ _COLUMNS = (
 
 
 # Made once. Rows of tables, not of mapped classes: the mapper costs as much as the query.
-_OF_LANE = (
-    pinned(DELIVERIES.c.connection_id, "connection"),
-    DELIVERIES.c.kind == bindparam("delivery_kind"),
-    DELIVERIES.c.status == Status.WAITING,
-)
-_IN_LINE = (DELIVERIES.c.connection_id, DELIVERIES.c.priority, DELIVERIES.c.id)
 _ITEMS = (
     select(*_COLUMNS)
     .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
-    .order_by(*_IN_LINE)
+    .order_by(*line.IN_LINE)
 )
-_WAITING = _ITEMS.where(*_OF_LANE)
-_LIMIT = bindparam("most", type_=Integer)
-_NOW = bindparam("now", type_=UtcDateTime())
+_WAITING = _ITEMS.where(*line.OF_LANE)
 # Without the lane, whose line SQLite would rather walk: a batch's ids are of one lane anyway.
 _BY_ID = _ITEMS.where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING)
 _DUE_BY_ID = _BY_ID.where(DELIVERIES.c.due_at <= db_now())
-_DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(_LIMIT)
-_DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= _NOW).limit(_LIMIT)
-_OF_PRIORITY = pinned(DELIVERIES.c.priority, "priority")
-_LATER = _DUE_BY_NOW.where(_OF_PRIORITY, DELIVERIES.c.id > bindparam("last"))
+_DUE = _WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(line.LIMIT)
+_DUE_BY_NOW = _WAITING.where(DELIVERIES.c.due_at <= line.NOW).limit(line.LIMIT)
+_LATER = _DUE_BY_NOW.where(line.OF_PRIORITY, DELIVERIES.c.id > bindparam("last"))
 _RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
-    *_OF_LANE,
-    _OF_PRIORITY,
+    *line.OF_LANE,
+    line.OF_PRIORITY,
     DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
 )
-_IN_FRONT = (*_OF_LANE, _OF_PRIORITY, DELIVERIES.c.id < bindparam("last"))
 _VERSIONS = (
     select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
     .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
 )
 _FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(one_of(PEOPLE.c.id))
-_LINE = select(DELIVERIES.c.due_at).where(*_OF_LANE).order_by(*_IN_LINE).subquery()
+_LINE = select(DELIVERIES.c.due_at).where(*line.OF_LANE).order_by(*line.IN_LINE).subquery()
 _NEXT_DUE = select(func.min(_LINE.c.due_at))
-_CLOCK = select(db_now())
 
 
 def _lane(run: Run, kind: Kind) -> dict[str, Any]:
@@ -164,9 +146,9 @@ def due_events(run: Run, limit: int) -> Chosen:
     """
     with reading() as session:
         # One moment for both questions: whatever came due between two would be missing here and block nobody there.
-        where = {**_lane(run, Kind.EVENT), "now": session.connection().scalar(_CLOCK), "most": limit}
+        where = {**_lane(run, Kind.EVENT), "now": clock.now(), "most": limit}
         items = _rows(session, _DUE_BY_NOW, where)
-        blocked = _first_of_each(session, PUT_OFF, where, items) if items else {}
+        blocked = line.first_of_each(session, line.PUT_OFF, where, items) if items else {}
     run.share = _share(run, items)
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
@@ -178,12 +160,12 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
     """
     last, under_way = behind[-1], {item.id for item in behind}
     with reading() as session:
-        where = {**_lane(run, Kind.EVENT), "now": session.connection().scalar(_CLOCK), "priority": last.priority}
+        where = {**_lane(run, Kind.EVENT), "now": clock.now(), "priority": last.priority}
         items = _rows(session, _LATER, {**where, "last": last.id, "most": limit})
         if not items:
             return Chosen([], more=False)
         where["first"] = behind[0].id
-        blocked = _first_of_each(session, PASSED, where, items)
+        blocked = line.first_of_each(session, line.PASSED, where, items)
         among_these = session.connection().execute(_RANGE, {**where, "last": last.id}).all()
     for delivery_id, person_id in among_these:
         if delivery_id not in under_way:
@@ -197,54 +179,6 @@ def _rows(session: Session, statement: Select[Any], where: Mapping[str, Any]) ->
 
 def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
-
-
-class _Which(NamedTuple):
-    """Two ways to ask for waiting events that come before others: all of a short line's, or the first of each of some.
-
-    Mostly there is none, which the index tells at once. PostgreSQL does not know that: asked about a thousand people,
-    or for what is put off, it reads everything that waits, where its statistics are from a moment when much did. So
-    the front of the line is taken first, whatever it holds; how much that was is told in a row without a person.
-    """
-
-    in_front: CompoundSelect[Any]
-    of_people: Select[Any]
-
-
-def _which(*, passed: bool) -> _Which:
-    """What is put off; with `passed` also what stands before the first of those that are under way."""
-
-    def is_so(rows: Any) -> ColumnElement[bool]:
-        put_off: ColumnElement[bool] = rows.c.due_at > _NOW
-        return or_(put_off, rows.c.id < bindparam("first")) if passed else put_off
-
-    columns = (DELIVERIES.c.person_id, DELIVERIES.c.id, DELIVERIES.c.due_at)
-    front = select(*columns).where(*_IN_FRONT).order_by(*_IN_LINE).limit(_LIMIT).cte("front")
-    looked_at = select(cast(null(), BigInteger), func.count()).select_from(front)
-    first = select(DELIVERIES.c.person_id, func.min(DELIVERIES.c.id)).where(*_IN_FRONT, is_so(DELIVERIES))
-    return _Which(
-        in_front=select(front.c.person_id, front.c.id).where(is_so(front)).union_all(looked_at),
-        of_people=first.where(one_of(DELIVERIES.c.person_id)).group_by(DELIVERIES.c.person_id),
-    )
-
-
-PUT_OFF, PASSED = _which(passed=False), _which(passed=True)
-
-
-def _first_of_each(session: Session, which: _Which, where: Mapping[str, Any], items: Sequence[Item]) -> dict[int, int]:
-    """Person id -> their first waiting event that is so, among those that come before the last of `items`."""
-    firsts: dict[int, int] = {}
-    last = max(item.id for item in items)
-    for priority in {item.priority for item in items}:
-        these = {**where, "priority": priority, "last": last, "most": FRONT}
-        rows = session.connection().execute(which.in_front, these).all()
-        if (None, FRONT) in rows:
-            people = list({item.person_id for item in items})
-            rows = session.connection().execute(which.of_people, {**these, "ids": people}).all()
-        for person_id, delivery_id in rows:
-            if person_id is not None:
-                firsts[person_id] = min(delivery_id, firsts.get(person_id, delivery_id))
-    return firsts
 
 
 def _share(run: Run, items: list[Item]) -> float:

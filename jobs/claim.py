@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from webapp import clock, queue
 from webapp.database import run_writing
 from webapp.dialects import db_now, is_sqlite
-from webapp.models import BatchOutcome, Connection, Lane, LaneKind
+from webapp.models import BatchOutcome, Connection, Grant, Lane, LaneKind
 from webapp.models.tables import BATCHES, LANES
 
 LEASE_SECONDS = 12
@@ -68,6 +68,7 @@ _SLEEP = _FREE.where(LANES.c.news == bindparam("seen")).values(woken_at=None, ne
 _QUEUE_AGAIN = _FREE.values(woken_at=db_now())
 _LEAVE = update(LANES).where(_MINE).values(lease_until=None)
 _ROWS = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id).where(Lane.id == bindparam("lane"))
+_ROWS_AND_GRANT = _ROWS.add_columns(Grant).outerjoin(Grant, Grant.connection_id == Connection.id)
 
 
 def claim(lane_id: int) -> Claim | None:
@@ -142,3 +143,9 @@ def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
     """The lane's connection and the lane as they stand."""
     found = session.execute(_ROWS, {"lane": held.lane_id}).one()
     return found[0], found[1]
+
+
+def rows_and_grant_of(session: Session, held: Claim) -> tuple[Connection, Lane, Grant | None]:
+    """The same and its connection's grant, None where it has none."""
+    found = session.execute(_ROWS_AND_GRANT, {"lane": held.lane_id}).one()
+    return found[0], found[1], found[2]

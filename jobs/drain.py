@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import choose, context
-from jobs.claim import Claim, FenceLost, claim, let_go, release, rows_of
+from jobs.claim import Claim, FenceLost, claim, let_go, release, rows_and_grant_of
 from jobs.consents import lane as consents
 from jobs.events import ahead
 from jobs.events import lane as events
@@ -61,16 +61,16 @@ def _drain(held: Claim) -> None:
         again, next_at = tasks.work(held, time.monotonic() + SLICE_SECONDS)
         release(held, again=again, due_at=next_at)
         return
+    with reading() as session:
+        connection, lane, known = rows_and_grant_of(session, held)
     try:
-        grant = grants.usable(held.connection_id)
+        grant = grants.usable(held.connection_id, known=known)
     except grants.GrantUnavailable as problem:
         _hold(held, Hold(seconds=problem.retry_seconds))
         return
     except grants.GrantEnded as ended:
         _lose_grant(held, ended)
         return
-    with reading() as session:
-        connection, lane = rows_of(session, held)
     run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS)
     try:
         more = _work(run)

@@ -26,13 +26,13 @@ def free_port() -> int:
         return port
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 20.0, *, every: float = 0.02) -> None:
     """Wait until `condition()` is true. Raises DidNotHappen naming `what`; the time is a net, not a measure."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise DidNotHappen(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class Child:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from jobs import choose
+from jobs import choose, line
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
@@ -55,7 +55,7 @@ def test_many_that_are_put_off_hold_back_their_own_people_and_no_others(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too many to look at them all: then it is asked of the people at hand."""
-    monkeypatch.setattr(choose, "FRONT", 2)
+    monkeypatch.setattr(line, "FRONT", 2)
     people = [shop.person(remembered=True) for _ in range(4)]
     first = [put_off(shop, person, 60) for person in people[:3]]
     later = [shop.event(person) for person in people]
@@ -74,8 +74,8 @@ def test_an_event_that_comes_due_while_choosing_is_not_passed(shop: Shop, monkey
         time.sleep(0.5)
         return first_of_each(*arguments)
 
-    first_of_each = choose._first_of_each
-    monkeypatch.setattr(choose, "_first_of_each", slowly)
+    first_of_each = line.first_of_each
+    monkeypatch.setattr(line, "first_of_each", slowly)
     shop.drain(Kind.EVENT)
     assert sent(shop) == []
 
@@ -103,7 +103,7 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
     given = {"connection": shop.connection.id, "workspace": shop.workspace.id, "person": shop.person().id}
     where = {"delivery_kind": Kind.EVENT, "priority": 0, "first": 18_000, "most": 1_000}
     statements: list[tuple[Any, int]] = [(each, 100) for each in (choose._DUE, choose._DUE_BY_NOW, choose._LATER)]
-    statements += [(each.in_front, 19_000) for each in (choose.PUT_OFF, choose.PASSED)]
+    statements += [(each.in_front, 19_000) for each in (line.PUT_OFF, line.PASSED)]
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(_MANY, given)
         connection.execute(text("ANALYZE"))
@@ -115,8 +115,8 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
             )
             processed = {name: written._bind_processors.get(name, lambda value: value)(values[name]) for name in values}
             plan = connection.exec_driver_sql(f"EXPLAIN {written}", processed).scalars().all()
-            walked = [line for line in plan if " on deliveries" in line]
-            assert [line for line in walked if "ix_deliveries_waiting" not in line] == [], "\n".join(plan)
+            walked = [each for each in plan if " on deliveries" in each]
+            assert [each for each in walked if "ix_deliveries_waiting" not in each] == [], "\n".join(plan)
             assert walked
 
 
@@ -132,4 +132,4 @@ def test_a_batch_is_read_by_its_ids_and_not_by_its_lanes_whole_line(shop: Shop) 
             written._bind_processors.get(name, lambda value: value)(asked[name]) for name in written.positiontup or ()
         )
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}", values)]
-    assert [line for line in plan if "deliveries" in line] == ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"]
+    assert [each for each in plan if "deliveries" in each] == ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -34,6 +36,22 @@ def test_the_whole_request_arrives_and_the_connection_is_kept() -> None:
     assert lines[0] == "POST /api/events HTTP/1.1"
     assert {"Authorization: Bearer token-1", "revision: 2026-10-15", f"Content-Length: {len(body)}"} <= set(lines)
     assert body == EVENT.body
+
+
+def test_a_kept_connection_outlives_the_time_of_its_calls() -> None:
+    with Loopback(answers("202 Accepted", b"")) as server:
+        session = new_session()
+        assert ask(server.url, session, seconds=0.1).status == 202
+        time.sleep(0.2)
+        assert [ask(server.url, session, seconds=0.3).status for _ in range(3)] == [202, 202, 202]
+        assert server.connections == 1
+
+
+def test_a_forked_process_ends_its_calls_in_time() -> None:
+    with Loopback(drip(HEAD + b"Content-Length: 500\r\n\r\n", b" ")) as server:
+        assert ask(server.url, seconds=0.2).reached is Reached.UNKNOWN
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as forked:
+            assert forked.submit(ask, server.url, seconds=0.2).result(timeout=10).reached is Reached.UNKNOWN
 
 
 def test_a_refused_connection_carried_nothing() -> None:

@@ -116,15 +116,15 @@ def opened(connection_id: int, sealed: str) -> str:
     return key_ring().decrypt(sealed, row=f"grant:{connection_id}", field="refresh_token")
 
 
-def usable(connection_id: int, *, newer_than: int | None = None) -> UsableGrant:
+def usable(connection_id: int, *, newer_than: int | None = None, known: Grant | None = None) -> UsableGrant:
     """A token of the connection, refreshed where less than two minutes are left, where a day has passed (so that an
-    uninstall is noticed), or where version `newer_than` was just refused by Klaviyo.
+    uninstall is noticed), or where version `newer_than` was just refused by Klaviyo. `known`: its grant, just read.
 
     Never inside a transaction. Raises GrantUnavailable or GrantEnded.
     """
     end = time.monotonic() + WAIT_SECONDS
     while True:
-        grant = _read(connection_id)
+        grant, known = known or _read(connection_id), None
         now = clock.now()
         fresh = grant.expires_at - EARLY > now and grant.refreshed_at + DAILY > now
         if fresh and (newer_than is None or grant.version > newer_than):
