@@ -71,8 +71,6 @@ def post() -> ResponseReturnValue:
     """Up to 1,000 activities, JSON or NDJSON, gzip or not."""
     workspace_id = _workspace_id()
     items = _items()
-    if len(items) > ACTIVITIES:
-        raise Unusable(413, f"A call may hold {ACTIVITIES:,} activities; this one has {len(items):,}.")
     wait = ingest_keys.take(workspace_id, len(items))
     if wait:
         return problem(429, "Too fast. Wait, then send again.", headers={"Retry-After": str(wait)})
@@ -86,7 +84,9 @@ def post() -> ResponseReturnValue:
 def _items() -> list[Any]:
     body = _body()
     if request.mimetype == NDJSON:
-        return [_line(line) for line in body.splitlines() if line.strip()]
+        lines = [line for line in body.splitlines() if line.strip()]
+        _check_number(len(lines))  # before any is read: a small gzip body holds half a million of them
+        return [_line(line) for line in lines]
     try:
         parsed = json_text.parse(body)
     except json_text.NotJSON:
@@ -94,7 +94,13 @@ def _items() -> list[Any]:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("activities"), list):
         raise Unusable(400, 'The body must be an object such as {"activities": [...]}.')
     found: list[Any] = parsed["activities"]
+    _check_number(len(found))
     return found
+
+
+def _check_number(number: int) -> None:
+    if number > ACTIVITIES:
+        raise Unusable(413, f"A call may hold {ACTIVITIES:,} activities; this one has {number:,}.")
 
 
 def _line(line: bytes) -> Any:

@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from tests.rows import Rows
 from webapp.extensions import db
+from webapp.forms import json_text
 from webapp.models import Activity, Delivery, Lane, Person, Workspace
 from webapp.services.sharing import choices
 from webapp.services.workspaces import ingest_keys
@@ -121,6 +122,18 @@ def test_ndjson_and_gzip(any_app: Flask, workspace: Workspace) -> None:
     assert answer.status_code == 202
     assert answer.get_json()["accepted"] == 2
     assert answer.get_json()["rejected"][0]["index"] == 1
+
+
+def test_lines_are_counted_before_any_is_read(
+    any_app: Flask, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes of gzip hold half a million of them, each of which would cost a second look."""
+    monkeypatch.setattr(json_text, "parse", lambda _line: pytest.fail("it was read"))
+    packed = gzip.compress(b'"\\ud83d"\n' * 400_000)
+    headers = {**AUTH, "Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    answer = any_app.test_client().post(URL, data=packed, headers=headers)
+    assert answer.status_code == 413
+    assert "this one has 400,000" in answer.get_json()["detail"]
 
 
 def test_every_member_of_a_gzip_body_counts(any_app: Flask, workspace: Workspace) -> None:
