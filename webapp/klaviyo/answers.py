@@ -115,8 +115,13 @@ def _error(entry: dict[str, Any]) -> ApiError:
     pointer = source.get("pointer") if isinstance(source, dict) else None
     meta = entry.get("meta")
     return ApiError(
-        code=str(entry.get("code") or ""),
-        detail=scrub(str(entry.get("detail") or entry.get("title") or ""))[:ERROR_TEXT],
-        pointer=str(pointer or ""),
+        code=_text(entry.get("code")),
+        detail=scrub(_text(entry.get("detail")) or _text(entry.get("title")))[:ERROR_TEXT],
+        pointer=_text(pointer),
         meta=meta if isinstance(meta, dict) else {},
     )
+
+
+def _text(value: Any) -> str:
+    """A text or a number; lists and objects, however deep, say nothing."""
+    return str(value) if isinstance(value, str | int | float) and value else ""

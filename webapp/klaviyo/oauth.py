@@ -125,8 +125,8 @@ def _tokens(ask: Any, fallback_refresh: str | None = None, deadline: float | Non
     except AuthlibBaseError as problem:
         kind = str(problem.error or "unknown")
         raise OAuthProblem(kind, ended=kind in ENDED) from None
-    except (requests.RequestException, ValueError, TypeError, AttributeError):
-        # An answer that is not JSON, such as a 403 page of Klaviyo's edge, or JSON that is no object.
+    except (requests.RequestException, ValueError, TypeError, AttributeError, RecursionError):
+        # Not JSON, such as a 403 page of Klaviyo's edge; JSON that is no object, or is nested too deep.
         raise OAuthProblem("unreachable", ended=False) from None
     access = answer.get("access_token") if isinstance(answer, dict) else None
     refresh = (answer.get("refresh_token") or fallback_refresh) if access else None

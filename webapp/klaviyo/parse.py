@@ -56,7 +56,7 @@ def _reading(read: Callable[[Any], T]) -> Callable[[Any], T]:
     def reading(body: Any) -> T:
         try:
             return read(body)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as problem:
             raise UnexpectedAnswer(f"the answer does not look as documented ({type(problem).__name__})") from None
 
     return reading

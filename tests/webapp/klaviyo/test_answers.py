@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +61,12 @@ def test_announced_limits_are_read_back(limits: dict[int, int], noise: str) -> N
 @given(st.text(max_size=30))
 def test_any_other_text_announces_nothing_odd(text: str) -> None:
     assert all(isinstance(each, int) for row in parse_limits(text).items() for each in row)
+
+
+def test_a_thousand_lists_in_the_place_of_a_text_say_nothing() -> None:
+    deep: Any = orjson.loads("[" * 1_000 + "]" * 1_000)
+    (error,) = parse_errors({"errors": [{"code": deep, "detail": deep, "source": {"pointer": deep}}]})
+    assert (error.code, error.detail, error.pointer) == ("", "", "")
 
 
 @given(anything)

@@ -105,6 +105,15 @@ HTML = "<html>Access denied</html>"
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=["exchange", "refresh"])
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_an_answer_of_lists_within_lists_gives_no_token(klaviyo: RequestsMock, ask: Any, depth: int) -> None:
+    klaviyo.post(TOKEN, status=400, body='{"error":%s}' % ("[" * depth + "]" * depth), content_type="application/json")
+    with pytest.raises(OAuthProblem) as problem:
+        ask()
+    assert not problem.value.ended
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["exchange", "refresh"])
 @pytest.mark.parametrize(
     ("status", "body", "kind", "ended"),
     [

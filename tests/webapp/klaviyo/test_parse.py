@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,6 +152,15 @@ anything = st.recursive(
 def test_any_other_answer_is_unexpected_and_nothing_else(read: Any, body: Any, wrapped: bool) -> None:
     with suppress(UnexpectedAnswer):
         read({"data": body} if wrapped else body)
+
+
+@pytest.mark.parametrize("read", ALL, ids=lambda read: read.__name__)
+def test_a_thousand_lists_in_the_place_of_a_text_are_unexpected(read: Any) -> None:
+    deep: Any = orjson.loads("[" * 1_000 + "]" * 1_000)
+    entry = {"id": deep, "attributes": {"detail": deep, "source": {"pointer": deep}}}
+    for body in (entry, [entry]):
+        with pytest.raises(UnexpectedAnswer):
+            read({"data": body})
 
 
 @pytest.mark.parametrize("read", ALL, ids=lambda read: read.__name__)
