@@ -1,4 +1,4 @@
-"""Rows older than ninety days go, in bites: activities with their deliveries, then the calls they were in.
+"""Rows older than ninety days go, in bites: activities with their deliveries, the calls they were in, old sign-ins.
 
 Ids grow with time, so the oldest rows are found by the primary key and no table is ever scanned. A caller's id is
 remembered as long as its activity.
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.dialects import among
-from webapp.models.tables import ACTIVITIES, ATTEMPT_DELIVERIES, ATTEMPTS, AUDIT_ENTRIES, BATCHES, DELIVERIES
+from webapp.models.tables import ACTIVITIES, ATTEMPT_DELIVERIES, ATTEMPTS, AUDIT_ENTRIES, BATCHES, DELIVERIES, SESSIONS
 
 KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=730)
@@ -26,6 +26,7 @@ def run() -> None:
     _prune_activities()
     _prune(ATTEMPTS, "started_at", KEPT)
     _prune(BATCHES, "started_at", KEPT)
+    _prune(SESSIONS, "expires_at", KEPT)
     _prune(AUDIT_ENTRIES, "at", AUDIT_KEPT)
 
 

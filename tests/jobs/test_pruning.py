@@ -6,16 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from jobs import housekeeping, pruning
 from tests.apps import dispose, make_app
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.database import reading
+from webapp.crypto import digest
+from webapp.database import reading, writing
 from webapp.extensions import Base
-from webapp.models import Activity, Attempt, AttemptDelivery, Delivery
+from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Session
+from webapp.services.workspaces import sessions
 
 
 def count(model: type[Base]) -> int:
@@ -40,8 +42,11 @@ def test_old_rows_go_and_young_ones_stay(backend: str, tmp_path: Path) -> None:
                 )
             )
             rows.save(AttemptDelivery(attempt_id=attempt.id, delivery_id=delivery.id))
+            token = sessions.begin(rows.user(), "a browser")
+            with writing() as session:
+                session.execute(update(Session).where(Session.token_hash == digest(token)).values(expires_at=at))
         pruning.run()
-        assert [count(model) for model in (Activity, Delivery, Attempt, AttemptDelivery)] == [1, 1, 1, 1]
+        assert [count(model) for model in (Activity, Delivery, Attempt, AttemptDelivery, Session)] == [1, 1, 1, 1, 1]
         with reading() as session:
             assert session.scalars(select(Activity.accepted_at)).one() > old
         housekeeping.run()

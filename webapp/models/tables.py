@@ -17,6 +17,7 @@ from webapp.models.delivery import Delivery
 from webapp.models.lane import Budget, Lane
 from webapp.models.person import Person, ProfileLink
 from webapp.models.stats import ConnectionStat
+from webapp.models.user import Session
 
 
 def _table(mapped: type[Base]) -> Table:
@@ -35,3 +36,4 @@ DELIVERIES = _table(Delivery)
 LANES = _table(Lane)
 PEOPLE = _table(Person)
 PROFILE_LINKS = _table(ProfileLink)
+SESSIONS = _table(Session)
