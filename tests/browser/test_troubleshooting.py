@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.shown import connected
@@ -93,3 +94,26 @@ def test_what_one_has_in_hand_is_found_from_the_keyboard(page: Page, stack: Stac
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("Nothing in")
     expect(page.get_by_label("An address, an activity's id")).to_have_value("nobody-here")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_that_find_out_stand_in_nobodys_way(page: Page, stack: Stack, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    connected(page, stack)
+    stack.ingest(joined(f"seen-{scheme}", "nobody-of-these@example.com"))
+    page.goto(f"{stack.url}{TABLE}/deliveries?follow=1")
+    row = page.locator("tr", has=page.get_by_text(f"seen-{scheme}")).first
+    expect(row).to_contain_text("Not in Klaviyo", timeout=10_000)
+    one = row.get_by_role("link").first.get_attribute("href")
+    person = row.get_by_role("link").nth(1).get_attribute("href")
+    paths = ["", "?view=causes", "/resends", "/resends/new?status=skipped"]
+    for url in [
+        *(f"{TABLE}/deliveries{path}" for path in paths),
+        one,
+        person,
+        f"{TABLE}/people",
+        f"{TABLE}/operations",
+    ]:
+        page.goto(f"{stack.url}{url}")
+        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+        assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
