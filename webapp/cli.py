@@ -17,11 +17,11 @@ from webapp.database import writing
 from webapp.doctor import examine
 from webapp.extensions import db, settings
 from webapp.forms.invalid import Invalid
-from webapp.forms.settings import new_member, new_store
+from webapp.forms.settings import new_member, new_store, password_problem
 from webapp.models import Membership, Role, User, Workspace
 from webapp.schema import lacking, made_by_another_version
 from webapp.services.oauth import token_keys
-from webapp.services.workspaces import ingest_keys, stores, users
+from webapp.services.workspaces import accounts, ingest_keys, stores, users
 
 
 def register(app: Flask) -> None:
@@ -110,6 +110,40 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
         if found is not None and not support:
             session.add(Membership(workspace_id=found.id, user_id=made.id, role=Role.OWNER, created_at=clock.now()))
     click.echo(f"{email} can sign in." + ("" if password else f" Password: {secret}"))
+
+
+@user.command("password")
+@click.argument("email")
+@click.option("--password", default=None, help="Generated and printed once where it is not given.")
+def set_password(email: str, password: str | None) -> None:
+    """Give somebody another password. Every browser of theirs is signed out."""
+    wrong = password_problem(password) if password else None
+    if wrong:
+        raise click.ClickException(wrong)
+    secret = password or new_secret()[:20]
+    with _known(email):
+        ended = accounts.set_password(email.strip().lower(), secret)
+    click.echo(f"{email} signs in with it from now on; browsers signed out: {ended}.")
+    if not password:
+        click.echo(f"Password: {secret}")
+
+
+@user.command("switch")
+@click.argument("email")
+@click.argument("on", type=click.Choice(["off", "on"]))
+def switch_user(email: str, on: str) -> None:
+    """Let nobody sign in as somebody any more, at once, or again."""
+    with _known(email):
+        ended = accounts.switch(email.strip().lower(), on=on == "on")
+    click.echo(f"{email} is switched {on}; browsers signed out: {ended}.")
+
+
+@contextmanager
+def _known(email: str) -> Iterator[None]:
+    try:
+        yield
+    except LookupError:
+        raise click.ClickException(f"Nobody signs in as {email}.") from None
 
 
 @ingest_key.command("create")

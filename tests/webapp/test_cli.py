@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
-from webapp.services.workspaces import ingest_keys
+from webapp.services.workspaces import ingest_keys, sessions, users
 
 
 def run(app: Flask, *words: str) -> tuple[int, str]:
@@ -46,6 +46,29 @@ def test_a_key_is_revoked_by_itself_too_which_is_all_that_was_printed(app: Flask
     assert ingest_keys.workspace_of(key) is None
 
 
+def test_a_forgotten_password_and_somebody_who_left(app: Flask) -> None:
+    run(app, "user", "add", "help@example.com", "--role", "support", "--password", "the first one")
+    helper = users.sign_in("help@example.com", "the first one", "127.0.0.1")
+    assert helper is not None
+    token = sessions.begin(helper, "a browser")
+    code, said = run(app, "user", "password", "Help@example.com")
+    assert (code, "browsers signed out: 1." in said) == (0, True)
+    password = said.rpartition("Password: ")[2]
+    db.session.rollback()
+    assert sessions.find(token) is None
+    assert users.sign_in("help@example.com", "the first one", "127.0.0.1") is None
+    assert users.sign_in("help@example.com", password, "127.0.0.1") is not None
+    token = sessions.begin(helper, "a browser")
+    assert run(app, "user", "switch", "help@example.com", "off")[0] == 0
+    db.session.rollback()
+    assert sessions.find(token) is None
+    assert users.sign_in("help@example.com", password, "127.0.0.1") is None
+    assert run(app, "user", "switch", "help@example.com", "on")[0] == 0
+    db.session.rollback()
+    assert sessions.find(token) is None, "what was signed out stays so"
+    assert users.sign_in("help@example.com", password, "127.0.0.1") is not None
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -57,6 +80,9 @@ def test_a_key_is_revoked_by_itself_too_which_is_all_that_was_printed(app: Flask
         (("user", "add", "nonsense", "--workspace", "mine"), "Type a whole e-mail address"),
         (("user", "add", "a@example.com", "--workspace", "mine", "--password", "x"), "A password has 10 characters"),
         (("store", "add", "", "--workspace", "mine"), "Type the id the platform posts for this store."),
+        (("user", "password", "nobody@example.com"), "Nobody signs in as nobody@example.com."),
+        (("user", "password", "taken@example.com", "--password", "x"), "A password has 10 characters"),
+        (("user", "switch", "nobody@example.com", "off"), "Nobody signs in as nobody@example.com."),
         (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no such living key."),
         (("demo", "seed"), "The demo is for one machine, and these name another: KLAVIYO_API_URL."),
     ],

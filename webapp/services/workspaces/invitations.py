@@ -58,9 +58,11 @@ def accept(token: str, user: User) -> Invitation | None:
 
 def has_own_password(user: User) -> bool:
     """Whether the person has changed the password that somebody gave them."""
-    changed = exists().where(AuditEntry.action == "account.password_changed", AuditEntry.actor_id == user.id)
+    subject = (AuditEntry.subject_type == "user", AuditEntry.subject_id == str(user.id))
+    known = AuditEntry.action.in_(("account.password_changed", "account.password_set"))
+    newest = select(AuditEntry.actor_id).where(*subject, known).order_by(AuditEntry.id.desc()).limit(1)
     with reading() as session:
-        return bool(session.scalar(select(changed)))
+        return session.scalar(newest) == user.id
 
 
 def _read(session: Session, token: str, user: User) -> Invitation | None:

@@ -11,7 +11,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.database import writing
 from webapp.models import Role, User, Workspace
-from webapp.services.workspaces import invitations, members, tenancy, users
+from webapp.services.workspaces import accounts, invitations, members, tenancy, users
 
 OLD, NEW = "the first password", "one of my own"
 
@@ -93,3 +93,5 @@ def test_a_password_is_ones_own_once_it_was_changed(known: User) -> None:
     assert not invitations.has_own_password(known)
     users.change_password(known, 0, OLD, NEW, "127.0.0.1")
     assert invitations.has_own_password(known)
+    accounts.set_password(known.email, "given by another")
+    assert not invitations.has_own_password(known), "somebody else knows this one again"
