@@ -14,6 +14,7 @@ from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Person, Role
+from webapp.services.deliveries import search as delivery_search
 from webapp.services.people import addresses
 from webapp.services.people.addresses import mask_all
 from webapp.services.tracing import erasures, profile_now, trace
@@ -81,11 +82,12 @@ def _page(person: Person, *, revealed: bool) -> ResponseReturnValue:
         known=known,
         nows=profile_now.latest(known),
         steps=trace.steps(person, row_id(before)),
-        email=seen(person.email) if person.email else "erased",
+        email=seen(person.email) if person.email else "Erased person",
         in_full=in_full,
         seen=seen,
         causes=CAUSES,
         events=EVENTS,
+        accounts=delivery_search.accounts(g.workspace.id),
     )
 
 
@@ -120,7 +122,13 @@ def erase(person_id: int) -> ResponseReturnValue:
     if person.email is not None:
         removed = erasures.erase(g.workspace.id, person.email, g.user.id)
         flash(
-            f"Erased: the address, the fields and consents, and the content of {removed['activities']:,} activities. "
-            f"{removed['deliveries_stopped']:,} waiting deliveries were stopped. Nothing was removed in Klaviyo."
+            "Erased: the address, the fields and consents, and the content of "
+            f"{_counted(removed['activities'], 'activity', 'activities')}. "
+            f"{_counted(removed['deliveries_stopped'], 'waiting delivery was', 'waiting deliveries were')} stopped. "
+            "Nothing was removed in Klaviyo."
         )
     return redirect(url_for("people.show", person_id=person_id), 303)
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"

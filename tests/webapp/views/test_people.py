@@ -127,8 +127,9 @@ def test_erasing_is_confirmed_and_takes_the_answers_along(any_app: Flask, shop: 
     client = signed_in(any_app, shop.owner)
     assert "ada@example.com" in client.get(f"{url}/erase").text
     answer = client.post(f"{url}/erase", follow_redirects=True)
-    assert "the content of 1 activities. 1 waiting deliveries were stopped." in answer.text
-    assert "erased" in answer.text
+    assert "the content of 1 activity. 1 waiting delivery was stopped." in answer.text
+    assert "Erased person" in answer.text
+    assert "Erased · " + shop.connection.account_name in text_of(answer)  # the link to its profile is gone
     db.session.rollback()
     assert db.session.scalars(select(Activity.properties)).all() == [None]
     assert db.session.scalars(select(Task)).all() == []
