@@ -18,10 +18,11 @@ from sqlalchemy.orm import Session
 
 from jobs import letters
 from webapp import clock
+from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason, Status
 from webapp.database import reading, run_writing
-from webapp.models import Alert, Connection, ConnectionStat, ConnectionState, Lane
+from webapp.models import Alert, Connection, ConnectionStat, ConnectionState, Delivery, Lane
 from webapp.services import alerts
 from webapp.services.connections import lifecycle
 from webapp.services.deliveries.ranges import around, outcome, tally
@@ -163,16 +164,17 @@ def _retires_at(connection: Connection) -> datetime | None:
 
 
 def is_failing(facts: Hours, began: datetime, now: datetime) -> str | None:
-    """Only permanent failures for 24 h, at least 20 of them: how many; None where that is not so. Pure.
+    """Only permanent failures for 24 h, at least 20 of them: how many since when; None where that is not so. Pure.
 
     `began`: since when the connection may deliver; what failed before says nothing of it now.
     """
     last = max(facts.delivered, default=began - HOUR)
     failed = {hour: count for hour, count in facts.failed.items() if hour > max(last, began - HOUR)}
     lately = sum(count for hour, count in failed.items() if hour >= now - FAILING_AFTER - HOUR)
-    if lately < FAILING_COUNT or now - max(min(failed), began) < FAILING_AFTER:
+    since = max(min(failed), began) if failed else now
+    if lately < FAILING_COUNT or now - since < FAILING_AFTER:
         return None
-    return f"{lately} in 24 hours"
+    return f"{lately} in 24 hours, since {since:%-d %B %H:%M} UTC"
 
 
 def quiet_since(facts: Hours, last: datetime | None, began: datetime, now: datetime) -> datetime | None:
@@ -207,4 +209,13 @@ def _open(session: Session, connection_id: int, cause: Incident, detail: str) ->
     if cause is Incident.PAUSED_FAILING:
         lifecycle.pause_failing(session, connection)
         alerts.close_alert(session, connection_id, Incident.FAILING, tell=False)  # it goes on, as this one
+    if cause is Incident.FAILING:
+        detail = ", ".join(part for part in (_newest_failure(session, connection_id), detail) if part)
     alerts.open_alert(session, connection, cause, detail)
+
+
+def _newest_failure(session: Session, connection_id: int) -> str:
+    """What the newest of its last deliveries that failed came to, in a cause's words; "" where none of them failed."""
+    newest = select(Delivery.status, Delivery.reason).where(Delivery.connection_id == connection_id)
+    rows = session.execute(newest.order_by(Delivery.id.desc()).limit(LOOKED))
+    return next((CAUSES[row.reason].title for row in rows if row.status is Status.FAILED), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from jobs import watch
 from tests.apps import dispose, make_app
@@ -95,9 +97,15 @@ def test_failing_is_told_once_then_paused_then_told_to_be_over(
     mailing_app: Flask, acme: Connection, postbox: Postbox
 ) -> None:
     hours(acme, range(26), failed=2)
+    rows = Rows()
+    activity = rows.activity(rows.workspace("elsewhere"))
+    rows.delivery(activity, acme, status=Status.FAILED, reason=Reason.REJECTED)
     watch.run()
     watch.run()
     assert postbox.subjects == ["Acme: Failing"]
+    with reading() as session:
+        detail = session.scalars(select(Alert.detail)).one()
+    assert re.fullmatch(r"Refused by Klaviyo, 5\d in 24 hours, since \d+ \w+ \d\d:00 UTC", detail), detail
     assert "To: owner@example.com" in postbox.letters[0]
     assert "/w/acme/settings/integrations/klaviyo" in postbox.letters[0]
     with mailing_app.test_request_context():

@@ -30,18 +30,18 @@ def failing(
 
 def test_failing_takes_a_day_of_nothing_but_failures() -> None:
     failed = {at(hour): 1 for hour in range(25)}
-    assert failing(failed) == "25 in 24 hours"
+    assert failing(failed) == f"25 in 24 hours, since {at(24):%-d %B %H:%M} UTC"
     assert failing(failed, {at(3): 1}) == "no"
     assert failing({at(hour): 1 for hour in range(10)}) == "no"
     assert failing({at(hour): 9 for hour in range(24)}) == "no"
     assert failing({at(hour): 1 for hour in range(0, 40, 2)}) == "no"
-    assert failing({at(hour): 2 for hour in range(0, 40, 2)}) == "26 in 24 hours"
+    assert failing({at(hour): 2 for hour in range(0, 40, 2)}) == f"26 in 24 hours, since {at(38):%-d %B %H:%M} UTC"
 
 
 def test_what_failed_before_it_went_on_says_nothing_of_it_now() -> None:
     failed = {at(hour): 1 for hour in range(40)}
     assert failing(failed, began=at(23)) == "no"
-    assert failing(failed, began=at(24)) == "25 in 24 hours"
+    assert failing(failed, began=at(24)) == f"25 in 24 hours, since {at(24):%-d %B %H:%M} UTC"
 
 
 def quiet(delivered: dict[datetime, int], last: datetime, began: datetime = LONG_AGO) -> datetime | None:
@@ -73,7 +73,9 @@ def test_the_words() -> None:
     assert health.of(facts(), [told], {}, NOW).why == "Klaviyo answered 500; next try 12:01:30 UTC"
     slowed = LaneFacts(LaneKind.EVENTS, 5, NOW + timedelta(seconds=42), "rate_limited", 0)
     assert health.of(facts(), [slowed], {}, NOW).why == "its limit is used up until 12:00:42 UTC"
-    assert health.of(facts(), [lane], {Incident.FAILING: "25 in 24 hours"}, NOW).word == "Failing"
+    refused = health.of(facts(), [lane], {Incident.FAILING: "Refused by Klaviyo, 25 in 24 hours"}, NOW)
+    assert (refused.word, refused.why) == ("Failing", "Refused by Klaviyo, 25 in 24 hours")
+    assert health.of(facts(), [], {Incident.FAILING: ""}, NOW).why == "Klaviyo refuses everything"
     assert health.of(facts(), [], {Incident.SILENT: "yesterday"}, NOW).word == "Silent"
     without = " ".join(scope for scope in ALL_SCOPES.split() if scope != "subscriptions:write")
     assert health.of(facts(scopes=without), [], {}, NOW).why == "newsletter off: scope missing"

@@ -48,7 +48,7 @@ def _stopped(connection: Facts, now: datetime) -> Health | None:
 
 def _incident(alarms: Mapping[str, str]) -> Health | None:
     if Incident.FAILING in alarms:
-        return Health("Failing", "bad", "cross", f"Klaviyo refuses everything, {alarms[Incident.FAILING]}")
+        return Health("Failing", "bad", "cross", alarms[Incident.FAILING] or "Klaviyo refuses everything")
     if Incident.SILENT in alarms:
         return Health("Silent", "bad", "dash", f"nothing delivered since {alarms[Incident.SILENT]}")
     return None
