@@ -54,4 +54,5 @@ def test_what_klaviyo_refuses_wholly_is_not_counted_as_delivering(shop: Shop) ->
     page = shop.owner.get(BASE)
     assert "1 of 2 delivering" in text_of(page)
     assert "1 needs you" in text_of(page)
+    assert f'/deliveries?connection={shop.first.id}&amp;status=failed">See what failed' in page.text
     assert shown(shop.owner.get(f"{BASE}?status=delivering").text) == [shop.second.id]
