@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp import clock
-from webapp.dialects import db_now
+from webapp.dialects import db_now, one_of
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome
 from webapp.models.tables import BATCHES, LANES
@@ -21,6 +22,7 @@ _THIS = BATCHES.c.id == bindparam("batch")
 _SHRINK = update(BATCHES).where(_THIS).values(members=bindparam("left"), size=bindparam("how_many"))
 _UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("times"))
 _SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"))
+_CARRIED = select(BATCHES.c.id, BATCHES.c.carried).where(one_of(BATCHES.c.id), BATCHES.c.carried.is_not(None))
 _CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
 # `lanes.unknown_batch_id` names the oldest open batch, so that a drain sees it with its claim.
 _POINT = (
@@ -44,14 +46,19 @@ def open_batch(
     size: int,
     sent: bool = True,
     unknown_times: int = 0,
+    carried: Mapping[int, int] | None = None,
 ) -> Batch:
-    """A new open batch; in the transaction that reserves its budget, or that takes its members out of another."""
+    """A new open batch; in the transaction that reserves its budget, or that takes its members out of another.
+
+    `carried`: person id -> the version of their fields that goes with it, or a newer one.
+    """
     values = {
         "lane_id": run.held.lane_id,
         "connection_id": run.held.connection_id,
         "endpoint": endpoint.name,
         "size": size,
         "members": orjson.dumps(members).decode(),
+        "carried": orjson.dumps(carried, option=orjson.OPT_NON_STR_KEYS).decode() if carried else None,
         "fence": run.held.fence if sent else NOT_SENT,
         "outcome": BatchOutcome.UNKNOWN,
         "unknown_times": unknown_times,
@@ -66,6 +73,12 @@ def members(batch: Batch) -> list[Any]:
     """What the batch holds."""
     found: list[Any] = orjson.loads(batch.members or "[]")
     return found
+
+
+def carried(session: Session, batch_ids: Iterable[int]) -> dict[int, dict[int, int]]:
+    """Batch id -> what it carried of its people's fields, see `Batch.carried`."""
+    rows = session.connection().execute(_CARRIED, {"ids": list(batch_ids)})
+    return {id_: {int(person): version for person, version in orjson.loads(text).items()} for id_, text in rows}
 
 
 def shrink(session: Session, batch: Batch, left: list[Any], *, size: int) -> None:

@@ -40,9 +40,15 @@ def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mappi
     def work(session: Session) -> Batch:
         check_creations(session, run, items, links)
         run.reserve(session, endpoint)
-        return batches.open_batch(session, run, endpoint, [item.id for item in items], size=len(items))
+        return _open(session, run, endpoint, items)
 
     return run.write(work)
+
+
+def _open(session: Session, run: Run, endpoint: Endpoint, items: Sequence[Item]) -> Batch:
+    carried = {item.person_id: item.fields_version for item in items}
+    ids = [item.id for item in items]
+    return batches.open_batch(session, run, endpoint, ids, size=len(ids), carried=carried)
 
 
 def send_opened(
@@ -166,9 +172,8 @@ def _halve(session: Session, run: Run, batch: Batch, items: Sequence[Item]) -> B
     batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
     if half == 1:
         _singly(session, batch)
-    rest = [item.id for item in items[half:]]
-    endpoint = endpoints.EVENTS if len(rest) > 1 else endpoints.EVENT
-    return batches.open_batch(session, run, endpoint, rest, size=len(rest))
+    rest = items[half:]
+    return _open(session, run, endpoints.EVENTS if len(rest) > 1 else endpoints.EVENT, rest)
 
 
 def _one_by_one(run: Run, batch: Batch) -> None:

@@ -7,19 +7,20 @@ possible arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, or_, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from jobs import batches
 from jobs.fields.plan import Group
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import among, db_now
-from webapp.models import Delivery, Lane, LaneKind, ProfileLink
+from webapp.dialects import among, among_many, db_now
+from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind, ProfileLink
 
 EVENTS_SETTLE_IN = timedelta(minutes=5)
 # A minute after the last possible arrival: our deadline, the lease of whoever held it, and a clock's doubt.
@@ -54,22 +55,36 @@ def after_events(session: Session, run: Run, person_ids: set[int]) -> None:
 
 
 def _older(session: Session, run: Run, groups: Sequence[Group], since: datetime) -> set[int]:
-    newest = {group.person_id: group.activity_id for group in groups if group.items}
-    carried = _carried(session, run, newest, since)
-    return {person_id for person_id, activity_id in carried if activity_id < newest[person_id]}
+    written = {group.person_id: group.version for group in groups if group.items}
+    return {person_id for person_id, version in _carried(session, run, written, since) if version < written[person_id]}
 
 
-def _carried(session: Session, run: Run, person_ids: Iterable[int], since: datetime) -> list[tuple[int, int]]:
-    """(person, activity) of events that may still set fields in Klaviyo: accepted lately, or in flight now."""
-    lane = select(Lane.unknown_batch_id).where(
-        Lane.connection_id == run.held.connection_id, Lane.kind == LaneKind.EVENTS
+def _carried(session: Session, run: Run, person_ids: Collection[int], since: datetime) -> list[tuple[int, int]]:
+    """(person, version of their fields) of events that may still set these: accepted lately, or in flight now."""
+    lately = (
+        select(Delivery.person_id, Delivery.batch_id)
+        .where(
+            among_many(session, Delivery.person_id, person_ids),
+            Delivery.connection_id == run.held.connection_id,
+            Delivery.kind == Kind.EVENT,
+            Delivery.status == Status.DELIVERED,
+            Delivery.settled_at > since - EVENTS_SETTLE_IN,
+        )
+        .distinct()
     )
-    in_flight = session.scalar(lane) is not None
-    lately = and_(Delivery.status == Status.DELIVERED, Delivery.settled_at > since - EVENTS_SETTLE_IN)
-    statement = select(Delivery.person_id, Delivery.activity_id).where(
-        among(session, Delivery.person_id, person_ids),
-        Delivery.connection_id == run.held.connection_id,
-        Delivery.kind == Kind.EVENT,
-        or_(lately, Delivery.status == Status.WAITING) if in_flight else lately,
+    in_flight = (
+        select(Batch.id)
+        .join(Lane, Lane.id == Batch.lane_id)
+        .where(
+            Lane.connection_id == run.held.connection_id,
+            Lane.kind == LaneKind.EVENTS,
+            Batch.outcome == BatchOutcome.UNKNOWN,
+        )
     )
-    return [(person_id, activity_id) for person_id, activity_id in session.execute(statement) if person_id]
+    still_open = set(session.scalars(in_flight))  # first: one that ends between two questions is in both answers
+    pairs = [(person_id, batch_id) for person_id, batch_id in session.execute(lately) if person_id]
+    known = batches.carried(session, {*still_open, *(batch_id for _, batch_id in pairs if batch_id)})
+    # What a batch of before there were versions carried may be anything.
+    told = [(person_id, known.get(batch_id or 0, {}).get(person_id, 0)) for person_id, batch_id in pairs]
+    flying = [known.get(batch_id, {}).items() for batch_id in still_open]
+    return told + [(person_id, version) for each in flying for person_id, version in each if person_id in person_ids]

@@ -51,11 +51,6 @@ class Group:
         """How a batch remembers this person."""
         return [self.person_id, self.version, [item.id for item in self.items]]
 
-    @property
-    def activity_id(self) -> int:
-        """The newest activity these deliveries are of; 0 for a person who is written once more."""
-        return max((item.activity_id for item in self.items), default=0)
-
     def results(self, result: Result) -> dict[int, Result]:
         """`result` for each of the deliveries."""
         return {item.id: result for item in self.items}

@@ -129,7 +129,7 @@ def test_several_changes_of_one_person_are_one_write() -> None:
     (group,) = plan.plan({1: items}, {1: link()}, planned.settings("points", "tier_name"), UPDATE, NOW)
     assert group.write is not None
     assert group.write.properties == {"Cevoid: Points": 2, "Cevoid: Tier Name": None}
-    assert (group.version, group.activity_id) == (3, 1003)
+    assert group.version == 3
     (later,) = plan.plan({1: items}, {1: link(fields_version=2)}, planned.settings("points", "tier_name"), UPDATE, NOW)
     assert later.write is not None
     assert later.write.properties == {"Cevoid: Tier Name": None}

@@ -45,6 +45,26 @@ def test_whoever_a_job_writes_is_written_once_more_after_their_older_event(
     assert not any(shop.link(person).rewrite for person in people[1:])
 
 
+@pytest.mark.parametrize("how", ["accepted", "in flight"])
+def test_events_that_carried_the_newest_values_owe_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Of a backlog every event carries what is newest, also those of older activities; unless somebody changes then."""
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+    monkeypatch.setattr("jobs.events.plan.SINGLES", 1)
+    people, fields = several(shop, 4)
+    for person in people:
+        shop.event(person)
+    newest = [shop.fields(person, points=50) for person in people]
+    if how == "in flight":
+        shop.klaviyo.script("POST /api/event-bulk-create-jobs", html(500))
+    shop.drain(Kind.EVENT)
+    changed = shop.fields(people[0], points=60)
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(*fields, *newest, changed) == ["delivered: written"] * 9
+    assert [shop.link(person).rewrite for person in people] == [True, False, False, False]
+
+
 def test_a_later_mark_is_not_made_earlier_by_another(shop: Shop) -> None:
     """An older event may take five minutes; that a call between got no answer does not make it faster."""
     person = shop.person(remembered=True)

@@ -27,7 +27,8 @@ class Batch(Base):
     `members` is JSON text until its end is known (from then on `deliveries.batch_id` says it, written together with
     their status): of events the ids of their deliveries; of fields `[[person id, fields_version, [delivery ids]], ...]`
     in the order of the body. `job_due_at`: when its import job is asked about next. `fence`: its lane's when it was
-    sent last; 0 for a half of a refused import job that was not sent yet.
+    sent last; 0 for a half of a refused import job that was not sent yet. `carried`: of events, JSON text of the
+    `fields_version` of each person (by id) that went with them at least.
     """
 
     __tablename__ = "batches"
@@ -55,6 +56,7 @@ class Batch(Base):
     endpoint: Mapped[str] = mapped_column(String(80))
     size: Mapped[int]
     members: Mapped[str | None] = mapped_column(Text)
+    carried: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int]
     outcome: Mapped[BatchOutcome] = mapped_column(Word(BatchOutcome), default=BatchOutcome.UNKNOWN)
     unknown_times: Mapped[int] = mapped_column(default=0, server_default="0")
