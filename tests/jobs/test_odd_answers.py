@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.jobs.klaviyo import error, good
+from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp.catalogue.words import Kind
@@ -53,3 +55,37 @@ def test_what_failed_in_an_import_job_may_hold_a_nul(shop: Shop) -> None:
     shop.drain(Kind.FIELDS, times=2)
     assert shop.now(deliveries[3]).detail == "ab"
     assert shop.said(deliveries[3], deliveries[4]) == ["failed: rejected", "delivered: written"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"consent": "SUBSCRIBED", "consent_timestamp": "yesterday"},
+        {"consent": "NEVER_SUBSCRIBED", "suppression": ["UNSUBSCRIBE"]},
+        {"consent": "NEVER_SUBSCRIBED", "list_suppressions": [{"list_id": "LIST01", "timestamp": 5}]},
+        "SUBSCRIBED",
+    ],
+)
+def test_one_whose_marketing_state_cannot_be_read_keeps_no_neighbour_and_is_not_subscribed(
+    shop: Shop, odd: Any
+) -> None:
+    people = [shop.person() for _ in range(3)]
+    signups = [shop.consent(person) for person in people]
+    shop.klaviyo.subscribed[str(people[1].email)] = odd
+    shop.drain(Kind.CONSENT)
+    assert shop.said(*signups) == ["delivered: written", "skipped: newer_opt_out", "delivered: written"]
+
+
+@pytest.mark.parametrize("kind", [Kind.EVENT, Kind.FIELDS])
+def test_one_whose_age_cannot_be_read_keeps_no_neighbour(shop: Shop, kind: Kind) -> None:
+    people = [shop.person() for _ in range(3)]
+    deliveries = [shop.due(kind, person) for person in people]
+
+    def looked_up(asked: Asked) -> Given:
+        rows = [shop.klaviyo._profile(email) for email in shop.klaviyo._wanted(asked)]
+        rows[1]["attributes"]["created"] = "long ago"
+        return good(200, rows)
+
+    shop.klaviyo.script("GET /api/profiles", looked_up)
+    shop.drain(kind)
+    assert shop.said(*deliveries) == ["delivered: written"] * 3

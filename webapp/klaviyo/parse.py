@@ -15,6 +15,7 @@ from webapp.klaviyo.masking import scrub
 T = TypeVar("T")
 LONGEST_NAME = 200
 LONGEST_ID, LONGEST_PROFILE_ID, LONGEST_JOB_ID = 40, 64, 200
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -56,7 +57,7 @@ def _reading(read: Callable[[Any], T]) -> Callable[[Any], T]:
     def reading(body: Any) -> T:
         try:
             return read(body)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as problem:
+        except UNREADABLE as problem:
             raise UnexpectedAnswer(f"the answer does not look as documented ({type(problem).__name__})") from None
 
     return reading
@@ -122,7 +123,23 @@ def profile_created_at(body: Any) -> datetime | None:
 
 
 def _profile(entry: dict[str, Any]) -> FoundProfile:
+    """One of several: what cannot be read of its times or its marketing state keeps none of the others."""
     attributes = entry.get("attributes") or {}
+    profile_id = _id(entry["id"], LONGEST_PROFILE_ID)
+    email = str(attributes.get("email") or "").strip().lower()
+    try:
+        created_at = _moment(attributes.get("created"))
+    except UNREADABLE:
+        created_at = None
+    try:
+        marketing = _marketing(attributes)
+    except UNREADABLE:
+        marketing = {"has_opted_out": True}  # nobody is subscribed over what may be an opt-out
+    return FoundProfile(profile_id, email, created_at=created_at, **marketing)
+
+
+def _marketing(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The marketing state of a FoundProfile."""
     email = ((attributes.get("subscriptions") or {}).get("email") or {}).get("marketing") or {}
     consent, changed = (
         email.get("consent"),
@@ -132,16 +149,13 @@ def _profile(entry: dict[str, Any]) -> FoundProfile:
     if consent == "UNSUBSCRIBED":
         outs.append(changed)
     left = [(str(row.get("list_id")), _moment(row.get("timestamp"))) for row in email.get("list_suppressions") or []]
-    return FoundProfile(
-        id=_id(entry["id"], LONGEST_PROFILE_ID),
-        email=str(attributes.get("email") or "").strip().lower(),
-        is_subscribed=consent == "SUBSCRIBED",
-        consented_at=changed if consent == "SUBSCRIBED" else None,
-        opted_out_at=max((moment for moment in outs if moment), default=None),
-        has_opted_out=consent == "UNSUBSCRIBED",
-        created_at=_moment(attributes.get("created")),
-        left_lists=tuple((list_id, at) for list_id, at in left if at is not None),
-    )
+    return {
+        "is_subscribed": consent == "SUBSCRIBED",
+        "consented_at": changed if consent == "SUBSCRIBED" else None,
+        "opted_out_at": max((moment for moment in outs if moment), default=None),
+        "has_opted_out": consent == "UNSUBSCRIBED",
+        "left_lists": tuple((list_id, at) for list_id, at in left if at is not None),
+    }
 
 
 def _moment(text: str | None) -> datetime | None:
