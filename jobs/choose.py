@@ -207,10 +207,12 @@ def by_id(ids: Iterable[int]) -> list[Item]:
         return _rows(session, _BY_ID, {"ids": list(ids)})
 
 
-def due_by_id(ids: Iterable[int]) -> list[Item]:
+def due_by_id(run: Run, ids: Iterable[int]) -> list[Item]:
     """Those of them that are due."""
     with reading() as session:
-        return _rows(session, _DUE_BY_ID, {"ids": list(ids)})
+        items = _rows(session, _DUE_BY_ID, {"ids": list(ids)})
+    run.share = _share(run, items)
+    return items
 
 
 def as_known_now(items: Sequence[Item]) -> list[Item]:

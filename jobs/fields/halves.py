@@ -58,7 +58,7 @@ def first(run: Run) -> tuple[Batch | None, list[Item]]:
     """The first half that is not sent yet, with what is still due of it. Those of which nothing is are closed."""
     while run.lane.unknown_batch_id is not None:
         batch = _open_ones(run)[0]
-        items = choose.due_by_id(_deliveries(batch))
+        items = choose.due_by_id(run, _deliveries(batch))
         if items:
             return batch, items
         run.write(partial(batches.close, run=run, batch=batch, outcome=BatchOutcome.REJECTED))

@@ -15,6 +15,7 @@ from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import reading, writing
 from webapp.models import Budget, Connection, Delivery
+from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.deliveries import attempts
 from webapp.services.tracing import erasures
 
@@ -172,6 +173,18 @@ def test_what_happens_between_halves_counts_for_the_next(engine_rows: Rows) -> N
     assert shop.link(people[2]).fields_version == 2
     assert not any(shop.link(person).rewrite or shop.link(person).creating_since for person in people[2:])
     assert all(shop.link(person).creating_since is None for person in strangers)
+
+
+def test_halves_of_a_sync_leave_half_of_the_budget_to_live_work(shop: Shop) -> None:
+    _, deliveries = several(shop, 12)
+    with writing() as session:
+        for delivery in deliveries:
+            session.get_one(Delivery, delivery.id).priority = PRIORITY_BACKFILL
+    stopped_after(shop, 2)
+    before = len(sent(shop))
+    shop.event(shop.person())
+    shop.drain(Kind.FIELDS)
+    assert len(sent(shop)) == before + 1
 
 
 def test_whoever_waits_for_another_reason_by_then_is_left_out(shop: Shop) -> None:
