@@ -121,18 +121,39 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
         pairs = [(group, answer, outcome(answer)) for group, answer in zip(now, answers, strict=True)]
         good = [(group, answer) for group, answer, came in pairs if came is Outcome.DONE]
         refused = [group for group, _, came in pairs if came in {Outcome.REFUSED, Outcome.TOO_LARGE}]
-        hits = {by_email[p.email]: p for _, a in good for p in parse.profiles(a.json) if p.email in by_email}
+        hits: dict[int, FoundProfile] = {}
+        unsure: list[list[str]] = []
+        for group, answer in good:
+            theirs, others = matched(group, parse.profiles(answer.json))
+            hits |= {by_email[email]: profile for email, profile in theirs.items()}
+            unsure.append(others)
         found.update(hits)
-        looked_up = [by_email[email] for group, _ in good for email in group]
+        later = {email for group in unsure for email in group}
+        looked_up = [by_email[email] for group, _ in good for email in group if email not in later]
         looked_up += [by_email[group[0]] for group in refused if len(group) == 1]
         run.write(partial(_remember, run=run, looked_up=looked_up, hits=hits))
         if any(came is Outcome.SCOPE_MISSING for _, _, came in pairs):
             raise MayNotLook
         if len(good) + len(refused) < len(now):
             raise run.hold_after(answers)
-        halves = [group for group in refused if len(group) > 1]
-        groups = [half for g in halves for half in (g[: len(g) // 2], g[len(g) // 2 :])] + groups
+        halves = [group for group in refused if len(group) > 1] + unsure
+        groups = [half for g in halves for half in (g[: len(g) // 2], g[len(g) // 2 :]) if half] + groups
     return found
+
+
+def matched(group: Sequence[str], profiles: Sequence[FoundProfile]) -> tuple[dict[str, FoundProfile], list[str]]:
+    """Address -> profile, and the addresses nobody knows of yet.
+
+    A profile may have several, of which it answers with the main one: then whoever was not answered for is asked about
+    in halves, and of one asked about alone it is theirs.
+    """
+    asked = set(group)
+    theirs = {profile.email: profile for profile in profiles if profile.email in asked}
+    if len(theirs) == len(profiles):
+        return theirs, []
+    if len(group) == 1:
+        return {group[0]: theirs.get(group[0], profiles[0])}, []
+    return theirs, [email for email in group if email not in theirs]
 
 
 def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, FoundProfile]) -> None:

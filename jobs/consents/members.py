@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobs.lookup import MayNotLook
+from jobs.lookup import MayNotLook, matched
 from jobs.outcomes import REFUSALS, Outcome, outcome
 from jobs.run import Run
 from webapp.klaviyo import parse, payloads
@@ -23,14 +23,20 @@ def members_of(run: Run, list_id: str, people: Mapping[int, str]) -> set[int]:
         answer = run.call(payloads.list_members(list_id, group), size=len(group))
         match outcome(answer):
             case Outcome.DONE:
-                members |= {by_email[p.email] for p in parse.profiles(answer.json) if p.email in by_email}
+                theirs, others = matched(group, parse.profiles(answer.json))
+                members |= {by_email[email] for email in theirs}
+                groups = _halves(others) + groups
             case Outcome.GONE:
                 return set()
             case Outcome.SCOPE_MISSING:
                 raise MayNotLook
             case came if came in REFUSALS:
-                half = len(group) // 2
-                groups = [part for part in (group[:half], group[half:]) if half] + groups
+                groups = (_halves(group) if len(group) > 1 else []) + groups
             case _:
                 raise run.back_off()
     return members
+
+
+def _halves(group: list[str]) -> list[list[str]]:
+    half = len(group) // 2
+    return [part for part in (group[:half], group[half:]) if part]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from jobs.drain import drain
-from tests.jobs.klaviyo import Asked, Given, error, html, throttled
+from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
@@ -247,3 +247,28 @@ def test_events_do_not_wait_for_a_fields_lane_that_is_further_on(shop: Shop) -> 
     shop.fields(shop.person(), points=2)
     shop.drain(Kind.EVENT)
     assert set(shop.said(*events)) == {"delivered: written"}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_profile_that_has_another_main_address_by_now_is_theirs_all_the_same(shop: Shop, kind: Kind) -> None:
+    """Two profiles became one in Klaviyo: asked for either address it answers with the main one."""
+    people = [shop.person() for _ in range(5)]
+    stranger = shop.person(there=False)
+    merged = str(people[3].email)
+    profile_id = shop.klaviyo.people[merged]
+
+    def looked_up(asked: Asked) -> Given:
+        rows = [shop.klaviyo._profile(email) for email in shop.klaviyo._wanted(asked)]
+        for row in rows:
+            if row["id"] == profile_id:
+                row["attributes"]["email"] = "main@example.com"
+        return good(200, rows)
+
+    shop.klaviyo.script(LOOK, *[looked_up] * 9)
+    deliveries = [shop.due(kind, person) for person in people]
+    missing = shop.due(kind, stranger)
+    shop.drain(kind)
+    assert shop.said(*deliveries) == ["delivered: written"] * 5
+    assert shop.said(missing)[0].endswith("not_in_klaviyo")
+    assert shop.link(people[3]).klaviyo_id == profile_id
+    assert len(shop.klaviyo.calls(LOOK)) == 3, "only those who were not answered for are asked about once more"

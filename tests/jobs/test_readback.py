@@ -149,6 +149,20 @@ def test_a_withdrawal_whose_list_may_not_be_read_is_skipped_for_it(shop: Shop) -
     assert UNSUBSCRIBE not in shop.klaviyo.endpoints
 
 
+def test_whoever_is_on_the_list_by_another_main_address_leaves_it(shop: Shop) -> None:
+    people = [shop.person() for _ in range(3)]
+    shop.klaviyo.members["LIST01"] |= {str(person.email) for person in people[:2]}
+    deliveries = [shop.consent(person, "unsubscribed") for person in people]
+
+    def answer(asked: Asked) -> Given:
+        status, headers, body = shop.klaviyo._on_list(asked)
+        return status, headers, body.replace(str(people[1].email), "main@example.com")
+
+    shop.klaviyo.script(ON_LIST, *[answer] * 9)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(*deliveries) == ["delivered: written", "delivered: written", "skipped: not_on_list"]
+
+
 def test_whoever_may_not_be_asked_about_is_not_on_the_list_and_keeps_nobody(shop: Shop) -> None:
     people = [shop.person() for _ in range(5)]
     shop.klaviyo.members["LIST01"] |= {str(person.email) for person in people}
