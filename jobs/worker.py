@@ -9,6 +9,7 @@ import gc
 import logging
 import sys
 import time
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -51,6 +52,11 @@ class LaneJob(Job):
 
         return drain
 
+    def heartbeat(self, timestamp: datetime, ttl: int, pipeline: Pipeline | None = None, xx: bool = False) -> None:
+        """A sign of life of a job that begins. One that is done goes at once."""
+        if pipeline is not None:
+            super().heartbeat(timestamp, ttl, pipeline, xx)
+
     def cleanup(self, ttl: int | None = None, pipeline: Pipeline | None = None, remove_from_queue: bool = True) -> None:
         """Done: nothing is left. A wake-up has no result, dependents or other executions, which RQ would ask for."""
         if ttl != 0:
@@ -74,7 +80,7 @@ class LaneWorker(SimpleWorker):
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """A sign of life, once a second: RQ would give five a drain, each of three questions."""
-        if pipeline is None and time.monotonic() - self._seen_at < SIGN_SECONDS:
+        if time.monotonic() - self._seen_at < SIGN_SECONDS:
             return
         self._seen_at = time.monotonic()
         if pipeline is not None:

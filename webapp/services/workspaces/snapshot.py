@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, bindparam, select
+from sqlalchemy import BigInteger, BindParameter, Row, Select, String, bindparam, cast, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
@@ -66,12 +67,26 @@ def load(session: Session, workspace_id: int) -> WorkspaceSettings:
 # Made once: every call asks for the version.
 _THIS: BindParameter[int] = bindparam("workspace")
 _VERSION = select(Workspace.version).where(Workspace.id == _THIS)
-_STORES = select(Store.id, Store.external_id, Store.name).where(Store.workspace_id == _THIS)
-_LIVE = select(Connection.id, Connection.store_id).where(
-    Connection.workspace_id == _THIS, Connection.state != ConnectionState.DISCONNECTED
+_NO_ID, _NO_TEXT = cast(null(), BigInteger), cast(null(), String)
+
+
+def _part(name: str, *columns: Any) -> Select[Any]:
+    return select(literal(name).label("part"), *columns)
+
+
+# In one statement, since a worker that has many small workspaces' work reads them more often than it knows them.
+_PARTS = union_all(
+    _part("store", Store.id, _NO_ID, Store.external_id, Store.name).where(Store.workspace_id == _THIS),
+    _part("live", Connection.id, Connection.store_id, _NO_TEXT, _NO_TEXT).where(
+        Connection.workspace_id == _THIS, Connection.state != ConnectionState.DISCONNECTED
+    ),
+    _part("event", _NO_ID, _NO_ID, EventChoice.event, _NO_TEXT).where(
+        EventChoice.workspace_id == _THIS, EventChoice.is_on
+    ),
+    _part("field", _NO_ID, _NO_ID, FieldChoice.field, _NO_TEXT).where(
+        FieldChoice.workspace_id == _THIS, FieldChoice.is_on
+    ),
 )
-_EVENTS = select(EventChoice.event).where(EventChoice.workspace_id == _THIS, EventChoice.is_on)
-_FIELDS = select(FieldChoice.field).where(FieldChoice.workspace_id == _THIS, FieldChoice.is_on)
 _CUSTOM = (
     select(*(getattr(CustomProperty, name) for name in ("id", "key", "label", "type", "choices", "retired_at")))
     .where(CustomProperty.workspace_id == _THIS)
@@ -81,18 +96,20 @@ _CUSTOM = (
 
 def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSettings:
     this = {"workspace": workspace_id}
-    stores = session.execute(_STORES, this).all()
+    parts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for part, *values in session.execute(_PARTS, this):
+        parts[part].append(tuple(values))
     known = {**FIELDS, **{row.key: _custom(row) for row in session.execute(_CUSTOM, this)}}
     unretired = {key for key, field in known.items() if not field.retired}
     return WorkspaceSettings(
         workspace_id=workspace_id,
         version=version,
-        stores={store.external_id: store.id for store in stores},
-        store_names={store.id: (store.external_id, store.name) for store in stores},
-        connections=tuple(LiveConnection(row.id, row.store_id) for row in session.execute(_LIVE, this)),
-        events_on=frozenset(session.scalars(_EVENTS, this)),
+        stores={external_id: id_ for id_, _, external_id, _ in parts["store"]},
+        store_names={id_: (external_id, name) for id_, _, external_id, name in parts["store"]},
+        connections=tuple(LiveConnection(id_, store_id) for id_, store_id, _, _ in parts["live"]),
+        events_on=frozenset(event for _, _, event, _ in parts["event"]),
         fields=known,
-        fields_on=frozenset(session.scalars(_FIELDS, this)) & unretired,
+        fields_on=frozenset(key for _, _, key, _ in parts["field"]) & unretired,
     )
 
 
