@@ -30,7 +30,7 @@ class FenceLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A held lane. `news` is what there was to see when it was claimed; `took_over`: its last holder never told."""
+    """A held lane. `news` is what there was to see when it was claimed."""
 
     lane_id: int
     connection_id: int
@@ -39,12 +39,10 @@ class Claim:
     fence: int
     news: int
     slow: bool
-    took_over: bool = False
 
 
 _LANE = LANES.c.id == bindparam("lane")
 _MINE = and_(_LANE, LANES.c.fence == bindparam("held_fence"))
-_HOLDER = select(LANES.c.owner).where(_LANE).with_for_update()
 _CLAIMED = tuple(LANES.c[name] for name in ("id", "connection_id", "workspace_id", "kind", "fence", "news", "slow"))
 _CLAIM = (
     update(LANES)
@@ -55,8 +53,10 @@ _CLAIM = (
         or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
         LANES.c.next_at <= db_now(),
     )
-    .values(owner=OWNER, fence=LANES.c.fence + 1, lease_until=db_now(LEASE_SECONDS))
-    .returning(*_CLAIMED, LANES.c.unknown_batch_id, db_now().label("now"))
+    .values(
+        owner=OWNER, taken_over=LANES.c.owner.is_not(None), fence=LANES.c.fence + 1, lease_until=db_now(LEASE_SECONDS)
+    )
+    .returning(*_CLAIMED, LANES.c.taken_over, LANES.c.unknown_batch_id, db_now().label("now"))
 )
 _DOUBT = (
     update(BATCHES)
@@ -76,17 +76,16 @@ def claim(lane_id: int) -> Claim | None:
 
     def work(session: Session) -> Claim | None:
         connection, this = session.connection(), {"lane": lane_id}
-        before = connection.scalar(_HOLDER, this)
         row = connection.execute(_CLAIM, this).one_or_none()
         if row is None:
             return None
         if not is_sqlite(session):
             clock.follow(row.now)
-        if before is not None and row.unknown_batch_id is not None:
+        if row.taken_over and row.unknown_batch_id is not None:
             # Whoever held the lane never told what came of these: a frozen sender may still send them.
             connection.execute(_DOUBT, this)
         values = {column.key: getattr(row, column.key) for column in _CLAIMED}
-        return Claim(lane_id=values.pop("id"), **values, took_over=before is not None)
+        return Claim(lane_id=values.pop("id"), **values)
 
     return run_writing(work)
 

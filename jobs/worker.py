@@ -9,14 +9,16 @@ import gc
 import logging
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
 from redis.client import Pipeline
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
+from rq.executions import Execution
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 
@@ -88,6 +90,22 @@ class LaneWorker(SimpleWorker):
             return
         with self.connection.pipeline() as together:
             super().heartbeat(timeout, together)
+            together.execute()
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """What it does now, told where it is news."""
+        if pipeline is not None or state != self.get_state():
+            super().set_state(state, pipeline)
+
+    def handle_job_success(
+        self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
+    ) -> None:
+        """Count it and let nothing of it stay: RQ would ask for those that depend on it first."""
+        with self.connection.pipeline() as together:
+            self.increment_successful_job_count(together)
+            self.increment_total_working_time(datetime.now(UTC) - execution.created_at, together)
+            job.cleanup(0, together)
+            self.cleanup_execution(job, together, execution)
             together.execute()
 
     death_penalty_class = TimerDeathPenalty

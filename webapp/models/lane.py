@@ -24,6 +24,7 @@ class LaneKind(StrEnum):
 
 class Lane(Base):
     """One worker at a time: `owner` holds it until `lease_until` under `fence`, which grows with every claim.
+    `taken_over`: from a holder before who never gave it back.
 
     `next_at` is when there is something to do (None: nothing), `held_until` the moment before which nothing may be sent
     (budget, back-off), `held_reason` why, `held_detail` what Klaviyo did, as in "Klaviyo answered 500".
@@ -45,6 +46,7 @@ class Lane(Base):
     owner: Mapped[str | None] = mapped_column(String(80))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     fence: Mapped[int] = mapped_column(default=0, server_default="0")
+    taken_over: Mapped[bool] = mapped_column(default=False, server_default="0")
     next_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     held_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     held_reason: Mapped[str | None] = mapped_column(String(40))

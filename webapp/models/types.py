@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, TypeDecorator
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, TypeDecorator, literal_column
+from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.operators import OperatorType
 
 W = TypeVar("W", bound=StrEnum)
 
@@ -49,11 +51,28 @@ def _aware(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class _Constants(TypeDecorator.Comparator[Any], String.Comparator[Any]):
+    """A word that a column is compared with stands in the statement itself.
+
+    As a parameter it would be unknown to PostgreSQL, which plans a statement that comes often for any parameters: such
+    a plan cannot use the index of what waits, and walks everything that a connection ever had.
+    """
+
+    def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        """As the operator does, with a member of the enum as a constant."""
+        return super().operate(op, *(_constant(each) for each in other), **kwargs)
+
+
+def _constant(value: Any) -> Any:
+    return literal_column(f"'{value.value}'") if isinstance(value, StrEnum) else value
+
+
 class Word(TypeDecorator[W], Generic[W]):
     """A word of a closed list (a StrEnum). Another word cannot be written."""
 
     impl = String(40)
     cache_ok = True
+    comparator_factory = _Constants
 
     def __init__(self, words: type[W]) -> None:
         super().__init__()
