@@ -45,7 +45,7 @@ def make_app(backend: str, data_dir: Path, **environ: str) -> Flask:
     if backend == "sqlite":
         url = databases.copy_sqlite(_sqlite_template(), data_dir)
     else:
-        url = databases.new_postgres_url(_postgres_template())
+        url = databases.new_postgres_url(_postgres_template(), "FILE_COPY")
     app = create_app(test_settings(url, data_dir, **environ))
     app.testing = True
     app.jinja_env.undefined = StrictUndefined
@@ -80,6 +80,7 @@ def _sqlite_template() -> Path:
 
 @cache
 def _postgres_template() -> str:
+    databases.no_need_to_last()
     url = databases.new_postgres_url()
     _make_tables(url)
     return url.rsplit("/", 1)[-1].split("?")[0]

