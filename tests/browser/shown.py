@@ -28,6 +28,8 @@ def connected(page: Page, stack: Stack) -> None:
         page.locator("#enable").click()
         page.get_by_label("Acme SE").check()
         page.get_by_role("button", name="Allow").click()
+    # All of it: a link that is pressed before the scripts are there is a plain one, and leads to a page of its own.
+    page.wait_for_url(f"**{TABLE}**")
     expect(page.locator("tbody tr")).to_have_count(1)
 
 
