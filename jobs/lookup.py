@@ -14,23 +14,20 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
+from jobs import creations
 from jobs.outcomes import Outcome, outcome
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import reading
-from webapp.dialects import among, one_of, upsert, upsert_resetting
+from webapp.dialects import among, one_of, upsert_resetting
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
-from webapp.models import Connection, Person, ProfileLink
+from webapp.models import Person, ProfileLink
 from webapp.models.tables import PROFILE_LINKS
 from webapp.services.people import consent_holds
 
 HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)
-# A call of unknown end may still create somebody this long after it.
-CREATION_SETTLES_IN = timedelta(minutes=15)
-# Klaviyo's clock and ours differ by less; a profile born a little before our call that made it is still ours.
-CLOCKS = timedelta(seconds=5)
 
 
 class MayNotLook(Exception):
@@ -186,75 +183,8 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
     )
     session.execute(statement, rows)
     if hits:
-        _claim_ours(session, run, hits)
+        creations.claim(session, run, {person_id: profile.created_at for person_id, profile in hits.items()})
         consent_holds.release(session, run.held.connection_id, hits)
-
-
-def _claim_ours(session: Session, run: Run, hits: dict[int, FoundProfile]) -> None:
-    """Profiles born since a call of ours that may have created them: ours, though its answer never came.
-
-    Born long after it they came by another door, unless an import job that holds them is still under way.
-    """
-    statement = select(
-        ProfileLink.person_id, ProfileLink.creating_since, ProfileLink.job_batch_id, ProfileLink.subscribed_at
-    ).where(
-        ProfileLink.connection_id == run.held.connection_id,
-        among(session, ProfileLink.person_id, hits),
-        ProfileLink.creating_since.is_not(None),
-    )
-    for person_id, since, job_id, subscribed_at in session.execute(statement).all():
-        ours = born_by(hits[person_id].created_at, since, in_job=job_id is not None)
-        by_signup = since is not None and subscribed_at is not None and subscribed_at >= since
-        mark_created(session, run, [person_id] if ours else [], resolved=[person_id], to_list=not by_signup)
-
-
-def born_by(born: datetime | None, since: datetime | None, *, in_job: bool = False) -> bool:
-    """Whether a profile of this age is the work of a call made at `since`."""
-    if born is None or since is None:
-        return False
-    return born >= since - CLOCKS and (in_job or born <= since + CREATION_SETTLES_IN)
-
-
-def note_creating(session: Session, run: Run, links: Mapping[int, Link | None]) -> None:
-    """From here on a profile of these people that is born is ours, also where the answer never comes."""
-    now = clock.now()
-    rows = [
-        {"connection_id": run.held.connection_id, "person_id": person_id, "creating_since": now}
-        for person_id, link in sorted(links.items())
-        if not _may_be_under_way(link, now)
-    ]
-    if rows:
-        key = ["connection_id", "person_id"]
-        session.execute(upsert(session, ProfileLink.__table__, key=key, update=["creating_since"]), rows)
-
-
-def _may_be_under_way(link: Link | None, now: datetime) -> bool:
-    """Whether an earlier call may still create them, or has."""
-    return link is not None and link.creating_since is not None and now - link.creating_since < CREATION_SETTLES_IN
-
-
-def note_refused(session: Session, run: Run, links: Mapping[int, Link | None]) -> None:
-    """Klaviyo certainly created nobody by this call: whoever is born from here on is somebody else's work."""
-    certain = [person_id for person_id, link in links.items() if not _may_be_under_way(link, clock.now())]
-    mark_created(session, run, [], resolved=certain)
-
-
-def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[int], to_list: bool = True) -> None:
-    """People whose creation is decided: `ours` are counted, once, and owed to the chosen list unless not `to_list`."""
-    mine = ProfileLink.connection_id == run.held.connection_id
-    if resolved:
-        statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, resolved))
-        session.execute(statement.values(creating_since=None))
-    if not ours:
-        return
-    new = update(ProfileLink).where(
-        mine, among(session, ProfileLink.person_id, ours), ProfileLink.created_by_us_at.is_(None)
-    )
-    values = {"created_by_us_at": clock.now(), "list_due": to_list and run.connection.list_id is not None}
-    counted = len(session.execute(new.values(**values).returning(ProfileLink.person_id)).all())
-    if counted:
-        statement = update(Connection).where(Connection.id == run.held.connection_id)
-        session.execute(statement.values(profiles_created=Connection.profiles_created + counted))
 
 
 def forget(session: Session, run: Run, person_ids: Iterable[int]) -> None:

@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from jobs import lookup, settle
+from jobs import creations, settle
 from jobs.choose import Item
 from jobs.consents import readback
 from jobs.consents.decide import Step
@@ -64,10 +64,10 @@ def send(run: Run, writes: list[Write]) -> None:
 
 
 def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> None:
-    writes = _reserve(run, what, list_id, wanted)
+    writes, mark = _reserve(run, what, list_id, wanted)
     if not writes:
         return
-    answer = _call(run, what, list_id, writes)
+    answer = _call(run, what, list_id, writes, mark)
     came = outcome(answer)
     if came is Outcome.AGAIN:
         raise run.hold_after([answer])
@@ -82,8 +82,8 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Writ
     def work(session: Session) -> None:
         settle.settle(session, run.connection, Kind.CONSENT, {w.item.id: result for w in writes}, attempts=1)
         if came is Outcome.DONE and what is Step.SUBSCRIBE:
-            made = list(_strangers(writes))
-            lookup.mark_created(session, run, made, resolved=made, to_list=False)
+            made = _strangers(writes)
+            creations.mark_created(session, run, made, resolved=made, to_list=False)
         if is_gone:
             missing = update(Connection).where(Connection.id == run.connection.id, Connection.list_id == list_id)
             session.execute(missing.values(list_missing_at=clock.now()))
@@ -103,30 +103,33 @@ def _refused_whole(run: Run, what: Step, list_id: str | None, writes: Sequence[W
         _send_group(run, what, list_id, part)
 
 
-def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> list[Write]:
-    """The budget of one call, and a note of what may arrive by it; those for whom it is still right."""
+def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> tuple[list[Write], datetime]:
+    """The budget of one call, and a note of what may arrive by it; those for whom it is still right.
+
+    With them the mark of those whom it may create, see `creations.note`.
+    """
     endpoint = _body(what, wanted, list_id).endpoint
 
-    def work(session: Session) -> list[Write]:
+    def work(session: Session) -> tuple[list[Write], datetime]:
         if any(write.profile is None for write in wanted):
             run.check_creates(session)
-        writes = _still_meant(session, wanted)
+        writes, mark = _still_meant(session, wanted), clock.now()
         if not writes:
-            return []
+            return [], mark
         run.reserve(session, endpoint)
         if what is Step.SUBSCRIBE:
-            lookup.note_creating(session, run, _strangers(writes))
+            mark = creations.note(session, run, _strangers(writes))
             _note_sent(session, run, [(write.item.person_id, clock.now(), list_id) for write in writes])
         else:
             readback.note(session, run, [(write.item.person_id, write.item.id) for write in writes], list_id)
-        return writes
+        return writes, mark
 
     return run.write(work)
 
 
-def _strangers(writes: Sequence[Write]) -> dict[int, Link | None]:
+def _strangers(writes: Sequence[Write]) -> list[int]:
     """Whom a signup would create in Klaviyo; it puts them on the list itself, as far as the opt-in lets it."""
-    return {write.item.person_id: write.link for write in writes if write.profile is None}
+    return [write.item.person_id for write in writes if write.profile is None]
 
 
 def _still_meant(session: Session, wanted: Sequence[Write]) -> list[Write]:
@@ -147,23 +150,23 @@ def _body(what: Step, writes: Sequence[Write], list_id: str | None) -> Call:
     return (payloads.subscribe if what is Step.SUBSCRIBE else payloads.unsubscribe)(profiles, list_id)
 
 
-def _call(run: Run, what: Step, list_id: str | None, writes: list[Write]) -> Answer:
+def _call(run: Run, what: Step, list_id: str | None, writes: list[Write], mark: datetime) -> Answer:
     """One reserved call. Its note is taken back where Klaviyo certainly did not take it."""
     deliveries = [write.item.id for write in writes]
     try:
         answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
     except (Hold, GrantEnded, GrantUnavailable):  # it was answered 401, and there was no asking once more
-        _take_back(run, what, writes)
+        _take_back(run, what, writes, mark)
         raise
     if outcome(answer) not in {Outcome.DONE, Outcome.UNKNOWN}:
-        _take_back(run, what, writes)
+        _take_back(run, what, writes, mark)
     return answer
 
 
-def _take_back(run: Run, what: Step, writes: Sequence[Write]) -> None:
+def _take_back(run: Run, what: Step, writes: Sequence[Write], mark: datetime) -> None:
     """Klaviyo certainly did not take it: a later look must not believe that it may still arrive."""
     if what is Step.SUBSCRIBE:
-        run.write(lambda session: _not_sent(session, run, writes))
+        run.write(lambda session: _not_sent(session, run, writes, mark))
     else:
         run.write(lambda session: readback.forget(session, run, [write.item.id for write in writes]))
 
@@ -195,11 +198,11 @@ def _note_sent(session: Session, run: Run, sent: list[tuple[int, datetime | None
     session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
 
 
-def _not_sent(session: Session, run: Run, writes: Sequence[Write]) -> None:
+def _not_sent(session: Session, run: Run, writes: Sequence[Write], mark: datetime) -> None:
     """Klaviyo certainly did not take these subscribes: everything is as before."""
     before = [
         (w.item.person_id, *((w.link.subscribed_at, w.link.subscribed_list_id) if w.link else (None, None)))
         for w in writes
     ]
     _note_sent(session, run, before)
-    lookup.note_refused(session, run, _strangers(writes))
+    creations.note_refused(session, run, _strangers(writes), mark)

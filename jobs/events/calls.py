@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from jobs import batches, choose, lookup, settle
+from jobs import batches, choose, creations, lookup, settle
 from jobs.choose import Item
 from jobs.events import ahead, plan
 from jobs.events.ahead import Written
@@ -71,8 +71,7 @@ def check_creations(session: Session, run: Run, items: Sequence[Item], links: Ma
     missing = {person_id: link for person_id, link in missing.items() if link is None or not link.found}
     if missing:
         run.check_creates(session)
-        looked_up = {person_id: link for person_id, link in missing.items() if link is not None}
-        lookup.note_creating(session, run, looked_up)
+        creations.note(session, run, [person_id for person_id, link in missing.items() if link is not None])
 
 
 def call(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from jobs import batches, lookup, settle
+from jobs import batches, creations, lookup, settle
 from jobs.fields import converge, halves, singles
 from jobs.fields.imports import FIRST_LOOK_SECONDS
 from jobs.outcomes import Outcome, is_final, outcome
@@ -99,7 +99,7 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
 
 
 def _find_ours(run: Run, batch: Batch) -> None:
-    """Whoever was missing before the job is looked up now: `lookup` claims those born since as ours."""
+    """Whoever was missing before the job is looked up now: `creations` claims those born since as ours."""
     person_ids = [member[0] for member in batches.members(batch)]
     with reading() as session:
         statement = (
@@ -141,7 +141,7 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
         for member in others:
             if member[0] in owed:  # the list step comes next, and settles these
                 results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
-    lookup.mark_created(session, run, [], resolved=[member[0] for member in refused])
+    creations.mark_created(session, run, [], resolved=[member[0] for member in refused])
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
     if not end.is_over:
         converge.unsettle(session, run, people)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import batches, lookup, settle
+from jobs import batches, creations, lookup, settle
 from jobs.fields import converge, list_step
 from jobs.fields.plan import Group, Step
 from jobs.outcomes import Outcome, as_read, outcome
@@ -49,20 +50,19 @@ def send(run: Run, groups: Sequence[Group], also: Also | None = None) -> None:
 def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Also | None) -> int:
     """As many calls at once as there is budget for; how many."""
 
-    def work(session: Session) -> tuple[Batch, list[Group]]:
+    def work(session: Session) -> tuple[Batch, list[Group], datetime]:
         run.check_people(session, [group.person_id for group in wanted])
         if endpoint is endpoints.PROFILE_IMPORT:
             run.check_creates(session)
         taken = run.reserve(session, endpoint, len(wanted))
         groups = list(islice(wanted, taken))
-        if endpoint is endpoints.PROFILE_IMPORT:
-            lookup.note_creating(session, run, {group.person_id: group.link for group in groups})
+        mark = creations.note(session, run, [group.person_id for group in groups if group.step is Step.CREATE])
         if also is not None:
             also(session, groups)
         members = [group.member for group in groups]
-        return batches.open_batch(session, run, endpoint, members, size=len(groups)), groups
+        return batches.open_batch(session, run, endpoint, members, size=len(groups)), groups, mark
 
-    batch, groups = run.write(work)
+    batch, groups, mark = run.write(work)
     answers = run.send_all(
         [_call(endpoint, group) for group in groups],
         [1] * len(groups),
@@ -72,7 +72,7 @@ def _some(run: Run, endpoint: Endpoint, wanted: Sequence[Group], also: Also | No
     pairs = [(group, _as_read(group, answer)) for group, answer in zip(groups, answers, strict=True)]
     done = [pair for pair in pairs if outcome(pair[1]) is Outcome.DONE]
     values = {"failures": 0} if done else {}
-    listed = run.write(lambda session: _record(session, run, batch, pairs, done), **values)
+    listed = run.write(lambda session: _record(session, run, batch, pairs, done, mark), **values)
     if listed:
         list_step.add(run, listed)
     again = [answer for _, answer in pairs if outcome(answer) in {Outcome.AGAIN, Outcome.UNKNOWN}]
@@ -93,9 +93,11 @@ def _as_read(group: Group, answer: Answer) -> Answer:
     return answer if group.step is Step.UPDATE else as_read(answer, parse.profile_id, parse.profile_created_at)
 
 
-def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done: list[Written]) -> list[Group]:
+def _record(
+    session: Session, run: Run, batch: Batch, pairs: list[Written], done: list[Written], mark: datetime
+) -> list[Group]:
     """Everything that came of the calls; the people created, or owed to the list, are given back for the list step."""
-    listed = _written(session, run, done)
+    listed = _written(session, run, done, mark)
     results: dict[int, Result] = {}
     for group, answer in pairs:
         if group.person_id in listed:  # the list step comes next, and settles these: the call that wrote them stays
@@ -108,8 +110,8 @@ def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done
     unknown = [group.person_id for group, answer in pairs if outcome(answer) is Outcome.UNKNOWN]
     if unknown:
         converge.unsettle(session, run, unknown)
-    certain = [g for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
-    lookup.note_refused(session, run, {group.person_id: group.link for group in certain})
+    certain = [g.person_id for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
+    creations.note_refused(session, run, certain, mark)
     # Whoever is written once more has no delivery that waits for it: the mark is put back.
     untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is Outcome.AGAIN]
     if untaken:
@@ -119,7 +121,7 @@ def _record(session: Session, run: Run, batch: Batch, pairs: list[Written], done
     return [group for group, _ in done if group.person_id in listed]
 
 
-def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
+def _written(session: Session, run: Run, done: list[Written], mark: datetime) -> set[int]:
     """Remember what was written; the people who are owed to the list."""
     now = clock.now()
     rows = [
@@ -137,9 +139,10 @@ def _written(session: Session, run: Run, done: list[Written]) -> set[int]:
         changed = ["found", "klaviyo_id", "looked_up_at", "fields_version"]
         key = ["connection_id", "person_id"]
         session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
-    made = [group.person_id for group, answer in done if group.step is Step.CREATE]
-    ours = [group.person_id for group, answer in done if group.step is Step.CREATE and _is_ours(group, answer)]
-    lookup.mark_created(session, run, ours, resolved=made)
+    made = {group.person_id: answer for group, answer in done if group.step is Step.CREATE}
+    since = creations.of_others(session, run, made, mark) if made else {}
+    ours = [person_id for person_id, answer in made.items() if _is_ours(answer, since.get(person_id))]
+    creations.mark_created(session, run, ours, resolved=list(made))
     return list_due(session, run, [group.person_id for group, _ in done])
 
 
@@ -148,10 +151,9 @@ def _id_of(group: Group, answer: Answer) -> str:
     return known or parse.profile_id(answer.json)
 
 
-def _is_ours(group: Group, answer: Answer) -> bool:
-    """201, or there already by an earlier call of ours whose answer never came."""
-    since = group.link.creating_since if group.link is not None else None
-    return answer.status == 201 or lookup.born_by(parse.profile_created_at(answer.json), since)
+def _is_ours(answer: Answer, since: datetime | None) -> bool:
+    """201, or there already by another call of ours, made at `since`, whose answer never came."""
+    return answer.status == 201 or creations.born_by(parse.profile_created_at(answer.json), since)
 
 
 def list_due(session: Session, run: Run, person_ids: list[int]) -> set[int]:

@@ -157,6 +157,4 @@ def test_the_rules_hold_whatever_comes(make_world: Make, seed: int) -> None:
     assert ours, "the test has created somebody"
     with reading() as session:
         counted = session.scalar(select(func.count()).where(ProfileLink.created_by_us_at.is_not(None)))
-    assert owner.connection("ACCTNO").profiles_created == counted
-    # One may be missed: see "not counted" in decision 0006.
-    assert len(ours) - 1 <= counted <= len(ours), "and counted them"
+    assert owner.connection("ACCTNO").profiles_created == counted == len(ours), "and counted them"

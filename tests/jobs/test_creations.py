@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from jobs import drain
 from jobs.fields import lane as fields_lane
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
@@ -170,6 +171,71 @@ def test_a_refused_signup_created_nobody(shop: Shop, answer: Any) -> None:
     shop.drain(Kind.CONSENT)
     assert shop.link(person).creating_since is None
     assert shop.again().profiles_created == 0
+
+
+def beside(shop: Shop, kind: Kind, answer: Any) -> Callable[[Asked], Any]:
+    """Another worker drains the other lane while this call is under way; then it is answered so."""
+
+    def work(_asked: Asked) -> Any:
+        drain.drain(shop.lane(kind).id)
+        return answer(_asked) if callable(answer) else answer
+
+    return work
+
+
+LOST = html(500)
+
+
+@pytest.mark.parametrize("refusal", [throttled(1), error(400), error(403)], ids=["429", "400", "403"])
+@pytest.mark.parametrize("first", [Kind.FIELDS, Kind.CONSENT])
+def test_a_refusal_of_one_call_says_nothing_of_another_lanes(shop: Shop, first: Kind, refusal: Any) -> None:
+    """Whichever began first: the one that was not answered may have created them."""
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.consent(person)
+    endpoints = {Kind.FIELDS: IMPORT, Kind.CONSENT: SUBSCRIBE}
+    second = Kind.CONSENT if first is Kind.FIELDS else Kind.FIELDS
+    shop.klaviyo.script(endpoints[first], beside(shop, second, refusal))
+    shop.klaviyo.script(endpoints[second], LOST)
+    shop.drain(first)
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())]))
+    with writing() as session:
+        session.merge(shop.link(person)).looked_up_at = None
+    shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.again().profiles_created == 1
+
+
+@pytest.mark.parametrize(("ago", "count"), [(timedelta(), 1), (timedelta(hours=1), 0)])
+def test_there_already_by_a_signup_that_began_meanwhile_tells_by_its_age(
+    shop: Shop, ago: timedelta, count: int
+) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.consent(person)
+    shop.klaviyo.script(SUBSCRIBE, LOST)
+    there = good(200, profile(person, clock.now() - ago))
+    shop.klaviyo.script(IMPORT, beside(shop, Kind.CONSENT, there))
+    shop.drain(Kind.FIELDS)
+    assert shop.again().profiles_created == count
+
+
+def test_an_import_job_does_not_date_a_signup_that_began_before_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Theirs may have created them before the job was, which found nobody there when it looked."""
+    people = several(shop, monkeypatch)
+    shop.consent(people[0])
+    shop.klaviyo.script(SUBSCRIBE, LOST)
+    shop.klaviyo.script(LOOK, beside(shop, Kind.CONSENT, shop.klaviyo._looked_up))
+    job_at = clock.now().replace(microsecond=0) + timedelta(seconds=30)
+    created = {"status": "queued", "created_at": job_at.isoformat()}
+    shop.klaviyo.script(JOB, good(202, {"type": "profile-bulk-import-job", "id": "job", "attributes": created}))
+    shop.drain(Kind.FIELDS)
+    over = {"type": "profile-bulk-import-job", "id": "job", "attributes": {"status": "complete", "failed_count": 0}}
+    shop.klaviyo.script(STATUS, good(200, over))
+    before = [profile(person, job_at - timedelta(seconds=10)) for person in people]
+    shop.klaviyo.script(LOOK, good(200, before))
+    shop.drain(Kind.FIELDS, times=2)
+    assert [shop.link(person).created_by_us_at is not None for person in people] == [True, False, False]
 
 
 def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:

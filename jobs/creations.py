@@ -1,0 +1,118 @@
+"""Whom our calls create in Klaviyo: a mark before the call, decided by its answer or by who is born, and when.
+
+Two lanes may be about to create the same person. Then the mark is both's: what Klaviyo refuses to one of them says
+nothing of the other, whose answer may never come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
+
+from jobs.run import Run
+from webapp import clock
+from webapp.dialects import among, insert_or_ignore
+from webapp.models import Connection, ProfileLink
+from webapp.models.tables import PROFILE_LINKS
+
+# A call of unknown end may still create somebody this long after it.
+CREATION_SETTLES_IN = timedelta(minutes=15)
+# Klaviyo's clock and ours differ by less; a profile born a little before our call that made it is still ours.
+CLOCKS = timedelta(seconds=5)
+_SHARED = timedelta(microseconds=1)
+_MARK = (
+    update(PROFILE_LINKS)
+    .where(PROFILE_LINKS.c.connection_id == bindparam("connection"), PROFILE_LINKS.c.person_id == bindparam("person"))
+    .values(creating_since=bindparam("mark"))
+)
+
+
+def note(session: Session, run: Run, person_ids: Iterable[int]) -> datetime:
+    """From here on a profile of these people that is born is ours, also where the answer never comes; the mark.
+
+    A mark that another call has set is moved by next to nothing: it is neither's alone from then on.
+    """
+    mark, connection_id, ids = clock.now(), run.held.connection_id, sorted(person_ids)
+    if not ids:
+        return mark
+    rows = [{"connection_id": connection_id, "person_id": person_id} for person_id in ids]
+    session.execute(insert_or_ignore(session, PROFILE_LINKS), rows)
+    # As it stands now, and not as it was read: others mark the same people meanwhile.
+    before = (
+        select(ProfileLink.person_id, ProfileLink.creating_since)
+        .where(ProfileLink.connection_id == connection_id, among(session, ProfileLink.person_id, ids))
+        .order_by(ProfileLink.person_id)
+        .with_for_update()
+    )
+    marks = [
+        {"connection": connection_id, "person": person_id, "mark": _marked(since, mark)}
+        for person_id, since in session.execute(before).all()
+    ]
+    session.connection().execute(_MARK, marks)
+    return mark
+
+
+def _marked(since: datetime | None, mark: datetime) -> datetime:
+    return mark if since is None or mark - since >= CREATION_SETTLES_IN else since + _SHARED
+
+
+def note_refused(session: Session, run: Run, person_ids: Iterable[int], mark: datetime) -> None:
+    """Klaviyo certainly created nobody by the call marked so: whoever is born from here on is somebody else's work."""
+    mine = (ProfileLink.connection_id == run.held.connection_id, ProfileLink.creating_since == mark)
+    statement = update(ProfileLink).where(*mine, among(session, ProfileLink.person_id, person_ids))
+    session.execute(statement.values(creating_since=None))
+
+
+def of_others(session: Session, run: Run, person_ids: Iterable[int], mark: datetime) -> dict[int, datetime]:
+    """Since when others of our calls than the one marked so may have created these people as well."""
+    statement = select(ProfileLink.person_id, ProfileLink.creating_since).where(
+        ProfileLink.connection_id == run.held.connection_id, among(session, ProfileLink.person_id, person_ids)
+    )
+    found = session.execute(statement).all()
+    return {person_id: since for person_id, since in found if since is not None and since != mark}
+
+
+def claim(session: Session, run: Run, born: Mapping[int, datetime | None]) -> None:
+    """Person id -> when a profile found just now was born: since a call of ours that may have created it, it is ours.
+
+    Born long after it they came by another door, unless an import job that holds them is still under way.
+    """
+    statement = select(
+        ProfileLink.person_id, ProfileLink.creating_since, ProfileLink.job_batch_id, ProfileLink.subscribed_at
+    ).where(
+        ProfileLink.connection_id == run.held.connection_id,
+        among(session, ProfileLink.person_id, born),
+        ProfileLink.creating_since.is_not(None),
+    )
+    for person_id, since, job_id, subscribed_at in session.execute(statement).all():
+        ours = born_by(born[person_id], since, in_job=job_id is not None)
+        by_signup = since is not None and subscribed_at is not None and subscribed_at >= since
+        mark_created(session, run, [person_id] if ours else [], resolved=[person_id], to_list=not by_signup)
+
+
+def born_by(born: datetime | None, since: datetime | None, *, in_job: bool = False) -> bool:
+    """Whether a profile of this age is the work of a call made at `since`."""
+    if born is None or since is None:
+        return False
+    return born >= since - CLOCKS and (in_job or born <= since + CREATION_SETTLES_IN)
+
+
+def mark_created(session: Session, run: Run, ours: list[int], *, resolved: list[int], to_list: bool = True) -> None:
+    """People whose creation is decided: `ours` are counted, once, and owed to the chosen list unless not `to_list`."""
+    mine = ProfileLink.connection_id == run.held.connection_id
+    if resolved:
+        statement = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, resolved))
+        session.execute(statement.values(creating_since=None))
+    if not ours:
+        return
+    new = update(ProfileLink).where(
+        mine, among(session, ProfileLink.person_id, ours), ProfileLink.created_by_us_at.is_(None)
+    )
+    values = {"created_by_us_at": clock.now(), "list_due": to_list and run.connection.list_id is not None}
+    counted = len(session.execute(new.values(**values).returning(ProfileLink.person_id)).all())
+    if counted:
+        statement = update(Connection).where(Connection.id == run.held.connection_id)
+        session.execute(statement.values(profiles_created=Connection.profiles_created + counted))
