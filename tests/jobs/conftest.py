@@ -42,6 +42,12 @@ def engine_rows(engine_app: Flask) -> Rows:
     return Rows()
 
 
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From three people on an import job is used."""
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the further rows of a table on PostgreSQL."""
     seen: set[str] = set()

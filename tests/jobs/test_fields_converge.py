@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from jobs import drain
+from tests.jobs.import_jobs import ADD, ERRORS, JOB, PATCH, STATUS, at
 from tests.jobs.klaviyo import Asked, FakeKlaviyo, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Killed, Shop
-from tests.jobs.test_import_jobs import ADD, ERRORS, JOB, PATCH, STATUS, at
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Status

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.jobs.import_jobs import ADD, JOB, PATCH, several
 from tests.jobs.klaviyo import Asked, error, good, html
 from tests.jobs.shop import CREATES, Shop
-from tests.jobs.test_import_jobs import ADD, JOB, PATCH, several
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, STATUS, at, sent, several
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
-from tests.jobs.test_import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, STATUS, at, sent, several
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
@@ -18,11 +18,7 @@ from webapp.models import BatchOutcome
 CERTAIN = [error(404), error(410), error(403), error(400), error(405)]
 NAMES = ["404", "410", "403", "400", "405"]
 
-
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From three people on an import job is used."""
-    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+pytestmark = pytest.mark.usefixtures("few_are_many")
 
 
 @pytest.fixture

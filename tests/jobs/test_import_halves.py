@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from tests.jobs.import_jobs import JOB, LOOK, PATCH, at, sent, several
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
-from tests.jobs.test_import_jobs import JOB, LOOK, PATCH, at, sent, several
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
@@ -21,11 +21,7 @@ from webapp.services.tracing import erasures
 
 BAD = 0  # the points of whoever Klaviyo does not take
 
-
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From three people on an import job is used."""
-    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+pytestmark = pytest.mark.usefixtures("few_are_many")
 
 
 @pytest.fixture

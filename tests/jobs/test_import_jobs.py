@@ -9,6 +9,7 @@ import pytest
 import requests
 from sqlalchemy import update
 
+from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, PROCESSING, STATUS, at, ended, sent, several
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -16,45 +17,14 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.dialects import db_now
-from webapp.models import Batch, BatchOutcome, Delivery, Lane, Person
+from webapp.models import Batch, BatchOutcome, Lane
 
-LOOK, JOB, STATUS = "GET /api/profiles", "POST /api/profile-bulk-import-jobs", "GET /api/profile-bulk-import-jobs/{id}"
-ERRORS, PATCH = "GET /api/profile-bulk-import-jobs/{id}/import-errors", "PATCH /api/profiles/{id}"
-ADD = "POST /api/lists/{id}/relationships/profiles"
-PROCESSING = ["waiting: klaviyo_processing"]
-
-
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From three people on an import job is used."""
-    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+pytestmark = pytest.mark.usefixtures("few_are_many")
 
 
 @pytest.fixture
 def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows)
-
-
-def several(shop: Shop, count: int = 6, *, there: bool = True) -> tuple[list[Person], list[Delivery]]:
-    people = [shop.person(there=there) for _ in range(count)]
-    return people, [shop.fields(person, points=number) for number, person in enumerate(people)]
-
-
-def at(place: int) -> str:
-    return f"/data/attributes/profiles/data/{place}/attributes/email"
-
-
-def ended(shop: Shop, status: str = "complete", **attributes: Any) -> Given:
-    """What the last job is like now."""
-    name = list(shop.klaviyo.jobs)[-1]
-    return good(200, {"type": "profile-bulk-import-job", "id": name, "attributes": {"status": status, **attributes}})
-
-
-def sent(shop: Shop) -> list[list[int]]:
-    """The points of the people of each job."""
-    return [
-        [each["attributes"]["properties"]["Cevoid: Points"] for each in a.profiles] for a in shop.klaviyo.calls(JOB)
-    ]
 
 
 def test_its_people_wait_until_it_is_complete(shop: Shop) -> None:
