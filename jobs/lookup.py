@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from jobs import creations
 from jobs.outcomes import Outcome, outcome
+from jobs.refused import halves
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import reading
@@ -107,7 +108,7 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
     Raises Hold, MayNotLook.
     """
     by_email = {email: person_id for person_id, email in people.items()}
-    groups = payloads.lookup_groups(by_email)
+    groups: list[Sequence[str]] = [*payloads.lookup_groups(by_email)]
     found: dict[int, FoundProfile] = {}
     while groups:
         wanted = min(AT_ONCE, len(groups))
@@ -133,8 +134,8 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
             raise MayNotLook
         if len(good) + len(refused) < len(now):
             raise run.hold_after(answers)
-        halves = [group for group in refused if len(group) > 1] + unsure
-        groups = [half for g in halves for half in (g[: len(g) // 2], g[len(g) // 2 :]) if half] + groups
+        split = [group for group in refused if len(group) > 1] + unsure
+        groups = [half for group in split for half in halves(group)] + groups
     return found
 
 

@@ -1,4 +1,4 @@
-"""Several profiles in one call that Klaviyo refuses whole for one of them: who it is, and how the others go again."""
+"""Several people in one call that Klaviyo refuses whole for one of them: who it is, and how the others go again."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ def told_apart(answer: Answer, profiles: Sequence[T]) -> tuple[dict[int, str], l
         place = parse.pointed_profile(error.pointer)
         if place is not None and place < len(profiles):
             named[place] = error.detail
-    half = len(profiles) // 2
-    parts: list[Sequence[T]] = [profiles[:half], profiles[half:]]
-    if named:
-        parts = [[profile for place, profile in enumerate(profiles) if place not in named]]
-    return named, [part for part in parts if part]
+    if not named:
+        return {}, halves(profiles)
+    left = [profile for place, profile in enumerate(profiles) if place not in named]
+    return named, [left] if left else []
+
+
+def halves(group: Sequence[T]) -> list[Sequence[T]]:
+    """Both halves of a group, without an empty one."""
+    half = len(group) // 2
+    return [part for part in (group[:half], group[half:]) if part]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jobs.lookup import MayNotLook, matched
 from jobs.outcomes import REFUSALS, Outcome, outcome
+from jobs.refused import halves
 from jobs.run import Run
 from webapp.klaviyo import parse, payloads
 
@@ -16,7 +17,7 @@ def members_of(run: Run, list_id: str, people: Mapping[int, str]) -> set[int]:
     A group that is refused is asked about in halves, as in `jobs.lookup`. Raises Hold, MayNotLook.
     """
     by_email = {email: person_id for person_id, email in people.items()}
-    groups = payloads.lookup_groups(by_email)
+    groups: list[Sequence[str]] = [*payloads.lookup_groups(by_email)]
     members: set[int] = set()
     while groups:
         group = groups.pop(0)
@@ -25,18 +26,13 @@ def members_of(run: Run, list_id: str, people: Mapping[int, str]) -> set[int]:
             case Outcome.DONE:
                 theirs, others = matched(group, parse.profiles(answer.json))
                 members |= {by_email[email] for email in theirs}
-                groups = _halves(others) + groups
+                groups = halves(others) + groups
             case Outcome.GONE:
                 return set()
             case Outcome.SCOPE_MISSING:
                 raise MayNotLook
             case came if came in REFUSALS:
-                groups = (_halves(group) if len(group) > 1 else []) + groups
+                groups = (halves(group) if len(group) > 1 else []) + groups
             case _:
                 raise run.back_off()
     return members
-
-
-def _halves(group: list[str]) -> list[list[str]]:
-    half = len(group) // 2
-    return [part for part in (group[:half], group[half:]) if part]
