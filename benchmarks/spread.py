@@ -1,7 +1,6 @@
 """The same 200,000 events over 10, 200 and 1,000 accounts: how much longer many small lanes take than few big ones.
 
-Two workers, PostgreSQL, everybody known, and every account was called before: its first call ever is followed by notes
-of its limits and scopes, eight statements once in its life. `python -m benchmarks.spread [events]`.
+Two workers, PostgreSQL, everybody known. `python -m benchmarks.spread [events]`.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ def connect(there: Installation, count: int) -> list[Connection]:
     return made
 
 
-def seconds(there: Installation, connections: list[Connection], events: int, prefix: str) -> float:
+def seconds(there: Installation, connections: list[Connection], events: int) -> float:
     """How long the events take, evenly spread over these connections."""
     each = events // len(connections)
     people = max(1, each // EVENTS_A_PERSON)
     for connection in connections:
         found = there.sandbox.put_profiles(connection.klaviyo_account_id, *[address(n) for n in range(people)])
-        Pile(connection, each, people, prefix=prefix).make()
+        Pile(connection, each, people, prefix=f"over-{len(connections)}").make()
         know(connection, found)
     drained = there.drain(2)
     return drained.seconds * events / drained.count
@@ -46,8 +45,7 @@ def main() -> None:
     options = ("--limits", "off", "--extra-accounts", str(max(ACCOUNTS)))
     with tempfile.TemporaryDirectory() as home, installed(Path(home), "postgresql", *options) as there:
         connections = connect(there, max(ACCOUNTS))
-        seconds(there, connections, len(connections), "first")
-        taken = {count: seconds(there, connections[:count], events, f"over-{count}") for count in ACCOUNTS}
+        taken = {count: seconds(there, connections[:count], events) for count in ACCOUNTS}
     figures = [Figure(f"over {count:,} accounts", taken[count], "s") for count in ACCOUNTS]
     times = taken[max(ACCOUNTS)] / taken[min(ACCOUNTS)]
     figures.append(Figure(f"{max(ACCOUNTS):,} accounts / {min(ACCOUNTS)}", times, "times", at_most=2))

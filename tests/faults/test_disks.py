@@ -12,13 +12,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, event, func, select, text
 
-from tests.apps import dispose, make_app
+from tests.apps import dispose, make_app, test_settings
+from tests.databases import OwnPostgres
 from tests.rows import Rows
+from webapp import create_app
 from webapp.database import reading, writing
 from webapp.extensions import db
 from webapp.models import Activity, Delivery, Workspace
 from webapp.services.workspaces import ingest_keys
 
+WAITS = ("synchronous_commit", "fsync")
 URL, KEY = "/api/v1/activities", "a-test-key"
 
 
@@ -69,14 +72,25 @@ def test_what_was_answered_is_in_a_copy_of_the_files_of_that_instant(sqlite: Fla
         engine.dispose()
 
 
-def test_a_commit_waits_for_the_disk(app: Flask) -> None:
+def test_a_commit_waits_for_the_disk_on_sqlite(sqlite: Flask) -> None:
     with writing() as session:
-        if db.engine.dialect.name == "sqlite":
-            assert session.execute(text("PRAGMA synchronous")).scalar_one() == 2, "FULL"
-            assert session.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
-        else:
-            # What a connection may choose; whether the server waits for its disk is the server's own affair.
-            assert session.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+        assert session.execute(text("PRAGMA synchronous")).scalar_one() == 2, "FULL"
+        assert session.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+
+
+def test_a_commit_waits_for_the_disk_on_postgresql(tmp_path: Path) -> None:
+    """A server as it comes: the one of most tests need not wait."""
+    server = OwnPostgres()
+    app = create_app(test_settings(server.url, tmp_path))
+    try:
+        with app.app_context():
+            with writing() as session:
+                found = {name: session.execute(text(f"SHOW {name}")).scalar_one() for name in WAITS}
+            for engine in db.engines.values():
+                engine.dispose()
+        assert found == dict.fromkeys(WAITS, "on")
+    finally:
+        server.remove()
 
 
 def test_a_full_disk_accepts_nothing_and_reads_on(sqlite: Flask) -> None:
