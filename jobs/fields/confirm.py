@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -56,12 +57,13 @@ def confirm_next(run: Run) -> bool:
 class End:
     """What a job came to: the failures by place in its body, and what all its other people become.
 
-    `is_over`: nothing more will be written by it.
+    `is_over`: nothing more will be written by it. `mark`: of those whom it may have created, see `creations.of_job`.
     """
 
     others: settle.Result
     failed: dict[int, str] = field(default_factory=dict)
     is_over: bool = True
+    mark: datetime | None = None
 
 
 def _again() -> settle.Result:
@@ -73,7 +75,8 @@ def _end_of(run: Run, batch: Batch, job: ImportJob) -> End:
     if job.status == "cancelled":
         return End(_again(), is_over=False)
     failed = _errors(run, batch) if job.failed else {}
-    return End(settle.DELIVERED if len(failed) >= job.failed else _again(), failed)
+    others = settle.DELIVERED if len(failed) >= job.failed else _again()
+    return End(others, failed, mark=creations.of_job(job.created_at, batch.started_at))
 
 
 def _look_later(session: Session, batch: Batch) -> None:
@@ -141,7 +144,8 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
         for member in others:
             if member[0] in owed:  # the list step comes next, and settles these
                 results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
-    creations.mark_created(session, run, [], resolved=[member[0] for member in refused])
+    if end.mark is not None:
+        creations.note_refused(session, run, [member[0] for member in refused], end.mark)
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
     if not end.is_over:
         converge.unsettle(session, run, people)

@@ -28,35 +28,36 @@ FIRST_LOOK_SECONDS = 1.0
 def send(run: Run, groups: list[Group], half: Batch | None = None) -> None:
     """One import job for these people, looked up in this drain; `half`: the open batch that they are left of."""
 
-    def work(session: Session) -> tuple[Batch, datetime]:
+    def work(session: Session) -> Batch:
         created = [group for group in groups if group.step is Step.CREATE]
         if created:
             run.check_creates(session)
         run.check_people(session, [group.person_id for group in groups])
         run.reserve(session, endpoints.IMPORT_JOB)
-        mark = creations.note(session, run, [group.person_id for group in created])
-        return halves.about_to_send(session, run, half, groups), mark
+        batch = halves.about_to_send(session, run, half, groups)
+        creations.note(session, run, [group.person_id for group in created], batch.started_at)
+        return batch
 
-    batch, mark = run.write(work)
+    batch = run.write(work)
     writes = [group.write for group in groups if group.write is not None]
     answer = as_read(run.send(payloads.import_job(writes), size=len(writes), batch=batch), parse.import_job)
     match outcome(answer):
         case Outcome.DONE:
             older = converge.with_older_events(run, groups, batch.started_at)
-            run.write(lambda session: _accepted(session, run, batch, groups, answer, older, mark), failures=0)
+            run.write(lambda session: _accepted(session, run, batch, groups, answer, older), failures=0)
             run.lane.failures = 0
         case Outcome.AGAIN:
             left = [groups] if half is not None else []
-            run.write(lambda session: _refused(session, run, batch, groups, {}, mark, left))
+            run.write(lambda session: _refused(session, run, batch, groups, {}, left))
             raise run.hold_after([answer])
         case Outcome.UNKNOWN:
             run.write(lambda session: _lost(session, run, batch))
             raise run.back_off()
         case Outcome.SCOPE_MISSING:
             results = _all(groups, settle.skipped(Reason.SCOPE_MISSING))
-            run.write(lambda session: _refused(session, run, batch, groups, results, mark))
+            run.write(lambda session: _refused(session, run, batch, groups, results))
         case _:
-            _refused_whole(run, batch, groups, answer, mark)
+            _refused_whole(run, batch, groups, answer)
 
 
 def _all(groups: Sequence[Group], result: settle.Result) -> dict[int, settle.Result]:
@@ -64,17 +65,11 @@ def _all(groups: Sequence[Group], result: settle.Result) -> dict[int, settle.Res
 
 
 def _accepted(
-    session: Session,
-    run: Run,
-    batch: Batch,
-    groups: Sequence[Group],
-    answer: Answer,
-    older: set[int],
-    mark: datetime,
+    session: Session, run: Run, batch: Batch, groups: Sequence[Group], answer: Answer, older: set[int]
 ) -> None:
     job = parse.import_job(answer.json)
     batches.accept_job(session, run, batch, job.id, FIRST_LOOK_SECONDS)
-    _date_creations(session, run, groups, job.created_at, mark)
+    _date_creations(session, run, batch, groups, job.created_at)
     converge.after_events(session, run, older)
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id,
@@ -86,16 +81,15 @@ def _accepted(
 
 
 def _date_creations(
-    session: Session, run: Run, groups: Sequence[Group], created_at: datetime | None, mark: datetime
+    session: Session, run: Run, batch: Batch, groups: Sequence[Group], created_at: datetime | None
 ) -> None:
-    """Born at or after the job is ours, by Klaviyo's own clock: nobody's doubt about clocks is needed here."""
+    """The marks of this job alone are moved to when Klaviyo says that it was created."""
     if created_at is None:
         return
-    mine = (ProfileLink.connection_id == run.held.connection_id, ProfileLink.creating_since == mark)
+    mine = (ProfileLink.connection_id == run.held.connection_id, ProfileLink.creating_since == batch.started_at)
     created = [group.person_id for group in groups if group.step is Step.CREATE]
-    born_since = created_at.replace(microsecond=0) + creations.CLOCKS
     statement = update(ProfileLink).where(*mine, among(session, ProfileLink.person_id, created))
-    session.execute(statement.values(creating_since=born_since))
+    session.execute(statement.values(creating_since=creations.of_job(created_at, batch.started_at)))
 
 
 def _lost(session: Session, run: Run, batch: Batch) -> None:
@@ -115,16 +109,16 @@ def _refused(
     batch: Batch,
     groups: Sequence[Group],
     results: dict[int, settle.Result],
-    mark: datetime,
     left: Sequence[Sequence[Group]] = (),
 ) -> None:
     """Klaviyo took nothing of it; `left` goes on, each part a batch."""
-    creations.note_refused(session, run, [group.person_id for group in groups if group.step is Step.CREATE], mark)
+    created = [group.person_id for group in groups if group.step is Step.CREATE]
+    creations.note_refused(session, run, created, batch.started_at)
     settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
     halves.leave(session, run, batch, left)
 
 
-def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer, mark: datetime) -> None:
+def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer) -> None:
     """Named ones are out, and the others go again; else in halves, and in the end one by one, which tells who it is."""
     named, left = told_apart(answer, groups)
     results = {
@@ -132,4 +126,4 @@ def _refused_whole(run: Run, batch: Batch, groups: list[Group], answer: Answer, 
         for place, detail in named.items()
         for id_, result in groups[place].results(settle.failed(Reason.REJECTED, detail)).items()
     }
-    run.write(lambda session: _refused(session, run, batch, groups, results, mark, left))
+    run.write(lambda session: _refused(session, run, batch, groups, results, left))

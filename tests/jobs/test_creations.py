@@ -238,6 +238,38 @@ def test_an_import_job_does_not_date_a_signup_that_began_before_it(shop: Shop, m
     assert [shop.link(person).created_by_us_at is not None for person in people] == [True, False, False]
 
 
+@pytest.mark.parametrize("tells", [True, False], ids=["dated", "not dated"])
+@pytest.mark.parametrize(("first", "count"), [("job", 1), ("signup", 1), (None, 0)])
+def test_what_a_job_did_not_take_says_nothing_of_a_signup(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, first: str | None, count: int, tells: bool
+) -> None:
+    """Whichever of them marked first: the signup was not answered, and may have created them."""
+    people = several(shop, monkeypatch)
+    signup = beside(shop, Kind.CONSENT, shop.klaviyo._looked_up)
+    if first is not None:
+        shop.consent(people[1])
+        shop.klaviyo.script(SUBSCRIBE, LOST)
+    if first == "signup":
+        shop.klaviyo.script(LOOK, signup)
+    job: dict[str, Any] = {"type": "profile-bulk-import-job", "id": "job"}
+    dated = {"created_at": clock.iso(clock.now())} if tells else {}
+    shop.klaviyo.script(JOB, good(202, {**job, "attributes": {"status": "queued", **dated}}))
+    shop.drain(Kind.FIELDS)
+    if first == "job":
+        shop.drain(Kind.CONSENT)
+    bad = {"detail": "No.", "source": {"pointer": "/data/attributes/profiles/data/1"}}
+    shop.klaviyo.script(STATUS, good(200, {**job, "attributes": {"status": "complete", "failed_count": 1, **dated}}))
+    shop.klaviyo.script(JOB_ERRORS, good(200, [{"type": "import-error", "id": "e", "attributes": bad}]))
+    shop.klaviyo.script(LOOK, good(200, []))
+    shop.drain(Kind.FIELDS, times=2)
+    with writing() as session:
+        session.merge(shop.link(people[1])).looked_up_at = None
+    shop.fields(people[1], points=2)
+    shop.klaviyo.script(LOOK, good(200, [profile(people[1], clock.now())]))
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.again().profiles_created == count
+
+
 def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:
     """While people are looked up, somebody saves that nobody is to be created any more."""
 
