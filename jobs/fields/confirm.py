@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from jobs import batches, creations, lookup, settle
 from jobs.fields import converge, halves, singles
 from jobs.fields.imports import FIRST_LOOK_SECONDS
-from jobs.outcomes import Outcome, is_final, outcome
+from jobs.outcomes import Outcome, as_read, is_final, outcome
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -21,10 +21,14 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.dialects import among, among_many, db_now
 from webapp.klaviyo import parse, payloads
+from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.parse import ImportJob
 from webapp.models import Batch, Delivery, Person, ProfileLink
 
 LONGEST_LOOK_SECONDS = 30.0
+# So often in its life a job may be answered for with what nobody can read, be it by something before Klaviyo: some
+# ten minutes. Then it counts as one that Klaviyo does not know any more.
+UNREADABLE_LOOKS = 20
 
 
 def confirm_next(run: Run) -> bool:
@@ -36,21 +40,28 @@ def confirm_next(run: Run) -> bool:
     batch = due[0]
     # Whatever comes of asking, the lane's other work comes before the next look.
     run.write(lambda session: _look_later(session, batch))
-    answer = run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size)
+    answer = as_read(run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size), parse.asked_job)
     if outcome(answer) is Outcome.SCOPE_MISSING:
         end = End(settle.skipped(Reason.SCOPE_MISSING), is_over=False)
-    elif is_final(answer):  # nobody knows what it wrote
+    elif is_final(answer) or _stays_unreadable(run, batch, answer):  # nobody knows what it wrote
         end = End(_again(), is_over=False)
     elif outcome(answer) is not Outcome.DONE:
         raise run.back_off()
     else:
-        job = parse.import_job(answer.json)
+        job = parse.asked_job(answer.json)
         if not job.is_over:
             return True
         end = _end_of(run, batch, job)
         _find_ours(run, batch)
     run.write(lambda session: _end(session, run, batch, end))
     return True
+
+
+def _stays_unreadable(run: Run, batch: Batch, answer: Answer) -> bool:
+    """Whether this is a 2xx without what is needed of it, and one too many for this job."""
+    if not answer.ok or outcome(answer) is Outcome.DONE:
+        return False
+    return run.write(lambda session: batches.unknown_again(session, batch)) >= UNREADABLE_LOOKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +101,9 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
     found: dict[int, str] = {}
     cursor: str | None = None
     while True:
-        answer = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
-        if is_final(answer):
+        asked = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
+        answer = as_read(asked, parse.import_errors)
+        if is_final(answer) or _stays_unreadable(run, batch, answer):
             return found
         if outcome(answer) is not Outcome.DONE:
             raise run.back_off()

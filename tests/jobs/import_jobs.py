@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import update
+
 from tests.jobs.klaviyo import Given, good
 from tests.jobs.shop import Shop
-from webapp.models import Delivery, Person
+from webapp.database import writing
+from webapp.models import Budget, Delivery, Person
 
 LOOK, JOB, STATUS = "GET /api/profiles", "POST /api/profile-bulk-import-jobs", "GET /api/profile-bulk-import-jobs/{id}"
 ERRORS, PATCH = "GET /api/profile-bulk-import-jobs/{id}/import-errors", "PATCH /api/profiles/{id}"
@@ -34,3 +37,10 @@ def sent(shop: Shop) -> list[list[int]]:
     return [
         [each["attributes"]["properties"]["Cevoid: Points"] for each in a.profiles] for a in shop.klaviyo.calls(JOB)
     ]
+
+
+def next_second(shop: Shop) -> None:
+    """Nothing is held back any more, for the budget neither."""
+    with writing() as session:
+        session.execute(update(Budget).values(spent=[]))
+    shop.wait_is_over()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, STATUS, at, sent, several
+from jobs.fields.confirm import UNREADABLE_LOOKS
+from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, PROCESSING, STATUS, at, next_second, sent, several
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -15,6 +17,15 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.models import BatchOutcome
 
+JOB_TYPE = {"type": "profile-bulk-import-job", "id": "job-1"}
+UNREADABLE = {
+    "a page": html(200),
+    "nothing": good(200),
+    "no job": good(200, []),
+    "no status": good(200, {**JOB_TYPE, "attributes": {"failed_count": 0}}),
+    "another status": good(200, {**JOB_TYPE, "attributes": {"status": "thinking"}}),
+    "no count": good(200, {**JOB_TYPE, "attributes": {"status": "complete", "failed_count": "some"}}),
+}
 CERTAIN = [error(404), error(410), error(403), error(400), error(405)]
 NAMES = ["404", "410", "403", "400", "405"]
 
@@ -42,6 +53,25 @@ def failing(shop: Shop, *bad: int) -> None:
 
     shop.klaviyo.script(STATUS, *[status] * 60)
     shop.klaviyo.script(PATCH, *[patch] * 60)
+
+
+def drained(shop: Shop, times: int) -> None:
+    """So many drains, each when whatever held the lane is over."""
+    for _ in range(times):
+        next_second(shop)
+        shop.drain(Kind.FIELDS)
+
+
+def born_now(shop: Shop) -> Callable[[Asked], Given]:
+    """Whoever is there by a look-up was born a moment ago."""
+
+    def looked_up(asked: Asked) -> Given:
+        rows = [shop.klaviyo._profile(email) for email in shop.klaviyo._wanted(asked)]
+        for row in rows:
+            row["attributes"]["created"] = clock.iso(clock.now())
+        return good(200, rows)
+
+    return looked_up
 
 
 @pytest.mark.parametrize("answer", CERTAIN, ids=NAMES)
@@ -86,13 +116,7 @@ def test_whom_such_a_job_created_are_ours_and_go_on_the_list_once(engine_rows: R
     people, deliveries = several(shop, 6, there=False)
     failing(shop, 4)
 
-    def looked_up(asked: Asked) -> Given:
-        rows = [shop.klaviyo._profile(email) for email in shop.klaviyo._wanted(asked)]
-        for row in rows:
-            row["attributes"]["created"] = clock.iso(clock.now())
-        return good(200, rows)
-
-    shop.klaviyo.script(LOOK, *[looked_up] * 20)
+    shop.klaviyo.script(LOOK, *[born_now(shop)] * 20)
     shop.klaviyo.script(ERRORS, *[error(404)] * 9)
     shop.drain(Kind.FIELDS, times=9)
     assert shop.said(deliveries.pop(4)) == ["failed: rejected"]
@@ -109,6 +133,60 @@ def test_a_job_that_is_never_told_of_is_not_sent_for_ever(shop: Shop, answer: Gi
     assert shop.said(*deliveries) == ["delivered: written"] * 12
     assert [len(each) for each in sent(shop)] == [12, 6, 6, 3, 3, 3, 3]
     assert all(shop.link(person).rewrite for person in people), "part of it may still be under way"
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_job_whose_status_nobody_can_read_ends_like_one_that_is_not_told_of(shop: Shop, answer: Given) -> None:
+    """Not at once: somebody else may have answered in Klaviyo's place for a while."""
+    people, deliveries = several(shop, 12)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(STATUS, *[answer] * UNREADABLE_LOOKS)
+    drained(shop, UNREADABLE_LOOKS - 1)
+    assert shop.said(*deliveries) == PROCESSING * 12
+    drained(shop, 5)
+    assert shop.said(*deliveries) == ["delivered: written"] * 12
+    assert [len(each) for each in sent(shop)] == [12, 6, 6]
+    assert len(shop.klaviyo.calls(STATUS)) == UNREADABLE_LOOKS + 2
+    assert all(shop.link(person).rewrite for person in people), "part of it may still be under way"
+    assert not any(shop.link(person).job_batch_id for person in people)
+
+
+def test_a_job_that_was_resent_has_as_many_looks_as_any_other(shop: Shop) -> None:
+    _, deliveries = several(shop, 12)
+    shop.klaviyo.script(JOB, html(500))
+    shop.klaviyo.script(STATUS, *[html(200)] * (UNREADABLE_LOOKS - 1))
+    drained(shop, UNREADABLE_LOOKS + 3)
+    assert shop.said(*deliveries) == ["delivered: written"] * 12
+    assert [len(each) for each in sent(shop)] == [12, 12]
+
+
+def test_whom_a_job_created_whose_status_nobody_can_read_are_not_created_again(engine_rows: Rows) -> None:
+    shop = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+    people, deliveries = several(shop, 6, there=False)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(LOOK, *[born_now(shop)] * 9)
+    shop.klaviyo.script(STATUS, *[html(200)] * UNREADABLE_LOOKS)
+    drained(shop, UNREADABLE_LOOKS + 5)
+    assert shop.said(*deliveries) == ["delivered: written"] * 6
+    assert [["id" in each for each in asked.profiles] for asked in shop.klaviyo.calls(JOB)[1:]] == [[True] * 3] * 2
+    added = [each["id"] for asked in shop.klaviyo.calls(ADD) for each in asked.body["data"]]
+    assert sorted(added) == sorted(shop.klaviyo.people[str(person.email)] for person in people)
+    assert shop.again().profiles_created == 6
+
+
+@pytest.mark.parametrize("answer", [html(200), good(200), good(200, {})], ids=["a page", "nothing", "no list"])
+def test_errors_that_nobody_can_read_are_found_by_halves(shop: Shop, answer: Given) -> None:
+    people, deliveries = several(shop, 12)
+    failing(shop, 4)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(ERRORS, *[answer] * UNREADABLE_LOOKS, *[error(404)] * 9)
+    drained(shop, UNREADABLE_LOOKS - 1)
+    assert shop.said(*deliveries) == PROCESSING * 12
+    drained(shop, 9)
+    assert shop.said(deliveries.pop(4)) == ["failed: rejected"]
+    assert shop.said(*deliveries) == ["delivered: written"] * 11
+    assert [len(each) for each in sent(shop)] == [12, 6, 6, 3, 3]
+    assert not any(shop.link(person).rewrite or shop.link(person).job_batch_id for person in people)
 
 
 @pytest.mark.parametrize("answer", [html(500), requests.exceptions.ReadTimeout()])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
 
-from tests.jobs.import_jobs import JOB, LOOK, PATCH, at, sent, several
+from tests.jobs.import_jobs import JOB, LOOK, PATCH, at, next_second, sent, several
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -51,12 +50,6 @@ def refusing(shop: Shop, *bad: int, refusal: Given | None = None) -> None:
 def few_a_second(shop: Shop, calls: int = 2) -> None:
     account = shop.connection.klaviyo_account_id
     shop.rows.save(Budget(klaviyo_account_id=account, endpoint=JOB, limits={"1": calls, "60": 150}, spent=[]))
-
-
-def next_second(shop: Shop) -> None:
-    with writing() as session:
-        session.execute(update(Budget).values(spent=[]))
-    shop.wait_is_over()
 
 
 def test_it_goes_on_where_the_budget_ended_it(shop: Shop) -> None:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 LONGEST_NAME = 200
 LONGEST_ID, LONGEST_PROFILE_ID, LONGEST_JOB_ID = 40, 64, 200
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+JOB_STATUSES = frozenset({"queued", "processing", "complete", "cancelled"})
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -187,6 +188,14 @@ def import_job(body: Any) -> ImportJob:
     attributes = data.get("attributes") or {}
     created, failed = _moment(attributes.get("created_at")), int(attributes.get("failed_count") or 0)
     return ImportJob(_id(data["id"], LONGEST_JOB_ID), str(attributes.get("status") or "queued"), created, failed)
+
+
+@_reading
+def asked_job(body: Any) -> ImportJob:
+    """An import job as asked about: how far it is, in a word we know."""
+    if _data(body)["attributes"]["status"] not in JOB_STATUSES:
+        raise UnexpectedAnswer("the answer does not tell how far the job is")
+    return import_job(body)
 
 
 def pointed_profile(pointer: str) -> int | None:
