@@ -15,7 +15,7 @@ from webapp import clock
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Connection, ConnectionStat, Task, TaskState
+from webapp.models import Connection, ConnectionStat, Lane, LaneKind, Task, TaskState
 from webapp.services import alerts
 from webapp.services.connections import lifecycle, settling
 
@@ -56,3 +56,25 @@ def test_what_klaviyo_refuses_wholly_is_not_counted_as_delivering(shop: Shop) ->
     assert "1 needs you" in text_of(page)
     assert f'/deliveries?connection={shop.first.id}&amp;status=failed">See what failed' in page.text
     assert shown(shop.owner.get(f"{BASE}?status=delivering").text) == [shop.second.id]
+
+
+@pytest.mark.parametrize(
+    ("word", "failures", "seconds", "delivering"),
+    [("Retrying", 1, 60, 1), ("Slowed by Klaviyo", 0, 60, 2), ("Delivering", 1, -1, 2)],
+)
+def test_what_is_only_being_retried_is_not_counted_as_delivering(
+    shop: Shop, word: str, failures: int, seconds: int, delivering: int
+) -> None:
+    """The sentence above the table and its filter say of each connection what its row says."""
+    shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first)
+    with writing() as session:
+        mine = (Lane.connection_id == shop.first.id, Lane.kind == LaneKind.EVENTS)
+        lane = session.scalars(select(Lane).where(*mine)).one()
+        lane.failures, lane.held_until = failures, clock.now() + timedelta(seconds=seconds)
+    assert word in text_of(shop.owner.get(shop.url(shop.first, "/row"), headers=HTMX))
+    assert f"{delivering} of 2 delivering" in text_of(shop.owner.get(BASE))
+    of_both = [shop.first.id, shop.second.id]
+    assert shown(shop.owner.get(f"{BASE}?status=delivering").text) == of_both[-delivering:]
+    with writing() as session:
+        session.merge(lane).skipped = 1
+    assert "2 of 2 delivering" in text_of(shop.owner.get(BASE)), "nothing waits for the next try"

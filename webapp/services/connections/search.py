@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     literal_column,
     not_,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 
 from webapp.catalogue.incidents import Incident
 from webapp.database import plain
+from webapp.dialects import db_now
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
 from webapp.models import Alert, Connection, ConnectionState, Lane, LaneKind, Store
 
@@ -49,16 +51,18 @@ _waiting = (
     .scalar_subquery()
 )
 # What Klaviyo did not take at the last try waits in it.
-_retried = Connection.id.in_(
-    select(Lane.connection_id).where(
-        Lane.kind != LaneKind.TASKS, Lane.failures > 0, Lane.made > Lane.delivered + Lane.skipped + Lane.failed
-    )
-)
+_RETRIED = (Lane.kind != LaneKind.TASKS, Lane.failures > 0, Lane.made > Lane.delivered + Lane.skipped + Lane.failed)
+_retried = Connection.id.in_(select(Lane.connection_id).where(*_RETRIED))
+# Its row says so, until the next try.
+_retrying = exists().where(Lane.connection_id == Connection.id, *_RETRIED, Lane.held_until > db_now())
 _STATUS: dict[str, ColumnElement[bool]] = {
     LIVE: _live,
     NEEDS_YOU: _needs_you,
     DELIVERING: and_(
-        Connection.state == ConnectionState.ACTIVE, Connection.paused_at.is_(None), not_(_getting_nothing)
+        Connection.state == ConnectionState.ACTIVE,
+        Connection.paused_at.is_(None),
+        not_(_getting_nothing),
+        not_(_retrying),
     ),
     PAUSED: and_(_live, Connection.paused_at.is_not(None)),
     WAITING: and_(_live, _waiting > 0),
