@@ -100,6 +100,29 @@ def under_way(shop: Shop, *deliveries: Delivery) -> list[bool]:
         return [attempts.sending_since(session, shop.now(delivery)) is not None for delivery in deliveries]
 
 
+def test_a_half_is_under_way_while_it_is_sent_and_the_other_waits_for_its_turn(shop: Shop) -> None:
+    _, deliveries = several(shop, 12)
+    stopped_after(shop, 1)
+    shop.klaviyo._scripts.clear()
+    ends, seen, began = (deliveries[0], deliveries[-1]), [], clock.now()
+
+    def job(asked: Asked) -> Given:
+        with reading() as session:
+            told = [attempts.is_being_sent(session, shop.now(delivery)) for delivery in ends]
+            since = [attempts.sending_since(session, shop.now(delivery)) for delivery in ends]
+        assert all(moment is None or moment >= began for moment in since), "not since the call before, which has ended"
+        seen.append((under_way(shop, *ends), told))
+        return shop.klaviyo._job(asked)
+
+    shop.klaviyo.script(JOB, throttled(1), job, job)
+    shop.drain(Kind.FIELDS)
+    assert under_way(shop, *ends) == [False, False], "it was not taken"
+    for _ in range(2):
+        next_second(shop)
+        shop.drain(Kind.FIELDS)
+    assert seen == [([True, False], [True, False]), ([False, True], [False, True])]
+
+
 def test_a_worker_killed_in_one_half_leaves_the_other_as_it_was(shop: Shop) -> None:
     people, deliveries = several(shop, 12)
     stopped_after(shop, 1)

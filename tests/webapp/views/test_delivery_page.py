@@ -183,6 +183,26 @@ def test_a_call_that_was_answered_is_not_under_way(any_app: Flask, shop: Shop) -
     assert "under way again; Klaviyo has not answered this one yet. It is due now." in told
 
 
+def test_a_part_of_a_refused_call_is_under_way_while_it_is_sent_and_not_before(any_app: Flask, shop: Shop) -> None:
+    fields = shop.delivery(Status.WAITING, Reason.BACKLOG, Kind.FIELDS)
+    with writing() as session:
+        lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.FIELDS)).one()
+        lane.lease_until, lane_id = clock.now() + timedelta(minutes=1), lane.id
+    row = {"connection_id": shop.connection.id, "endpoint": "POST /api/profile-bulk-import-jobs", "size": 1}
+    before = clock.now() - timedelta(seconds=9)
+    made = Batch(lane_id=lane_id, members=f"[[1,1,[{fields.id}]]]", fence=0, started_at=before, **row)
+    batch = shop.rows.save(made)
+    shop.rows.save(
+        Attempt(batch_id=batch.id, outcome="refused", http_status=400, duration_ms=3, started_at=before, **row)
+    )
+    client = signed_in(any_app, shop.support)
+    assert "under way" not in text_of(client.get(f"{LIST}/{fields.id}"))
+    with writing() as session:
+        sent = session.get_one(Batch, batch.id)
+        sent.fence, sent.started_at = 2, clock.now()
+    assert "A call that holds it is under way since" in text_of(client.get(f"{LIST}/{fields.id}"))
+
+
 def test_a_consent_is_not_told_to_be_sent_again(any_app: Flask, shop: Shop) -> None:
     consent = shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING, Kind.CONSENT)
     event = shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING)

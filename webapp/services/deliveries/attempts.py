@@ -65,20 +65,27 @@ def _its_own(session: Session, delivery: Delivery, found: list[Attempt]) -> list
 def sending_since(session: Session, delivery: Delivery) -> datetime | None:
     """Since when a call that holds it has had no answer; None: none is under way.
 
-    A batch stays unknown after a 500 too: an attempt of it says that the call has ended.
+    A batch stays unknown after a 500 too: an attempt made since it was sent says that the call has ended.
     """
-    is_open = [each for each in _open_batches(session, delivery) if each.outcome is BatchOutcome.UNKNOWN]
-    unknown = {each.id: each for each in is_open if each.fence}  # halves of a refused job wait for their turn
-    ended = set(session.scalars(select(Attempt.batch_id).where(Attempt.batch_id.in_(unknown)))) if unknown else set()
-    return min((each.started_at for each in unknown.values() if each.id not in ended), default=None)
+    sent = {each.id: each for each in _sent(session, delivery)}
+    since = Attempt.started_at >= Batch.started_at
+    answered = select(Attempt.batch_id).join(Batch, Batch.id == Attempt.batch_id).where(Batch.id.in_(sent), since)
+    ended = set(session.scalars(answered)) if sent else set()
+    return min((each.started_at for each in sent.values() if each.id not in ended), default=None)
 
 
 def is_being_sent(session: Session, delivery: Delivery) -> bool:
     """Whether somebody works on its line while a batch of unknown outcome holds it: that one goes first."""
-    if not any(each.outcome is BatchOutcome.UNKNOWN for each in _open_batches(session, delivery)):
+    if not _sent(session, delivery):
         return False
     lane = select(Lane.id).where(Lane.connection_id == delivery.connection_id, Lane.kind == LANE_OF[delivery.kind])
     return session.scalar(lane.where(Lane.lease_until > db_now())) is not None
+
+
+def _sent(session: Session, delivery: Delivery) -> list[Batch]:
+    """The batches of unknown outcome that hold it. Parts of a refused import job only wait for their turn."""
+    found = _open_batches(session, delivery)
+    return [batch for batch in found if batch.outcome is BatchOutcome.UNKNOWN and batch.fence]
 
 
 def _open_batches(session: Session, delivery: Delivery) -> list[Batch]:
