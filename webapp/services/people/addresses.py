@@ -1,12 +1,19 @@
-"""Addresses in what people see: whole for owners, recognisable for support agents until they reveal one."""
+"""Addresses as people type and see them: whole for owners, recognisable for support agents until they reveal one."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from webapp.database import run_writing
 from webapp.klaviyo.masking import ADDRESS
 from webapp.services import audit
+
+
+def spellings(text: str) -> list[str]:
+    """A typed address as we keep it, and with its accents written the other way, which looks the same."""
+    typed = text.strip().lower()
+    return list(dict.fromkeys([typed, *(unicodedata.normalize(form, typed) for form in ("NFC", "NFD"))]))
 
 
 def masked(email: str | None) -> str:

@@ -18,21 +18,30 @@ from webapp.database import affected, reading, run_writing
 from webapp.dialects import among
 from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink
 from webapp.services import audit, lanes
+from webapp.services.people import addresses
 from webapp.services.tracing import profile_now
 
 SWEPT = timedelta(hours=1)  # no drain goes on for so long
 
 
 def erase(workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
-    """Erase whoever has this address; what was removed: `{"people", "activities", "deliveries_stopped"}`."""
+    """Erase whoever has this address, in whatever spelling; what was removed.
+
+    As `{"people", "activities", "deliveries_stopped"}`.
+    """
     return run_writing(lambda session: _erase(session, workspace_id, email, actor_id))
 
 
 def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None) -> dict[str, int]:
-    statement = select(Person).where(Person.workspace_id == workspace_id, Person.email == email)
-    person = session.scalar(statement.with_for_update())
-    if person is None:
-        return {"people": 0, "activities": 0, "deliveries_stopped": 0}
+    theirs = (Person.workspace_id == workspace_id, Person.email.in_(addresses.spellings(email)))
+    found = session.scalars(select(Person).where(*theirs).order_by(Person.email).with_for_update()).all()
+    removed = Counter({"people": 0, "activities": 0, "deliveries_stopped": 0})
+    for person in found:
+        removed.update(_erase_one(session, person, actor_id))
+    return dict(removed)
+
+
+def _erase_one(session: Session, person: Person, actor_id: int | None) -> dict[str, int]:
     now = clock.now()
     person.email = person.first_name = person.last_name = None
     person.fields = person.consents = "{}"
@@ -44,11 +53,11 @@ def _erase(session: Session, workspace_id: int, email: str, actor_id: int | None
     activities = affected(session, update(Activity).where(Activity.id.in_(theirs)).values(**blank))
     session.execute(delete(ProfileLink).where(ProfileLink.person_id == person.id))
     _forget_answers(session, person.id)
-    stopped = _stop(session, workspace_id, person.id)
-    profile_now.forget(session, workspace_id, person.id)
+    stopped = _stop(session, person.workspace_id, person.id)
+    profile_now.forget(session, person.workspace_id, person.id)
     audit.record(
         session,
-        workspace_id=workspace_id,
+        workspace_id=person.workspace_id,
         actor_id=actor_id,
         action="person.erased",
         subject=("person", person.id),

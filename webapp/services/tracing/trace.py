@@ -15,6 +15,7 @@ from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
 from webapp.services.deliveries import waiting_reasons
 from webapp.services.deliveries.ranges import LAST_ID, merged
+from webapp.services.people import addresses
 from webapp.services.workspaces import snapshot
 
 PAGE = 60
@@ -71,9 +72,11 @@ class Steps:
 
 
 def by_address(workspace_id: int, email: str) -> int | None:
-    """The id of whoever has exactly this address (trimmed, lower-cased)."""
-    statement = select(Person.id).where(Person.workspace_id == workspace_id, Person.email == email.strip().lower())
-    return db.session.scalar(statement)
+    """The id of whoever has exactly this address (trimmed, lower-cased), else of whoever has it in another spelling."""
+    spelled = addresses.spellings(email)
+    statement = select(Person.email, Person.id).where(Person.workspace_id == workspace_id, Person.email.in_(spelled))
+    found = {row.email: row.id for row in db.session.execute(statement)}
+    return next((found[each] for each in spelled if each in found), None)
 
 
 def get(workspace_id: int, person_id: int) -> Person | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import pytest
 from flask import Flask
 from sqlalchemy import select
 
@@ -11,9 +14,10 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink
 from webapp.services.activities import ingest
-from webapp.services.tracing import erasures
+from webapp.services.tracing import erasures, trace
 
 ADA, BOB = "ada@example.com", "bob@example.com"
+JOSE = "jos\u00e9@example.com"
 
 
 def test_what_is_personal_goes_and_the_rest_stays(any_app: Flask, rows: Rows) -> None:
@@ -60,3 +64,33 @@ def test_who_comes_back_is_a_new_person(any_app: Flask, rows: Rows) -> None:
     with reading() as session:
         new = session.scalars(select(Person).where(Person.email == ADA)).one()
     assert new.id != old.id
+
+
+@pytest.mark.parametrize("typed", [JOSE, unicodedata.normalize("NFD", JOSE)], ids=["composed", "taken apart"])
+def test_whoever_has_the_address_in_another_spelling_is_erased_and_found_as_well(
+    any_app: Flask, rows: Rows, typed: str
+) -> None:
+    """On a screen nobody can tell the two apart."""
+    workspace = rows.workspace("mine")
+    connection = rows.connection(workspace)
+    spelled = {form: rows.person(workspace, unicodedata.normalize(form, JOSE)) for form in ("NFC", "NFD")}
+    plain = rows.person(workspace, "jose@example.com")
+    for person in spelled.values():
+        rows.delivery(rows.activity(workspace, person), connection)
+    exact = next(person for person in spelled.values() if person.email == typed)
+    assert trace.by_address(workspace.id, f" {typed.upper()} ") == exact.id
+    other = next(person for person in spelled.values() if person.email != typed)
+    removed = erasures.erase(workspace.id, typed, actor_id=7)
+    assert removed == {"people": 2, "activities": 2, "deliveries_stopped": 2}
+    with reading() as session:
+        assert [person.email for person in session.scalars(select(Person))].count(None) == 2
+        assert session.get_one(Person, plain.id).email == "jose@example.com"
+        erased = session.scalars(select(AuditEntry.subject_id).where(AuditEntry.action == "person.erased"))
+        assert set(erased) == {str(exact.id), str(other.id)}
+
+
+def test_whoever_is_known_in_another_spelling_only_is_found(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    person = rows.person(workspace, unicodedata.normalize("NFD", JOSE))
+    assert trace.by_address(workspace.id, JOSE) == person.id
+    assert trace.by_address(rows.workspace("other").id, JOSE) is None
