@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp import clock
+from webapp.database import after_commit
 from webapp.dialects import db_now, one_of
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome
-from webapp.models.tables import BATCHES, LANES
+from webapp.models.tables import BATCHES
 
 NOT_SENT = 0
 _OPEN = insert(BATCHES).returning(BATCHES.c.id)
@@ -24,17 +26,6 @@ _UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("ti
 _SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"))
 _CARRIED = select(BATCHES.c.id, BATCHES.c.carried).where(one_of(BATCHES.c.id), BATCHES.c.carried.is_not(None))
 _CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
-# `lanes.unknown_batch_id` names the oldest open batch, so that a drain sees it with its claim.
-_POINT = (
-    update(LANES)
-    .where(LANES.c.id == bindparam("lane"))
-    .values(
-        unknown_batch_id=select(func.min(BATCHES.c.id))
-        .where(BATCHES.c.lane_id == bindparam("lane"), BATCHES.c.outcome == BatchOutcome.UNKNOWN)
-        .scalar_subquery()
-    )
-    .returning(LANES.c.unknown_batch_id)
-)
 
 
 def open_batch(
@@ -65,7 +56,7 @@ def open_batch(
         "started_at": clock.now(),
     }
     batch = Batch(id=session.connection().scalar(_OPEN, values), **values)
-    _point(session, run)
+    after_commit(session, partial(run.open_batches.add, batch.id))
     return batch
 
 
@@ -105,14 +96,14 @@ def note_sending(session: Session, batch: Batch, fence: int) -> None:
 def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome) -> None:
     """Its end is known: what it delivered says so itself, the members are forgotten."""
     session.connection().execute(_CLOSE, {"batch": batch.id, "end": outcome, "now": clock.now()})
-    _point(session, run)
+    after_commit(session, partial(run.open_batches.discard, batch.id))
 
 
 def accept_job(session: Session, run: Run, batch: Batch, job_id: str, look_in: float) -> None:
     """Klaviyo took an import job: members stay until the job is complete, which is asked in `look_in` seconds."""
     values = {"outcome": BatchOutcome.ACCEPTED, "job_id": job_id, "job_due_at": db_now(look_in)}
     session.execute(update(Batch).where(Batch.id == batch.id).values(**values))
-    _point(session, run)
+    after_commit(session, partial(run.open_batches.discard, batch.id))
 
 
 def due_jobs(session: Session, lane_id: int, limit: int = 10) -> list[Batch]:
@@ -125,7 +116,3 @@ def open_ones(session: Session, run: Run) -> list[Batch]:
     """The batches whose end nobody knows, oldest first."""
     statement = select(Batch).where(Batch.lane_id == run.held.lane_id, Batch.outcome == BatchOutcome.UNKNOWN)
     return list(session.scalars(statement.order_by(Batch.id)))
-
-
-def _point(session: Session, run: Run) -> None:
-    run.lane.unknown_batch_id = session.connection().scalar(_POINT, {"lane": run.held.lane_id})

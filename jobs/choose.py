@@ -11,7 +11,6 @@ from sqlalchemy import (
     Select,
     bindparam,
     exists,
-    func,
     select,
 )
 from sqlalchemy.orm import Session
@@ -116,8 +115,6 @@ _VERSIONS = (
     .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
 )
 _FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(one_of(PEOPLE.c.id))
-_LINE = select(DELIVERIES.c.due_at).where(*line.OF_LANE).order_by(*line.IN_LINE).subquery()
-_NEXT_DUE = select(func.min(_LINE.c.due_at))
 
 
 def _lane(run: Run, kind: Kind) -> dict[str, Any]:
@@ -234,5 +231,5 @@ def as_known_now(items: Sequence[Item]) -> list[Item]:
 def next_due_at(run: Run, kind: Kind) -> datetime | None:
     """When the earliest waiting delivery of the lane comes due; None where nothing waits."""
     with reading() as session:
-        found: datetime | None = session.connection().scalar(_NEXT_DUE, _lane(run, kind))
+        found: datetime | None = session.connection().scalar(line.NEXT_DUE, _lane(run, kind))
         return found

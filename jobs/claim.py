@@ -8,14 +8,17 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Update, and_, bindparam, or_, select, update
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Update, and_, bindparam, func, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from jobs import line
 from webapp import clock, queue
-from webapp.database import run_writing
+from webapp.catalogue.words import Kind
+from webapp.database import run_alone, run_writing
 from webapp.dialects import db_now, is_sqlite
 from webapp.models import BatchOutcome, Connection, Grant, Lane, LaneKind
 from webapp.models.tables import BATCHES, LANES
@@ -30,7 +33,10 @@ class FenceLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A held lane. `news` is what there was to see when it was claimed."""
+    """A held lane. `news` is what there was to see when it was claimed.
+
+    `taken_over`: from somebody who never told what came of what they had begun.
+    """
 
     lane_id: int
     connection_id: int
@@ -39,11 +45,12 @@ class Claim:
     fence: int
     news: int
     slow: bool
+    taken_over: bool = False
 
 
 _LANE = LANES.c.id == bindparam("lane")
 _MINE = and_(_LANE, LANES.c.fence == bindparam("held_fence"))
-_CLAIMED = tuple(LANES.c[name] for name in ("id", "connection_id", "workspace_id", "kind", "fence", "news", "slow"))
+_CLAIMED = ("id", "connection_id", "workspace_id", "kind", "fence", "news", "slow", "taken_over")
 _CLAIM = (
     update(LANES)
     .where(
@@ -56,38 +63,47 @@ _CLAIM = (
     .values(
         owner=OWNER, taken_over=LANES.c.owner.is_not(None), fence=LANES.c.fence + 1, lease_until=db_now(LEASE_SECONDS)
     )
-    .returning(*_CLAIMED, LANES.c.taken_over, LANES.c.unknown_batch_id, db_now().label("now"))
+    .returning(*(LANES.c[name] for name in _CLAIMED), db_now().label("now"))
 )
-_DOUBT = (
-    update(BATCHES)
-    .where(BATCHES.c.lane_id == bindparam("lane"), BATCHES.c.outcome == BatchOutcome.UNKNOWN)
-    .values(unknown_times=BATCHES.c.unknown_times + 1)
-)
+_IS_OPEN = and_(BATCHES.c.lane_id == bindparam("lane"), BATCHES.c.outcome == BatchOutcome.UNKNOWN)
+_DOUBT = update(BATCHES).where(_IS_OPEN).values(unknown_times=BATCHES.c.unknown_times + 1)
 _FREE = update(LANES).where(_MINE).values(lease_until=None, owner=None)
 _SLEEP = _FREE.where(LANES.c.news == bindparam("seen")).values(woken_at=None, next_at=bindparam("due_at"))
+_SLEEP_IN_LINE = _SLEEP.values(next_at=line.NEXT_DUE.scalar_subquery())
 _QUEUE_AGAIN = _FREE.values(woken_at=db_now())
 _LEAVE = update(LANES).where(_MINE).values(lease_until=None)
 _ROWS = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id).where(Lane.id == bindparam("lane"))
-_ROWS_AND_GRANT = _ROWS.add_columns(Grant).outerjoin(Grant, Grant.connection_id == Connection.id)
+_OPEN = select(BATCHES.c.id).where(_IS_OPEN)
+_HOW_MANY_OPEN = select(func.count()).select_from(BATCHES).where(_IS_OPEN).scalar_subquery()
+_HELD = _ROWS.add_columns(Grant, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
 
 
 def claim(lane_id: int) -> Claim | None:
     """The lane, if it is free, due and not stopped."""
 
-    def work(session: Session) -> Claim | None:
-        connection, this = session.connection(), {"lane": lane_id}
-        row = connection.execute(_CLAIM, this).one_or_none()
+    def work(connection: SqlConnection) -> Claim | None:
+        row = connection.execute(_CLAIM, {"lane": lane_id}).one_or_none()
         if row is None:
             return None
-        if not is_sqlite(session):
+        if not is_sqlite(connection):
             clock.follow(row.now)
-        if row.taken_over and row.unknown_batch_id is not None:
-            # Whoever held the lane never told what came of these: a frozen sender may still send them.
-            connection.execute(_DOUBT, this)
-        values = {column.key: getattr(row, column.key) for column in _CLAIMED}
+        values = {name: getattr(row, name) for name in _CLAIMED}
         return Claim(lane_id=values.pop("id"), **values)
 
-    return run_writing(work)
+    return run_alone(work)
+
+
+def doubt(held: Claim) -> None:
+    """Whoever held the lane before never told what came of its open batches: a frozen sender may still send them.
+
+    Where this does not come to pass, the lane's next holder has taken it over as well. Raises FenceLost.
+    """
+
+    def work(session: Session) -> None:
+        guard(session, held)
+        session.connection().execute(_DOUBT, {"lane": held.lane_id})
+
+    run_writing(work)
 
 
 def guard(session: Session, held: Claim, **values: object) -> None:
@@ -107,21 +123,24 @@ def _this(held: Claim) -> dict[str, object]:
     return {"lane": held.lane_id, "held_fence": held.fence}
 
 
-def release(held: Claim, *, again: bool, due_at: datetime | None = None) -> None:
+def release(held: Claim, *, again: bool, due_at: datetime | None = None, kind: Kind | None = None) -> None:
     """Give the lane back: due at once when `again`, at `due_at` when something waits for a time, else asleep.
 
-    It sleeps only where nothing was added since the claim: the wake-up of what was found the lane taken.
+    With `kind` its line says when: as soon as the first that waits there comes due. It sleeps only where nothing was
+    added since the claim: the wake-up of what was found the lane taken.
     """
-
-    def work(session: Session) -> bool:
-        connection, this = session.connection(), _this(held)
-        if not again and connection.execute(_SLEEP, {**this, "seen": held.news, "due_at": due_at}).rowcount:
-            return False
-        # Whoever has more to do is woken at the back of the line.
-        return bool(connection.execute(_QUEUE_AGAIN, this).rowcount)
-
-    if run_writing(work):
+    if not again:
+        seen = {**_this(held), "seen": held.news}
+        in_line = {**seen, "connection": held.connection_id, "delivery_kind": kind}
+        if _is_met(_SLEEP, {**seen, "due_at": due_at}) if kind is None else _is_met(_SLEEP_IN_LINE, in_line):
+            return
+    # Whoever has more to do is woken at the back of the line.
+    if _is_met(_QUEUE_AGAIN, _this(held)):
         queue.wake([(held.lane_id, held.slow)])
+
+
+def _is_met(statement: Update, where: dict[str, object]) -> bool:
+    return bool(run_alone(lambda connection: connection.execute(statement, where).rowcount))
 
 
 def let_go(held: Claim) -> None:
@@ -132,7 +151,7 @@ def let_go(held: Claim) -> None:
     end = time.monotonic() + LEASE_SECONDS
     while time.monotonic() < end:
         try:
-            run_writing(lambda session: session.connection().execute(_LEAVE, _this(held)))
+            _is_met(_LEAVE, _this(held))
             return
         except DBAPIError:
             time.sleep(0.25)
@@ -144,7 +163,17 @@ def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
     return found[0], found[1]
 
 
-def rows_and_grant_of(session: Session, held: Claim) -> tuple[Connection, Lane, Grant | None]:
-    """The same and its connection's grant, None where it has none."""
-    found = session.execute(_ROWS_AND_GRANT, {"lane": held.lane_id}).one()
-    return found[0], found[1], found[2]
+class Held(NamedTuple):
+    """What a drain begins with. `grant` None: the connection has none; `open_batches`: ids, see `Batch`."""
+
+    connection: Connection
+    lane: Lane
+    grant: Grant | None
+    open_batches: set[int]
+
+
+def all_of(session: Session, held: Claim) -> Held:
+    """The same with the connection's grant and the lane's open batches."""
+    connection, lane, grant, how_many = session.execute(_HELD, {"lane": held.lane_id}).one()
+    ids = session.scalars(_OPEN, {"lane": held.lane_id}) if how_many else ()
+    return Held(connection, lane, grant, set(ids))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from jobs import choose, context
-from jobs.claim import Claim, FenceLost, claim, let_go, release, rows_and_grant_of
+from jobs import context
+from jobs.claim import Claim, FenceLost, all_of, claim, doubt, let_go, release
 from jobs.consents import lane as consents
 from jobs.events import ahead
 from jobs.events import lane as events
@@ -34,8 +33,8 @@ STEPS: dict[LaneKind, Callable[[Run], bool]] = {
     LaneKind.FIELDS: fields.step,
     LaneKind.CONSENTS: consents.step,
 }
+# Of events their line says it, see `release`.
 NEXT_DUE: dict[LaneKind, Callable[[Run], datetime | None]] = {
-    LaneKind.EVENTS: partial(choose.next_due_at, kind=Kind.EVENT),
     LaneKind.FIELDS: fields.next_due_at,
     LaneKind.CONSENTS: consents.next_due_at,
 }
@@ -48,6 +47,8 @@ def drain(lane_id: int) -> None:
         if held is None:
             return
         try:
+            if held.taken_over:
+                doubt(held)
             _drain(held)
         except FenceLost:
             log.get("drain").info("fence lost", lane=lane_id)
@@ -62,7 +63,7 @@ def _drain(held: Claim) -> None:
         release(held, again=again, due_at=next_at)
         return
     with reading() as session:
-        connection, lane, known = rows_and_grant_of(session, held)
+        connection, lane, known, open_batches = all_of(session, held)
     try:
         grant = grants.usable(held.connection_id, known=known)
     except grants.GrantUnavailable as problem:
@@ -71,7 +72,7 @@ def _drain(held: Claim) -> None:
     except grants.GrantEnded as ended:
         _lose_grant(held, ended)
         return
-    run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS)
+    run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS, open_batches)
     try:
         more = _work(run)
     except Hold as hold:
@@ -88,8 +89,14 @@ def _drain(held: Claim) -> None:
         log.get("drain").exception("step failed", lane=held.lane_id, kind=held.kind)
         _hold(held, run.back_off(), run)
     else:
-        due_at = None if more else NEXT_DUE[held.kind](run)
-        release(held, again=more, due_at=due_at)
+        _give_back(run, more=more)
+
+
+def _give_back(run: Run, *, more: bool) -> None:
+    if more or run.held.kind is LaneKind.EVENTS:
+        release(run.held, again=more, kind=Kind.EVENT)
+    else:
+        release(run.held, again=False, due_at=NEXT_DUE[run.held.kind](run))
 
 
 def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:

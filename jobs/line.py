@@ -36,6 +36,8 @@ OF_PRIORITY = pinned(DELIVERIES.c.priority, "priority")
 IN_LINE = (DELIVERIES.c.connection_id, DELIVERIES.c.priority, DELIVERIES.c.id)
 LIMIT = bindparam("most", type_=Integer)
 NOW = bindparam("now", type_=UtcDateTime())
+_LINE = select(DELIVERIES.c.due_at).where(*OF_LANE).order_by(*IN_LINE).subquery()
+NEXT_DUE = select(func.min(_LINE.c.due_at))  # when the earliest that waits comes due
 _IN_FRONT = (*OF_LANE, OF_PRIORITY, DELIVERIES.c.id < bindparam("last"))
 
 

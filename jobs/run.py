@@ -68,8 +68,9 @@ class Stale(Exception):
 class Run:
     """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
 
-    `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
-    then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`.
+    `open_batches`: ids of the lane's whose end nobody knows. `not_taken`: the last answer that was no yes. `began`:
+    since when this drain has the lane; what was looked up since then is fresh. `ahead`: the next batch, while it is
+    being prepared, see `jobs.events.ahead`.
     """
 
     held: Claim
@@ -77,6 +78,7 @@ class Run:
     grant: grants.UsableGrant
     lane: Lane
     ends_at: float
+    open_batches: set[int] = field(default_factory=set)
     share: float = 1.0
     timed_out: bool = False
     quick_again: bool = False

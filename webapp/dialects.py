@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Connection,
     Dialect,
     FromClause,
     Text,
@@ -273,6 +274,7 @@ def for_update(session: Session) -> dict[str, Any]:
     return {} if is_sqlite(session) else {"skip_locked": False}
 
 
-def is_sqlite(session: Session) -> bool:
+def is_sqlite(session: Session | Connection) -> bool:
     """Whether this session's database is SQLite."""
-    return session.get_bind().dialect.name == "sqlite"
+    bind = session if isinstance(session, Connection) else session.get_bind()
+    return bind.dialect.name == "sqlite"

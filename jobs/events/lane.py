@@ -21,7 +21,7 @@ from webapp.klaviyo import endpoints, payloads
 
 def step(run: Run) -> bool:
     """Send the next call of the lane; whether there was anything to do."""
-    if run.lane.unknown_batch_id is not None:
+    if run.open_batches:
         return again.go_on(run)
     prepared = ahead.take(run)
     if prepared is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from jobs import lookup
 from jobs.choose import Item
@@ -22,7 +22,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.dialects import db_now
 from webapp.klaviyo import payloads
-from webapp.models import Delivery, Lane, LaneKind
+from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind
 
 IMPORTS_NEED = frozenset({"profiles:read", "profiles:write", "lists:read", "lists:write"})
 # As long as that lane is held by a limit for no longer, the same limit holds the events' own look-ups.
@@ -37,8 +37,9 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
         return False
     with reading() as session:
         mine = (Lane.connection_id == run.held.connection_id, Lane.kind == LaneKind.FIELDS)
-        lane, now = session.execute(select(Lane, db_now()).where(*mine)).one()
-        if not _gets_on(lane, now):
+        opened = exists().where(Batch.lane_id == Lane.id, Batch.outcome == BatchOutcome.UNKNOWN)
+        lane, now, has_open = session.execute(select(Lane, db_now(), opened).where(*mine)).one()
+        if not _gets_on(lane, now, has_open=has_open):
             return False
         head = (
             select(Delivery.id)
@@ -56,9 +57,9 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
     return first is not None and first <= items[-1].id
 
 
-def _gets_on(lane: Lane, now: datetime) -> bool:
+def _gets_on(lane: Lane, now: datetime, *, has_open: bool) -> bool:
     is_held = lane.lease_until is not None and lane.lease_until > now
     # In somebody's hands an open batch is a call under way; in nobody's it is one that went wrong.
-    if lane.stopped or lane.failures or (lane.unknown_batch_id is not None and not is_held):
+    if lane.stopped or lane.failures or (has_open and not is_held):
         return False
     return lane.held_until is None or lane.held_until < now + LONGEST_HOLD

@@ -60,7 +60,7 @@ def go_again(session: Session, run: Run, members: list[Any], *, halved: bool, un
 
 def first(run: Run) -> tuple[Batch | None, list[Item]]:
     """The first half that is not sent yet, with what is still due of it. Those of which nothing is are closed."""
-    while run.lane.unknown_batch_id is not None:
+    while run.open_batches:
         batch = _open_ones(run)[0]
         items = choose.due_by_id(run, _deliveries(batch))
         if items:

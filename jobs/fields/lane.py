@@ -30,7 +30,7 @@ IMPORT_NEEDS = frozenset({"lists:read", "lists:write"})
 
 def step(run: Run) -> bool:
     """Do the next thing that is due; whether there was anything."""
-    if run.lane.unknown_batch_id is not None:
+    if run.open_batches:
         halves.write_off(run)
     if confirm.confirm_next(run):
         return True

@@ -23,7 +23,7 @@ from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
 from webapp.database import reading, writing
 from webapp.dialects import db_now
 from webapp.extensions import settings
-from webapp.models import Attempt, Batch, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
+from webapp.models import Attempt, Batch, BatchOutcome, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
 from webapp.services.activities.ingest import LIFE
 from webapp.services.lanes import LANE_OF
 from webapp.services.people import records
@@ -93,6 +93,12 @@ class Shop:
         with reading() as session:
             mine = (Lane.connection_id == self.connection.id, Lane.kind == LANE_OF[kind])
             return session.scalars(select(Lane).where(*mine)).one()
+
+    def open_batches(self, kind: Kind) -> list[Batch]:
+        """The batches of a lane whose end nobody knows, oldest first."""
+        with reading() as session:
+            mine = (Batch.lane_id == self.lane(kind).id, Batch.outcome == BatchOutcome.UNKNOWN)
+            return list(session.scalars(select(Batch).where(*mine).order_by(Batch.id)))
 
     def drain(self, kind: Kind, times: int = 1) -> None:
         """Drain a lane as a worker would; before each further time whatever holds it back is over."""

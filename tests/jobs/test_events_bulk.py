@@ -99,7 +99,7 @@ def test_without_a_pointer_halves_find_the_bad_ones(shop: Shop, bad: tuple[int, 
     assert shop.said(*(deliveries[n] for n in bad)) == ["failed: rejected"] * len(bad)
     assert shop.said(*(deliveries[n] for n in good_ones)) == ["delivered: written"] * len(good_ones)
     assert len(sent(shop)) <= 1 + 2 * len(bad) * math.ceil(math.log2(8))
-    assert shop.lane(Kind.EVENT).unknown_batch_id is None
+    assert not shop.open_batches(Kind.EVENT)
 
 
 def test_halving_goes_on_where_the_budget_ended_it(shop: Shop) -> None:

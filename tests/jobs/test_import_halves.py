@@ -63,7 +63,7 @@ def test_it_goes_on_where_the_budget_ended_it(shop: Shop) -> None:
     assert shop.said(*deliveries) == ["failed: rejected", *["delivered: written"] * 31]
     assert not any(shop.link(person).rewrite for person in people)
     assert [len(each) for each in sent(shop)] == [32, 16, 8, 4, 16, 8, 4]
-    assert shop.lane(Kind.FIELDS).unknown_batch_id is None
+    assert not shop.open_batches(Kind.FIELDS)
 
 
 @pytest.mark.parametrize(("refusal", "reason"), [(error(400), "rejected"), (error(413), "payload_too_large")])
@@ -211,4 +211,4 @@ def test_whoever_waits_for_another_reason_by_then_is_left_out(shop: Shop) -> Non
         session.merge(shop.lane(Kind.FIELDS)).next_at = clock.now()
     shop.drain(Kind.FIELDS)
     assert shop.said(other) == ["delivered: written"]
-    assert shop.lane(Kind.FIELDS).unknown_batch_id is None
+    assert not shop.open_batches(Kind.FIELDS)

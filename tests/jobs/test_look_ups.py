@@ -15,7 +15,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Delivery, Lane, Person
+from webapp.models import Batch, Delivery, Lane, Person
 
 LOOK, ONE, MANY, PATCH, JOB = (
     "GET /api/profiles",
@@ -202,7 +202,6 @@ def test_many_are_looked_up_once_for_both_their_events_and_their_fields(shop: Sh
         {"failures": 1},
         {"stopped": True},
         {"held_until": clock.now() + timedelta(hours=1)},
-        {"unknown_batch_id": 1},
     ],
     ids=lambda trouble: next(iter(trouble)),
 )
@@ -215,11 +214,27 @@ def test_events_do_not_wait_for_a_fields_lane_in_trouble(shop: Shop, trouble: di
     assert set(shop.said(*events)) == {"delivered: written"}
 
 
+def open_batch(shop: Shop, kind: Kind) -> None:
+    """A call of a lane whose end nobody knows."""
+    endpoint = "POST /api/profile-bulk-import-jobs"
+    where = {"lane_id": shop.lane(kind).id, "connection_id": shop.connection.id}
+    shop.rows.save(Batch(**where, endpoint=endpoint, size=0, members="[]", fence=1, started_at=clock.now()))
+
+
+def test_events_do_not_wait_for_a_fields_lane_with_a_call_of_unknown_end(shop: Shop) -> None:
+    events, _ = crowd(shop)
+    open_batch(shop, Kind.FIELDS)
+    shop.drain(Kind.EVENT)
+    assert shop.klaviyo.endpoints == [LOOK, LOOK, MANY]
+    assert set(shop.said(*events)) == {"delivered: written"}
+
+
 def test_a_call_of_the_fields_lane_that_is_under_way_is_no_trouble(shop: Shop) -> None:
     """Its batch is open because somebody is sending it: the events still come right behind."""
     crowd(shop)
+    open_batch(shop, Kind.FIELDS)
     with writing() as session:
-        under_way = {"unknown_batch_id": 1, "owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
+        under_way = {"owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
         session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**under_way))
     with shop.working():
         drain(shop.lane(Kind.EVENT).id)

@@ -56,7 +56,6 @@ class Lane(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     slow: Mapped[bool] = mapped_column(default=False, server_default="0")
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
-    unknown_batch_id: Mapped[int | None] = mapped_column(Id)
     news: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     made: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     delivered: Mapped[int] = mapped_column(Id, default=0, server_default="0")
