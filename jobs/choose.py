@@ -24,7 +24,7 @@ from webapp.database import reading
 from webapp.dialects import db_now, one_of
 from webapp.models import Connection, Delivery
 from webapp.models.delivery import PRIORITY_LIVE
-from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
+from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE, WORKSPACES
 
 LOW_SHARE = 0.5
 
@@ -109,8 +109,9 @@ _RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
     line.OF_PRIORITY,
     DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
 )
+_SETTINGS_VERSION = select(WORKSPACES.c.version).where(WORKSPACES.c.id == bindparam("workspace")).scalar_subquery()
 _VERSIONS = (
-    select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
+    select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id, _SETTINGS_VERSION)
     .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
     .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
 )
@@ -212,20 +213,29 @@ def due_by_id(run: Run, ids: Iterable[int]) -> list[Item]:
     return items
 
 
-def as_known_now(items: Sequence[Item]) -> list[Item]:
+class AsKnown(NamedTuple):
+    """Events that are about to be sent, and the version of the workspace's settings at the same moment."""
+
+    items: list[Item]
+    settings_version: int
+
+
+def as_known_now(run: Run, items: Sequence[Item]) -> AsKnown:
     """These with their people's fields as they are by now; without those erased or settled meanwhile."""
     held = {item.id: item.fields_version for item in items}
     with reading() as session:
-        rows = session.connection().execute(_VERSIONS, {"ids": list(held)}).all()
-        newer = {person_id for delivery_id, version, person_id in rows if version > held[delivery_id]}
+        where = {"ids": list(held), "workspace": run.held.workspace_id}
+        rows = session.connection().execute(_VERSIONS, where).all()
+        newer = {person_id for delivery_id, version, person_id, _ in rows if version > held[delivery_id]}
         if len(rows) < len(items):
             left = {row[0] for row in rows}
             items = [item for item in items if item.id in left]
+        settings_version = rows[0][3] if rows else 0
         if not newer:
-            return list(items)
+            return AsKnown(list(items), settings_version)
         found = session.connection().execute(_FIELDS, {"ids": list(newer)})
         known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in found}
-    return [item._replace(**known[item.person_id]) if item.person_id in known else item for item in items]
+    return AsKnown([item._replace(**known.get(item.person_id, {})) for item in items], settings_version)
 
 
 def next_due_at(run: Run, kind: Kind) -> datetime | None:

@@ -23,7 +23,10 @@ Spent = list[list[int]]
 
 
 _THIS = and_(BUDGETS.c.klaviyo_account_id == bindparam("account"), BUDGETS.c.endpoint == bindparam("endpoint_name"))
-_LOCKED = select(BUDGETS.c.limits, BUDGETS.c.spent, BUDGETS.c.blocked_until).where(_THIS).with_for_update()
+_COLUMNS = (BUDGETS.c.limits, BUDGETS.c.spent, BUDGETS.c.blocked_until)
+_ROW = select(*_COLUMNS).where(_THIS).with_for_update().subquery()
+# The clock stands outside: where it stood beside the columns it could be read before the lock is waited for.
+_LOCKED = select(_ROW, db_now().label("now"))
 _SPEND = update(BUDGETS).where(_THIS).values(spent=bindparam("now_spent"))
 _LEARN = update(BUDGETS).where(_THIS).values(limits=bindparam("now_limits"))
 _BLOCK = update(BUDGETS).where(_THIS).values(blocked_until=bindparam("until"))
@@ -48,14 +51,14 @@ class _Budget(NamedTuple):
     limits: dict[str, int]
     spent: Spent
     blocked_until: datetime | None
+    now: datetime
 
 
 def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 1, *, share: float = 1.0) -> Reserved:
     """Take up to `calls`, within `share` of each limit. Raises OverBudget."""
     this = _key(account_id, endpoint)
     budget = _locked(session, this, endpoint)
-    # Asked by itself: the statement that locks would read the clock before it waits for the lock.
-    now: datetime = session.connection().execute(select(db_now())).scalar_one()
+    now = budget.now
     if budget.blocked_until is not None and budget.blocked_until > now:
         raise OverBudget(budget.blocked_until)
     stamp = int(now.timestamp() * 1000)
@@ -104,7 +107,7 @@ def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer,
     if is_news:
         session.connection().execute(_LEARN, {**this, "now_limits": {**budget.limits, **announced}})
     if answer.status == 429:
-        until: datetime = session.connection().execute(select(db_now(float(answer.retry_after or 1)))).scalar_one()
+        until = budget.now + timedelta(seconds=answer.retry_after or 1)
         # One of several answers at once: a short wait does not end a long one.
         if budget.blocked_until is None or budget.blocked_until < until:
             session.connection().execute(_BLOCK, {**this, "until": until})
@@ -123,6 +126,7 @@ def _locked(session: Session, this: dict[str, Any], endpoint: Endpoint) -> _Budg
             "limits": {"1": endpoint.per_second, "60": endpoint.per_minute},
             "spent": [],
         }
-        session.execute(insert_or_ignore(session, BUDGETS), [new])
-        found = session.connection().execute(_LOCKED, this).one()
+        made = insert_or_ignore(session, BUDGETS).returning(*_COLUMNS, db_now())
+        found = session.connection().execute(made, new).one_or_none()
+        found = session.connection().execute(_LOCKED, this).one() if found is None else found
     return _Budget(*found)

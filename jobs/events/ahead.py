@@ -12,27 +12,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 from flask import Flask
 
 from jobs import choose, context, lookup
 from jobs.choose import Item
 from jobs.events import plan
-from jobs.events.plan import Planned
+from jobs.events.plan import Encoded, Planned
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
 from webapp.klaviyo import payloads
 from webapp.models.delivery import PRIORITY_LIVE
-
-
-class Written(NamedTuple):
-    """Entries of a bulk body by (delivery, version of its person's fields), for one version of the settings."""
-
-    version: int
-    entries: dict[tuple[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class Prepared:
     more: bool
     links: dict[int, Link]
     planned: Planned
-    written: Written | None = None
+    encoded: Encoded | None = None
 
 
 def start(run: Run, behind: Sequence[Item]) -> None:
@@ -74,12 +66,7 @@ def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
             return None
         creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
         planned = plan.plan(items, links, creates=creates, looked_up=True, now=now, started_at=run.lane.started_at)
-        settings = run.workspace_settings()
-        entries = {
-            (item.id, item.fields_version): plan.entry_of(settings, item, links.get(item.person_id))
-            for item in planned.sendable
-        }
-        return Prepared(more, links, planned, Written(settings.version, entries))
+        return Prepared(more, links, planned, plan.fitting(planned.sendable, run.workspace_settings(), links))
 
 
 @cache

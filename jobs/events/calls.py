@@ -7,6 +7,7 @@ where the first wins.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from jobs import batches, choose, creations, lookup, settle
 from jobs.choose import Item
 from jobs.events import ahead, plan
-from jobs.events.ahead import Written
+from jobs.events.plan import Encoded
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
 from jobs.run import Run
@@ -52,15 +53,16 @@ def _open(session: Session, run: Run, endpoint: Endpoint, items: Sequence[Item])
 
 
 def send_opened(
-    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
+    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], encoded: Encoded | None = None
 ) -> bool:
     """Send an open batch; whether it was delivered. Its people's fields are read once more now that it is open.
 
     A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
     """
-    left = choose.as_known_now(items)
+    left, settings_version = choose.as_known_now(run, items)
     if left:
-        return call(run, left, links, batch, written=written)
+        ready = encoded.entries if encoded is not None and encoded.version == settings_version else {}
+        return call(run, left, links, batch, ready=ready)
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
     return False
 
@@ -81,13 +83,13 @@ def call(
     batch: Batch,
     *,
     rest: Sequence[Item] = (),
-    written: Written | None = None,
+    ready: Mapping[tuple[int, int], bytes] = MappingProxyType({}),
 ) -> bool:
     """Send a reserved batch and record what came of it; whether it was delivered.
 
-    `rest`: what goes on one by one after it.
+    `rest`: what goes on one by one after it; `ready`: entries by the settings as they are, see `Encoded`.
     """
-    answer = run.send(_body(run, batch, items, links, written), size=len(items), batch=batch)
+    answer = run.send(_body(run, batch, items, links, ready), size=len(items), batch=batch)
     came = outcome(answer)
     if came is not Outcome.DONE:
         ahead.drop(run)  # it was chosen as if these were delivered
@@ -111,17 +113,14 @@ def call(
 
 
 def _body(
-    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], written: Written | None = None
+    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], ready: Mapping[tuple[int, int], bytes]
 ) -> Call:
-    settings = run.workspace_settings()
     if batch.endpoint == endpoints.EVENT.name:
-        return payloads.event(plan.write_of(settings, items[0], links.get(items[0].person_id)))
-    ready = written.entries if written is not None and written.version == settings.version else {}
-    entries = [
-        ready.get((item.id, item.fields_version)) or plan.entry_of(settings, item, links.get(item.person_id))
-        for item in items
-    ]
-    return payloads.events(entries)
+        return payloads.event(plan.write_of(run.workspace_settings(), items[0], links.get(items[0].person_id)))
+    changed = [item for item in items if (item.id, item.fields_version) not in ready]
+    again = plan.entries_of(changed, run.workspace_settings(), links) if changed else {}
+    entries = {**ready, **again}
+    return payloads.events([entries[item.id, item.fields_version] for item in items])
 
 
 def _record(

@@ -77,10 +77,11 @@ def _carry_out(run: Run, prepared: Prepared) -> bool:
 
 def _send_bulk(run: Run, prepared: Prepared) -> bool:
     sendable = prepared.planned.sendable
-    chosen = plan.fitting(sendable, run.workspace_settings())
+    encoded = prepared.encoded or plan.fitting(sendable, run.workspace_settings(), prepared.links)
+    chosen = encoded.items
     batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
     more = prepared.more or len(chosen) < len(sendable)
     if more:
         ahead.start(run, chosen)
-    delivered = calls.send_opened(run, batch, chosen, prepared.links, prepared.written)
+    delivered = calls.send_opened(run, batch, chosen, prepared.links, encoded)
     return more or not delivered

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import orjson
+from typing import NamedTuple
 
 from jobs import settle
 from jobs.choose import Item
@@ -26,8 +25,8 @@ from webapp.services.workspaces.snapshot import WorkspaceSettings
 SINGLES = 5
 CREATION_WAIT = timedelta(seconds=60)
 CREATION_LOOK = timedelta(seconds=2)
-# What an event's entry costs at most beside its properties and fields; an address may be 400 bytes.
-ENTRY_BYTES = 900
+# What is around the entries, and what people's fields may grow by before it is sent.
+FITTING_BYTES = payloads.BODY_BYTES - 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,17 @@ class Planned:
 
     settled: dict[int, Result]
     sendable: list[Item]
+
+
+class Encoded(NamedTuple):
+    """Events for one bulk call, with their entries of its body by (delivery, version of its person's fields).
+
+    `version`: of the settings they were encoded by.
+    """
+
+    version: int
+    items: list[Item]
+    entries: dict[tuple[int, int], bytes]
 
 
 def plan(
@@ -95,18 +105,17 @@ def may_not_be_sent(item: Item, link: Link | None, *, creates: bool) -> bool:
     return not (link is not None and link.found) and (not creates or item.origin is Origin.TEST)
 
 
-def fitting(items: Sequence[Item], settings: WorkspaceSettings) -> list[Item]:
+def fitting(items: Sequence[Item], settings: WorkspaceSettings, links: Mapping[int, Link]) -> Encoded:
     """The first ones that fit one bulk call: 1,000 of them and 5 MB, with room to spare."""
-    # A field's entry is its property's name, with a colon and a comma, and its value, which is in the person's text.
-    names = sum(len(orjson.dumps(settings.fields[key].property)) + 4 for key in settings.fields_on)
-    each = ENTRY_BYTES + names
+    found = Encoded(settings.version, [], {})
     size = 0
-    found: list[Item] = []
     for item in items[: payloads.BULK_EVENTS]:
-        size += len((item.properties or "").encode()) + len(item.fields_text.encode()) + each
-        if found and size > payloads.BODY_BYTES:
+        entry = entry_of(settings, item, links.get(item.person_id))
+        size += len(entry) + 1
+        if found.items and size > FITTING_BYTES:
             break
-        found.append(item)
+        found.items.append(item)
+        found.entries[item.id, item.fields_version] = entry
     return found
 
 
@@ -127,6 +136,13 @@ def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> Even
 def entry_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> bytes:
     """The same as an encoded entry of a bulk body."""
     return payloads.event_entry(write_of(settings, item, link))
+
+
+def entries_of(
+    items: Iterable[Item], settings: WorkspaceSettings, links: Mapping[int, Link]
+) -> dict[tuple[int, int], bytes]:
+    """Entries of a bulk body by (delivery, version of its person's fields)."""
+    return {(item.id, item.fields_version): entry_of(settings, item, links.get(item.person_id)) for item in items}
 
 
 def is_repeated(error: ApiError) -> bool:

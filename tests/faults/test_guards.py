@@ -69,7 +69,7 @@ def test_fence(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> No
     if not guarded:
         monkeypatch.setattr(run, "guard", lambda *_, **__: None)
     # What was settled by another is also seen by the second look at what is about to be sent: away in both forms.
-    monkeypatch.setattr(choose, "as_known_now", list)
+    monkeypatch.setattr(choose, "as_known_now", lambda _run, items: choose.AsKnown(list(items), 1))
     person = shop.person(remembered=True)
     deliveries = [shop.event(person, properties=f'{{"n":{number}}}') for number in range(3)]
 

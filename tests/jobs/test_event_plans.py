@@ -117,12 +117,13 @@ def test_a_bulk_call_fits(count: int, size: int, by_id: bool, letters: int, know
     made = item(1, changes=said, properties=orjson.dumps({"caption": '"' * (10**size // 2)}).decode())
     made = made._replace(email="ö" * 88 + "@example.com", external_id="e" * 200)
     items = [made._replace(id=number, person_id=number, external_id=f"{number}") for number in range(count)]
-    chosen = plan.fitting(items, known)
+    there = link() if by_id else None
+    encoded = plan.fitting(items, known, dict.fromkeys(range(count), there) if there else {})
+    chosen = encoded.items
     assert chosen == items[: len(chosen)], "the first ones, in their order"
     assert 1 <= len(chosen) <= payloads.BULK_EVENTS
-    there = link() if by_id else None
-    entries = [plan.entry_of(known, each, there) for each in chosen]
-    body = payloads.events(entries).body or b""
+    assert list(encoded.entries.values()) == [plan.entry_of(known, each, there) for each in chosen]
+    body = payloads.events(list(encoded.entries.values())).body or b""
     if len(chosen) > 1:
         assert len(body) <= payloads.BODY_BYTES
     if len(chosen) < min(count, payloads.BULK_EVENTS):

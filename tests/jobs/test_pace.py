@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,14 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import literal, select
+from sqlalchemy import bindparam, literal, select
 from sqlalchemy.orm import Session
 
 from jobs import pace
 from jobs.pace import OverBudget, learn, reserve, room
 from webapp.database import reading, run_writing, writing
+from webapp.dialects import db_now
+from webapp.extensions import db
 from webapp.klaviyo import endpoints
 from webapp.klaviyo.answers import Answer, Reached
 from webapp.klaviyo.endpoints import Endpoint
@@ -49,6 +52,8 @@ def set_clock() -> Iterator[Clock]:
     found = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pace, "db_now", found.db_now)
+        read = bindparam("now", callable_=lambda: found.now, type_=UtcDateTime())
+        patch.setattr(pace, "_LOCKED", select(pace._ROW, read))
         yield found
 
 
@@ -264,3 +269,24 @@ def test_workers_of_all_machines_share_one_budget(engine_app: Flask) -> None:
     assert sum(taken) == sum(calls for _, calls in spent) >= 10, "none is lost, all of the first second's are used"
     for step, _ in spent:
         assert sum(calls for start, calls in spent if step - 1000 <= start <= step) <= 10
+
+
+def test_the_clock_is_read_once_the_row_is_locked(engine_app: Flask) -> None:
+    """Whoever waits for another's reservation, even for one that comes to nothing, spends as of when it goes on."""
+    name = account()
+    key = pace._key(name, SMALL)
+    run_writing(lambda session: take(session, name))
+    read: list[datetime] = []
+
+    def reads() -> None:
+        run_writing(lambda session: read.append(pace._locked(session, key, SMALL).now))
+
+    with Session(db.engine) as held:
+        pace._locked(held, key, SMALL)
+        waiting = threading.Thread(target=in_threads, args=(engine_app, 1, reads))
+        waiting.start()
+        time.sleep(0.3)  # it stands in line by now; where it came later it is right all the more
+        released = held.execute(select(db_now().label("now"))).scalar_one()
+        held.rollback()
+    waiting.join(30)
+    assert read[0] >= released

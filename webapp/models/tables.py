@@ -18,6 +18,7 @@ from webapp.models.lane import Budget, Lane
 from webapp.models.person import Person, ProfileLink
 from webapp.models.stats import ConnectionStat
 from webapp.models.user import Session
+from webapp.models.workspace import Workspace
 
 
 def _table(mapped: type[Base]) -> Table:
@@ -37,3 +38,4 @@ LANES = _table(Lane)
 PEOPLE = _table(Person)
 PROFILE_LINKS = _table(ProfileLink)
 SESSIONS = _table(Session)
+WORKSPACES = _table(Workspace)
