@@ -20,9 +20,9 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
-from rq.timeouts import TimerDeathPenalty
 
 from jobs import context
+from jobs.net import Net
 from webapp import log, queue
 from webapp.settings import WrongSetting, load
 
@@ -73,7 +73,7 @@ class LaneWorker(SimpleWorker):
 
     was_told_to_stop = False
     max_connection_wait_time = 1.0  # RQ would wait up to a minute after a Redis that was away for long
-    _seen_at = -SIGN_SECONDS
+    _seen_at = _asked_at = -SIGN_SECONDS
 
     def request_stop(self, signum: Any, frame: Any) -> None:
         """SIGTERM: finish the drain, then leave, also while Redis is away (RQ would wait for it)."""
@@ -97,6 +97,12 @@ class LaneWorker(SimpleWorker):
         if pipeline is not None or state != self.get_state():
             super().set_state(state, pipeline)
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """Whether somebody said `rq suspend`, asked once a second and not before each drain."""
+        if time.monotonic() - self._asked_at >= SIGN_SECONDS:
+            super().check_for_suspension(burst)
+            self._asked_at = time.monotonic()
+
     def handle_job_success(
         self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
     ) -> None:
@@ -108,7 +114,7 @@ class LaneWorker(SimpleWorker):
             self.cleanup_execution(job, together, execution)
             together.execute()
 
-    death_penalty_class = TimerDeathPenalty
+    death_penalty_class = Net
     job_class = LaneJob
 
 

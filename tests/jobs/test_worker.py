@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 import redis
+from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from jobs import worker
@@ -63,3 +65,15 @@ def test_callbacks_webhooks_retries_and_timeouts_of_strangers_are_ignored() -> N
     assert (found.success_callback, found.failure_callback, found.stopped_callback) == (None, None, None)
     assert (found.webhooks, found.timeout) == ([], queue.DRAIN_SECONDS)
     assert (found.retries_left, found.repeats_left) == (None, None)
+
+
+def test_whether_workers_are_suspended_is_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    moments = iter([100.0, 100.0, 100.5, 100.9, 101.0, 101.0, 101.2])  # one that asks looks once more when it has
+    monkeypatch.setattr(SimpleWorker, "check_for_suspension", lambda *_: asked.append("asked"))
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    made = object.__new__(worker.LaneWorker)
+    for _ in range(5):
+        made.check_for_suspension(burst=False)
+    monkeypatch.undo()
+    assert len(asked) == 2
