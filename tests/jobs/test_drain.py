@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from jobs import drain, run
+from jobs.claim import FenceLost, claim, doubt
 from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
 from tests.rows import Rows
-from webapp import database, queue
+from webapp import clock, database, queue
 from webapp.catalogue.words import Kind
+from webapp.database import writing
 from webapp.klaviyo import payloads
 from webapp.services.connections import lifecycle
 
@@ -52,6 +56,45 @@ def test_a_lane_in_hand_when_the_database_goes_is_free_as_soon_as_it_is_back(
     assert len(sent) == 2
     assert sent[0].event["unique_id"] == sent[1].event["unique_id"]
     assert shop.link(person).rewrite, "an earlier arrival may still set older fields"
+
+
+def test_whoever_takes_a_lane_over_and_dies_at_once_leaves_the_doubt_to_the_next(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1)
+    delivery = shop.event(person)
+    shop.dies(Kind.EVENT, EVENT)
+
+    def away(*_: object) -> None:
+        raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drain, "doubt", away)
+        with shop.working():
+            drain.drain(shop.lane(Kind.EVENT).id)
+    assert shop.klaviyo.calls(EVENT) == [], "nothing is sent by whoever could not write that down"
+    assert [batch.unknown_times for batch in shop.open_batches(Kind.EVENT)] == [0]
+    shop.drain(Kind.EVENT)
+    assert shop.said(delivery) == ["delivered: written"]
+    assert len(shop.klaviyo.calls(EVENT)) == 1
+    assert shop.link(person).rewrite, "what the first one sent may still set older fields"
+
+
+def test_only_the_holder_of_a_lane_doubts_its_batches(shop: Shop) -> None:
+    """Somebody frozen right after the claim, whose lane is another's by now, changes nothing."""
+    shop.event(shop.person(remembered=True))
+    shop.dies(Kind.EVENT, EVENT)
+    with shop.working():
+        frozen = claim(shop.lane(Kind.EVENT).id)
+        assert frozen is not None
+        assert frozen.taken_over
+        with writing() as session:
+            session.merge(shop.lane(Kind.EVENT)).lease_until = clock.now() - timedelta(seconds=1)
+        assert claim(shop.lane(Kind.EVENT).id) is not None
+        with pytest.raises(FenceLost):
+            doubt(frozen)
+    assert [batch.unknown_times for batch in shop.open_batches(Kind.EVENT)] == [0]
 
 
 def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
