@@ -21,7 +21,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import run_alone, run_writing
 from webapp.dialects import db_now, is_sqlite
 from webapp.models import BatchOutcome, Connection, Grant, Lane, LaneKind
-from webapp.models.tables import BATCHES, LANES
+from webapp.models.tables import BATCHES, LANES, WORKSPACES
 
 LEASE_SECONDS = 12
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
@@ -75,7 +75,8 @@ _LEAVE = update(LANES).where(_MINE).values(lease_until=None)
 _ROWS = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id).where(Lane.id == bindparam("lane"))
 _OPEN = select(BATCHES.c.id).where(_IS_OPEN)
 _HOW_MANY_OPEN = select(func.count()).select_from(BATCHES).where(_IS_OPEN).scalar_subquery()
-_HELD = _ROWS.add_columns(Grant, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
+_VERSION = select(WORKSPACES.c.version).where(WORKSPACES.c.id == Lane.workspace_id).scalar_subquery()
+_HELD = _ROWS.add_columns(Grant, _VERSION, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
 
 
 def claim(lane_id: int) -> Claim | None:
@@ -164,16 +165,20 @@ def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
 
 
 class Held(NamedTuple):
-    """What a drain begins with. `grant` None: the connection has none; `open_batches`: ids, see `Batch`."""
+    """What a drain begins with. `grant` None: the connection has none.
+
+    `settings_version`: of the workspace's settings; `open_batches`: ids, see `Batch`.
+    """
 
     connection: Connection
     lane: Lane
     grant: Grant | None
+    settings_version: int
     open_batches: set[int]
 
 
 def all_of(session: Session, held: Claim) -> Held:
-    """The same with the connection's grant and the lane's open batches."""
-    connection, lane, grant, how_many = session.execute(_HELD, {"lane": held.lane_id}).one()
+    """The same with the connection's grant, the version of the settings and the lane's open batches."""
+    connection, lane, grant, version, how_many = session.execute(_HELD, {"lane": held.lane_id}).one()
     ids = session.scalars(_OPEN, {"lane": held.lane_id}) if how_many else ()
-    return Held(connection, lane, grant, set(ids))
+    return Held(connection, lane, grant, version, set(ids))

@@ -63,16 +63,17 @@ def _drain(held: Claim) -> None:
         release(held, again=again, due_at=next_at)
         return
     with reading() as session:
-        connection, lane, known, open_batches = all_of(session, held)
+        found = all_of(session, held)
     try:
-        grant = grants.usable(held.connection_id, known=known)
+        grant = grants.usable(held.connection_id, known=found.grant)
     except grants.GrantUnavailable as problem:
         _hold(held, Hold(seconds=problem.retry_seconds))
         return
     except grants.GrantEnded as ended:
         _lose_grant(held, ended)
         return
-    run = Run(held, connection, grant, lane, time.monotonic() + SLICE_SECONDS, open_batches)
+    ends_at = time.monotonic() + SLICE_SECONDS
+    run = Run(held, found.connection, grant, found.lane, ends_at, found.settings_version, found.open_batches)
     try:
         more = _work(run)
     except Hold as hold:

@@ -68,9 +68,9 @@ class Stale(Exception):
 class Run:
     """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
 
-    `open_batches`: ids of the lane's whose end nobody knows. `not_taken`: the last answer that was no yes. `began`:
-    since when this drain has the lane; what was looked up since then is fresh. `ahead`: the next batch, while it is
-    being prepared, see `jobs.events.ahead`.
+    `settings_version`: the workspace's, as seen last. `open_batches`: ids of the lane's whose end nobody knows.
+    `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
+    then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`.
     """
 
     held: Claim
@@ -78,6 +78,7 @@ class Run:
     grant: grants.UsableGrant
     lane: Lane
     ends_at: float
+    settings_version: int = 0
     open_batches: set[int] = field(default_factory=set)
     share: float = 1.0
     timed_out: bool = False
@@ -103,6 +104,10 @@ class Run:
         """The workspace's settings as they are now."""
         with reading() as session:
             return snapshot.load(session, self.held.workspace_id)
+
+    def settings_seen(self) -> WorkspaceSettings:
+        """Those of the version that was seen last, or newer ones."""
+        return snapshot.known(self.held.workspace_id, self.settings_version) or self.workspace_settings()
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""

@@ -47,6 +47,7 @@ def go_on(run: Run) -> bool:
             _unsettle(session, run, items)
 
     run.write(work)
+    run.settings_version = run.workspace_settings().version
     calls.call(run, chosen, links, batch, rest=items[1:] if singly else [])
     return True
 

@@ -3,7 +3,7 @@
 Only behind a full bulk batch of live events, and only where everybody is remembered: whatever needs a look-up is left
 to the step itself. It is chosen as if the present batch were delivered, so that any other outcome drops it. What
 changes before it is sent is found out when it is opened: fields, erasures and what others settled by
-`choose.as_known_now`, settings by their version.
+`choice.as_known_now`, settings by their version.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import cache
 
 from flask import Flask
 
-from jobs import choose, context, lookup
+from jobs import context, lookup
 from jobs.choose import Item
-from jobs.events import plan
+from jobs.events import choice, plan
 from jobs.events.plan import Encoded, Planned
 from jobs.lookup import Link
 from jobs.run import Run
@@ -58,15 +58,15 @@ def drop(run: Run) -> None:
 
 def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
     with app.app_context():
-        items, more = choose.due_events_behind(run, payloads.BULK_EVENTS, behind)
+        items, more = choice.due_events_behind(run, payloads.BULK_EVENTS, behind)
         people = {item.person_id for item in items if item.email}
-        links = lookup.known_links(run, people, lookup.THERE)
+        links = lookup.remembered(items)
         now = clock.now()
         if not items or not all(lookup.is_believed(links.get(person_id), now) for person_id in people):
             return None
         creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
         planned = plan.plan(items, links, creates=creates, looked_up=True, now=now, started_at=run.lane.started_at)
-        return Prepared(more, links, planned, plan.fitting(planned.sendable, run.workspace_settings(), links))
+        return Prepared(more, links, planned, plan.fitting(planned.sendable, run.settings_seen(), links))
 
 
 @cache

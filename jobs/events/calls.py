@@ -12,9 +12,9 @@ from types import MappingProxyType
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from jobs import batches, choose, creations, lookup, settle
+from jobs import batches, creations, lookup, settle
 from jobs.choose import Item
-from jobs.events import ahead, plan
+from jobs.events import ahead, choice, plan
 from jobs.events.plan import Encoded
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
@@ -59,9 +59,9 @@ def send_opened(
 
     A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
     """
-    left, settings_version = choose.as_known_now(run, items)
+    left, run.settings_version = choice.as_known_now(run, items)
     if left:
-        ready = encoded.entries if encoded is not None and encoded.version == settings_version else {}
+        ready = encoded.entries if encoded is not None and encoded.version == run.settings_version else {}
         return call(run, left, links, batch, ready=ready)
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
     return False
@@ -116,9 +116,9 @@ def _body(
     run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], ready: Mapping[tuple[int, int], bytes]
 ) -> Call:
     if batch.endpoint == endpoints.EVENT.name:
-        return payloads.event(plan.write_of(run.workspace_settings(), items[0], links.get(items[0].person_id)))
+        return payloads.event(plan.write_of(run.settings_seen(), items[0], links.get(items[0].person_id)))
     changed = [item for item in items if (item.id, item.fields_version) not in ready]
-    again = plan.entries_of(changed, run.workspace_settings(), links) if changed else {}
+    again = plan.entries_of(changed, run.settings_seen(), links) if changed else {}
     entries = {**ready, **again}
     return payloads.events([entries[item.id, item.fields_version] for item in items])
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs import choose, lookup, settle
+from jobs import lookup, settle
 from jobs.choose import Item
-from jobs.events import again, ahead, calls, plan, shared_look_up
+from jobs.events import again, ahead, calls, choice, plan, shared_look_up
 from jobs.events.ahead import Prepared
 from jobs.lookup import Link
 from jobs.run import Run
@@ -31,7 +31,7 @@ def step(run: Run) -> bool:
 
 
 def _choose_and_send(run: Run) -> bool:
-    items, more = choose.due_events(run, payloads.BULK_EVENTS)
+    items, more = choice.due_events(run, payloads.BULK_EVENTS)
     if not items:
         return False
     looked_up = "profiles:read" in run.grant.scopes
@@ -55,7 +55,7 @@ def _choose_and_send(run: Run) -> bool:
 def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
     """The people's links; None where the fields lane is about to look them up."""
     people = {item.person_id: item.email for item in items if item.email}
-    known = lookup.known_links(run, people, lookup.THERE)
+    known = lookup.remembered(items)
     if shared_look_up.is_coming(run, items, known):
         return None
     return lookup.links_of(run, people, known=known, columns=lookup.THERE)
@@ -77,7 +77,7 @@ def _carry_out(run: Run, prepared: Prepared) -> bool:
 
 def _send_bulk(run: Run, prepared: Prepared) -> bool:
     sendable = prepared.planned.sendable
-    encoded = prepared.encoded or plan.fitting(sendable, run.workspace_settings(), prepared.links)
+    encoded = prepared.encoded or plan.fitting(sendable, run.settings_seen(), prepared.links)
     chosen = encoded.items
     batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
     more = prepared.more or len(chosen) < len(sendable)

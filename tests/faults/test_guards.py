@@ -17,8 +17,8 @@ from sqlalchemy import Engine, create_engine, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from jobs import choose, drain, pace, run, sweeper
-from jobs.events import plan
+from jobs import drain, pace, run, sweeper
+from jobs.events import choice, plan
 from jobs.pace import Reserved
 from tests.apps import dispose, make_app
 from tests.jobs.klaviyo import Asked, Given, good, html
@@ -69,7 +69,7 @@ def test_fence(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> No
     if not guarded:
         monkeypatch.setattr(run, "guard", lambda *_, **__: None)
     # What was settled by another is also seen by the second look at what is about to be sent: away in both forms.
-    monkeypatch.setattr(choose, "as_known_now", lambda _run, items: choose.AsKnown(list(items), 1))
+    monkeypatch.setattr(choice, "as_known_now", lambda _run, items: choice.AsKnown(list(items), 1))
     person = shop.person(remembered=True)
     deliveries = [shop.event(person, properties=f'{{"n":{number}}}') for number in range(3)]
 

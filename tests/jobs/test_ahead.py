@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from jobs import choose
-from jobs.events import ahead
+from jobs import line
+from jobs.events import ahead, choice
 from jobs.run import Run
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
@@ -39,14 +39,14 @@ def shop(engine_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Shop:
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """What was chosen ahead, each time: ids."""
     found: list[list[int]] = []
-    real = choose.due_events_behind
+    real = choice.due_events_behind
 
     def noted(run: Run, limit: int, behind: Any) -> Any:
         those = real(run, limit, behind)
         found.append([item.id for item in those.items])
         return those
 
-    monkeypatch.setattr(choose, "due_events_behind", noted)
+    monkeypatch.setattr(choice, "due_events_behind", noted)
     return found
 
 
@@ -207,11 +207,13 @@ def test_what_others_settled_meanwhile_is_not_sent(shop: Shop, prepared: None) -
     assert shop.said(deliveries[SIZE]) == ["failed: expired"]
 
 
+@pytest.mark.parametrize("front", [4_000, 3])
 @pytest.mark.parametrize("place", ["before them", "among them"])
 def test_an_earlier_event_that_comes_due_meanwhile_is_not_passed(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, place: str
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, place: str, front: int
 ) -> None:
     """It was put off when the present batch was chosen: it stands before those in line, or among them."""
+    monkeypatch.setattr(line, "FRONT", front)
     person = shop.person(remembered=True)
     before = 0 if place == "before them" else SIZE // 2
     several(shop, before)
@@ -230,6 +232,21 @@ def test_an_earlier_event_that_comes_due_meanwhile_is_not_passed(
     shop.drain(Kind.EVENT)
     assert shop.said(early, *later) == ["delivered: written"] * 3
     assert [asked.event["properties"].get("n") for asked in shop.klaviyo.calls(ONE)] == [None, 91, 92]
+
+
+@pytest.mark.parametrize("others", [0, SIZE], ids=["the line's end", "a long line"])
+def test_nobody_passes_what_is_put_off_behind_the_present_batch(
+    shop: Shop, chosen: list[list[int]], others: int
+) -> None:
+    """Whether all that follows is seen at once, or more than a call holds."""
+    several(shop, SIZE)
+    person = shop.person(remembered=True)
+    early, later = put_off(shop, person), shop.event(person)
+    _, behind = several(shop, others)
+    shop.drain(Kind.EVENT)
+    assert shop.said(early, later) == ["waiting: backlog"] * 2
+    assert set(shop.said(*behind)) <= {"delivered: written"}
+    assert chosen[0] == [each.id for each in behind][: SIZE - 1]
 
 
 def put_off(shop: Shop, person: Person) -> Delivery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from sqlalchemy import text, update
 
 from jobs import choose, line
+from jobs.events import choice
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
+from webapp.klaviyo import payloads
 from webapp.models import Delivery, Person
 
 EVENT = "POST /api/events"
@@ -52,11 +55,17 @@ def test_later_events_wait_behind_one_that_is_put_off(shop: Shop) -> None:
     assert len(set(sent(shop))) == 3
 
 
+# A call's events: more than stand in line, so that all of it is seen at once, or fewer.
+SEEN_WHOLE = 1_000
+
+
+@pytest.mark.parametrize(("bulk", "front"), [(SEEN_WHOLE, 4_000), (6, 4_000), (6, 2)])
 def test_many_that_are_put_off_hold_back_their_own_people_and_no_others(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, bulk: int, front: int
 ) -> None:
-    """Too many to look at them all: then it is asked of the people at hand."""
-    monkeypatch.setattr(line, "FRONT", 2)
+    """Too many to look at them all: then it is asked of those in front, or of the people at hand."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", bulk)
+    monkeypatch.setattr(line, "FRONT", front)
     people = [shop.person(remembered=True) for _ in range(4)]
     first = [put_off(shop, person, 60) for person in people[:3]]
     later = [shop.event(person) for person in people]
@@ -65,18 +74,25 @@ def test_many_that_are_put_off_hold_back_their_own_people_and_no_others(
     assert shop.said(later[3]) == ["delivered: written"]
 
 
-def test_an_event_that_comes_due_while_choosing_is_not_passed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bulk", [SEEN_WHOLE, 2])
+def test_an_event_that_comes_due_while_choosing_is_not_passed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, bulk: int
+) -> None:
     """Who is due and who is put off is asked of one moment: between two of them the first one would vanish."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", bulk)
     person = shop.person(remembered=True)
     put_off(shop, person, 0.3)
     shop.event(person)
 
-    def slowly(*arguments: Any) -> dict[int, int]:
-        time.sleep(0.5)
-        return first_of_each(*arguments)
+    def slowly(real: Callable[..., dict[int, int]]) -> Callable[..., dict[int, int]]:
+        def put_off_then(*arguments: Any) -> dict[int, int]:
+            time.sleep(0.5)
+            return real(*arguments)
 
-    first_of_each = line.first_of_each
-    monkeypatch.setattr(line, "first_of_each", slowly)
+        return put_off_then
+
+    monkeypatch.setattr(line, "first_of_each", slowly(line.first_of_each))
+    monkeypatch.setattr(choice, "_put_off", slowly(choice._put_off))
     shop.drain(Kind.EVENT)
     assert sent(shop) == []
 
@@ -103,8 +119,9 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
         pytest.skip("SQLite goes by the shape of a statement, not by statistics")
     given = {"connection": shop.connection.id, "workspace": shop.workspace.id, "person": shop.person().id}
     where = {"delivery_kind": Kind.EVENT, "priority": 0, "first": 18_000, "most": 1_000}
-    statements: list[tuple[Any, int]] = [(each, 100) for each in (choose._DUE, choose._DUE_BY_NOW, choose._LATER)]
-    statements += [(each.in_front, 19_000) for each in (line.PUT_OFF, line.PASSED)]
+    lines = (choose._DUE, choice._STANDING, choice._STANDING_LATER, choice._DUE_BY_NOW, choice._LATER)
+    statements: list[tuple[Any, int]] = [(each, 100) for each in lines]
+    statements += [(each, 19_000) for each in (choice._BEFORE, line.PUT_OFF.in_front, line.PASSED.in_front)]
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(_MANY, given)
         connection.execute(text("ANALYZE"))

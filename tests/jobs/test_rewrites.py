@@ -9,7 +9,8 @@ import pytest
 import requests
 from sqlalchemy import update
 
-from jobs import choose, drain, lookup
+from jobs import drain, lookup
+from jobs.events import choice
 from tests.jobs.klaviyo import html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import Rows
@@ -110,7 +111,7 @@ def test_whoever_is_erased_meanwhile_is_neither_sent_nor_remembered(
 ) -> None:
     person = shop.person(remembered=when == "just before the call")
     delivery = shop.event(person)
-    owner, name = (lookup, "_remember") if when == "while somebody is looked up" else (choose, "as_known_now")
+    owner, name = (lookup, "_remember") if when == "while somebody is looked up" else (choice, "as_known_now")
     real = getattr(owner, name)
 
     def erased_before(*arguments: Any, **options: Any) -> Any:

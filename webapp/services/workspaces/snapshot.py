@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, BindParameter, Row, Select, String, bindparam
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
+from webapp.extensions import db
 from webapp.models import (
     Connection,
     ConnectionState,
@@ -55,13 +56,22 @@ def load(session: Session, workspace_id: int) -> WorkspaceSettings:
     version = session.scalar(_VERSION, {"workspace": workspace_id})
     if version is None:
         raise LookupError("no such workspace")
-    key = (str(session.get_bind().engine.url), workspace_id)
-    found = _cache.get(key)
-    if found is None or found.version != version:
+    found = known(workspace_id, version)
+    if found is None:
         if len(_cache) >= CACHED:
             _cache.clear()
-        found = _cache[key] = _read(session, workspace_id, version)
+        found = _cache[_key(workspace_id)] = _read(session, workspace_id, version)
     return found
+
+
+def known(workspace_id: int, version: int) -> WorkspaceSettings | None:
+    """This version of them where it is the one that was read last. Nothing is asked."""
+    found = _cache.get(_key(workspace_id))
+    return found if found is not None and found.version == version else None
+
+
+def _key(workspace_id: int) -> tuple[str, int]:
+    return str(db.engine.url), workspace_id
 
 
 # Made once: every call asks for the version.
