@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from jobs.run import Run
 from webapp import clock
 from webapp.database import after_commit
-from webapp.dialects import db_now, one_of
+from webapp.dialects import db_now, durable_with_the_next, one_of
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome
 from webapp.models.tables import BATCHES
@@ -26,6 +26,8 @@ _UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("ti
 _SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"))
 _CARRIED = select(BATCHES.c.id, BATCHES.c.carried).where(one_of(BATCHES.c.id), BATCHES.c.carried.is_not(None))
 _CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
+# Where this is forgotten nobody knows the batch's end: it goes again, as after a worker that died just before.
+_CLOSE_REPEATABLE = _CLOSE.where(durable_with_the_next())
 
 
 def open_batch(
@@ -93,9 +95,13 @@ def note_sending(session: Session, batch: Batch, fence: int) -> None:
     batch.fence = fence
 
 
-def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome) -> None:
-    """Its end is known: what it delivered says so itself, the members are forgotten."""
-    session.connection().execute(_CLOSE, {"batch": batch.id, "end": outcome, "now": clock.now()})
+def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome, *, repeatable: bool = False) -> None:
+    """Its end is known: what it delivered says so itself, the members are forgotten.
+
+    `repeatable`: it may go once more as it was, so that the commit need not wait for the disk.
+    """
+    statement = _CLOSE_REPEATABLE if repeatable else _CLOSE
+    session.connection().execute(statement, {"batch": batch.id, "end": outcome, "now": clock.now()})
     after_commit(session, partial(run.open_batches.discard, batch.id))
 
 

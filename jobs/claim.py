@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from jobs import line
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
 from webapp.database import run_alone, run_writing
-from webapp.dialects import db_now, is_sqlite
+from webapp.dialects import db_now, durable_with_the_next, is_sqlite
 from webapp.models import BatchOutcome, Connection, Grant, Lane, LaneKind
 from webapp.models.tables import BATCHES, LANES, WORKSPACES
 
 LEASE_SECONDS = 12
-OWNER = f"{socket.gethostname()}:{os.getpid()}"
+OWNER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class FenceLost(Exception):
@@ -42,6 +43,7 @@ class Claim:
     connection_id: int
     workspace_id: int
     kind: LaneKind
+    owner: str
     fence: int
     news: int
     slow: bool
@@ -49,8 +51,9 @@ class Claim:
 
 
 _LANE = LANES.c.id == bindparam("lane")
-_MINE = and_(_LANE, LANES.c.fence == bindparam("held_fence"))
-_CLAIMED = ("id", "connection_id", "workspace_id", "kind", "fence", "news", "slow", "taken_over")
+# The owner too: a database that dies may forget a claim that nothing durable came after, and give its fence again.
+_MINE = and_(_LANE, LANES.c.fence == bindparam("held_fence"), LANES.c.owner == bindparam("holder"))
+_CLAIMED = ("id", "connection_id", "workspace_id", "kind", "owner", "fence", "news", "slow", "taken_over")
 _CLAIM = (
     update(LANES)
     .where(
@@ -59,9 +62,13 @@ _CLAIM = (
         or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
         or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
         LANES.c.next_at <= db_now(),
+        durable_with_the_next(),
     )
     .values(
-        owner=OWNER, taken_over=LANES.c.owner.is_not(None), fence=LANES.c.fence + 1, lease_until=db_now(LEASE_SECONDS)
+        owner=bindparam("holder"),
+        taken_over=LANES.c.owner.is_not(None),
+        fence=LANES.c.fence + 1,
+        lease_until=db_now(LEASE_SECONDS),
     )
     .returning(*(LANES.c[name] for name in _CLAIMED), db_now().label("now"))
 )
@@ -83,7 +90,7 @@ def claim(lane_id: int) -> Claim | None:
     """The lane, if it is free, due and not stopped."""
 
     def work(connection: SqlConnection) -> Claim | None:
-        row = connection.execute(_CLAIM, {"lane": lane_id}).one_or_none()
+        row = connection.execute(_CLAIM, {"lane": lane_id, "holder": OWNER}).one_or_none()
         if row is None:
             return None
         if not is_sqlite(connection):
@@ -121,7 +128,7 @@ def _renewal(names: tuple[str, ...]) -> Update:
 
 
 def _this(held: Claim) -> dict[str, object]:
-    return {"lane": held.lane_id, "held_fence": held.fence}
+    return {"lane": held.lane_id, "held_fence": held.fence, "holder": held.owner}
 
 
 def release(held: Claim, *, again: bool, due_at: datetime | None = None, kind: Kind | None = None) -> None:

@@ -132,7 +132,7 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
 
     def work(session: Session) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
-        statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence)
+        statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence, Lane.owner == held.owner)
         values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if hold.limited else "retrying"}
         if run is not None and run.timed_out:
             values["slow"] = True

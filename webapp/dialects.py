@@ -60,6 +60,32 @@ def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
     return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
 
 
+class durable_with_the_next(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
+    """A condition that always holds: the commit of a transaction that changes a row under it waits for no disk.
+
+    What it writes is durable with the next commit that does, or within a second. Of PostgreSQL alone, which forgets
+    what came last where it dies before.
+    """
+
+    type = Boolean()
+    _traverse_internals = []  # noqa: RUF012 - declared so by SQLAlchemy
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> durable_with_the_next:
+        """As it is; see `one_of`."""
+        return self
+
+
+@compiles(durable_with_the_next, "sqlite")
+def _sqlite_durable(_element: durable_with_the_next, _compiler: Any, **_kw: Any) -> str:
+    return "1 = 1"
+
+
+@compiles(durable_with_the_next, "postgresql")
+def _postgresql_durable(_element: durable_with_the_next, _compiler: Any, **_kw: Any) -> str:
+    return "set_config('synchronous_commit', 'off', true) = 'off'"
+
+
 def insert_or_ignore(session: Session, table: FromClause) -> Any:
     """An INSERT that leaves rows alone whose unique key exists already (`ON CONFLICT DO NOTHING`)."""
     return _insert(table, on_sqlite=is_sqlite(session)).on_conflict_do_nothing()
@@ -267,11 +293,6 @@ def plan_anew(session: Session) -> None:
     driver: Any = session.connection().connection.driver_connection
     alone = driver.autocommit and driver.info.transaction_status == TransactionStatus.IDLE
     session.execute(text(f"{'BEGIN; ' if alone else ''}SET LOCAL plan_cache_mode = force_custom_plan"))
-
-
-def for_update(session: Session) -> dict[str, Any]:
-    """Arguments for `select(...).with_for_update(**...)`: SQLite has its one write lock already and ignores it."""
-    return {} if is_sqlite(session) else {"skip_locked": False}
 
 
 def is_sqlite(session: Session | Connection) -> bool:

@@ -133,7 +133,7 @@ def _record(
         if rest:
             batches.shrink(session, batch, [item.id for item in rest], size=len(rest))
         else:
-            batches.close(session, run, batch, BatchOutcome.ACCEPTED)
+            batches.close(session, run, batch, BatchOutcome.ACCEPTED, repeatable=True)
 
     run.write(work, **lane_values)
 

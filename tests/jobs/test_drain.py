@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection, event, text, update
 from sqlalchemy.exc import OperationalError
 
 from jobs import drain, run
-from jobs.claim import FenceLost, claim, doubt
+from jobs.claim import FenceLost, claim, doubt, guard, release
 from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp import clock, database, queue
 from webapp.catalogue.words import Kind
-from webapp.database import writing
+from webapp.database import reading, writing
+from webapp.extensions import db
 from webapp.klaviyo import payloads
+from webapp.models import Lane
 from webapp.services.connections import lifecycle
 
 EVENT = "POST /api/events"
@@ -95,6 +98,51 @@ def test_only_the_holder_of_a_lane_doubts_its_batches(shop: Shop) -> None:
         with pytest.raises(FenceLost):
             doubt(frozen)
     assert [batch.unknown_times for batch in shop.open_batches(Kind.EVENT)] == [0]
+
+
+def test_a_claim_that_the_database_forgot_holds_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died before the claim was durable, and gave the same fence to the next one."""
+    shop.event(shop.person(remembered=True))
+    lane_id = shop.lane(Kind.EVENT).id
+    with shop.working():
+        forgotten = claim(lane_id)
+        assert forgotten is not None
+        with writing() as session:
+            forget = {"fence": forgotten.fence - 1, "owner": None, "lease_until": None}
+            session.execute(update(Lane).where(Lane.id == lane_id).values(**forget))
+        monkeypatch.setattr("jobs.claim.OWNER", "another:1:abc")
+        holder = claim(lane_id)
+    assert holder is not None
+    assert holder.fence == forgotten.fence
+    with pytest.raises(FenceLost), writing() as session:
+        guard(session, forgotten)
+    drain._hold(forgotten, run.Hold(seconds=60))
+    release(forgotten, again=False)
+    lane = shop.lane(Kind.EVENT)
+    assert (lane.owner, lane.held_until) == ("another:1:abc", None)
+    assert lane.lease_until is not None
+    with writing() as session:
+        guard(session, holder)
+
+
+def test_only_what_may_be_repeated_is_not_waited_for(shop: Shop) -> None:
+    """An open batch is durable before its call; its end need not be: where it is forgotten, it goes once more."""
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite waits for the disk at every commit")
+    waits: list[str] = []
+
+    def noted(connection: Connection) -> None:
+        waits.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar_one())
+
+    shop.event(shop.person(remembered=True))
+    event.listen(db.engine, "commit", noted)
+    try:
+        shop.drain(Kind.EVENT)
+    finally:
+        event.remove(db.engine, "commit", noted)
+    with reading() as session:
+        assert session.execute(text("SHOW synchronous_commit")).scalar_one() == "on", "else this shows nothing"
+    assert waits == ["on", "on", "off", "on"], "the claim and the end of the lane, each committed by itself, around two"
 
 
 def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
