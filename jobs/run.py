@@ -107,7 +107,7 @@ class Run:
 
     def settings_seen(self) -> WorkspaceSettings:
         """Those of the version that was seen last, or newer ones."""
-        return snapshot.known(self.held.workspace_id, self.settings_version) or self.workspace_settings()
+        return snapshot.of_version(self.held.workspace_id, self.settings_version)
 
     def write(self, work: Callable[[Session], T], **lane_values: object) -> T:
         """`work(session)` with the attempts made so far, in one transaction guarded by the fence. Raises FenceLost."""

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, BindParameter, Row, Select, String, bindparam
 from sqlalchemy.orm import Session
 
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
+from webapp.database import reading
 from webapp.extensions import db
 from webapp.models import (
     Connection,
@@ -56,12 +57,16 @@ def load(session: Session, workspace_id: int) -> WorkspaceSettings:
     version = session.scalar(_VERSION, {"workspace": workspace_id})
     if version is None:
         raise LookupError("no such workspace")
+    return known(workspace_id, version) or _read(session, workspace_id, version)
+
+
+def of_version(workspace_id: int, version: int) -> WorkspaceSettings:
+    """Those of a version that was seen just now; newer ones in its place, where they were saved since."""
     found = known(workspace_id, version)
-    if found is None:
-        if len(_cache) >= CACHED:
-            _cache.clear()
-        found = _cache[_key(workspace_id)] = _read(session, workspace_id, version)
-    return found
+    if found is not None:
+        return found
+    with reading() as session:
+        return _read(session, workspace_id, version)
 
 
 def known(workspace_id: int, version: int) -> WorkspaceSettings | None:
@@ -96,6 +101,7 @@ _PARTS = union_all(
     _part("field", _NO_ID, _NO_ID, FieldChoice.field, _NO_TEXT).where(
         FieldChoice.workspace_id == _THIS, FieldChoice.is_on
     ),
+    _part("custom", CustomProperty.id, _NO_ID, _NO_TEXT, _NO_TEXT).where(CustomProperty.workspace_id == _THIS),
 )
 _CUSTOM = (
     select(*(getattr(CustomProperty, name) for name in ("id", "key", "label", "type", "choices", "retired_at")))
@@ -109,9 +115,12 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
     parts: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for part, *values in session.execute(_PARTS, this):
         parts[part].append(tuple(values))
-    known = {**FIELDS, **{row.key: _custom(row) for row in session.execute(_CUSTOM, this)}}
+    custom = session.execute(_CUSTOM, this) if parts["custom"] else ()
+    known = {**FIELDS, **{row.key: _custom(row) for row in custom}}
     unretired = {key for key, field in known.items() if not field.retired}
-    return WorkspaceSettings(
+    if len(_cache) >= CACHED:
+        _cache.clear()
+    found = _cache[_key(workspace_id)] = WorkspaceSettings(
         workspace_id=workspace_id,
         version=version,
         stores={external_id: id_ for id_, _, external_id, _ in parts["store"]},
@@ -121,6 +130,7 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
         fields=known,
         fields_on=frozenset(key for _, _, key, _ in parts["field"]) & unretired,
     )
+    return found
 
 
 def _custom(row: Row[Any]) -> Field:
