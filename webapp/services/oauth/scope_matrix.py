@@ -97,7 +97,7 @@ def note(session: Session, connection_id: int, scopes: Iterable[str], call: str,
     rows = [
         {"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call} for scope in sorted(due)
     ]
-    session.execute(statement, rows)
+    session.connection().execute(statement, rows)
     for scope in due:
         noted[connection_id, f"{name}:{scope}"] = now
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.extensions import db
 from webapp.klaviyo.endpoints import ALL, REVISION
 from webapp.models import Attempt, Budget, Connection
+from webapp.models.tables import CONNECTIONS
 
 # A revision is stable for a year, deprecated for another, then gone.
 LIFE_YEARS = 2
 RECENT = timedelta(seconds=60)
+_THIS = CONNECTIONS.c.id == bindparam("this")
+_SERVED = update(CONNECTIONS).where(_THIS).values(served_revision=bindparam("by"), retires_at=bindparam("until"))
 LOOKED = 5_000
 
 
@@ -58,10 +61,7 @@ def note(session: Session, connection: Connection, revision: str | None, retires
     """Remember what an answer said of the revision, where it is news. In the transaction that writes the attempts."""
     if revision is None or (revision, retires) == (connection.served_revision, connection.retires_at):
         return
-    statement = update(Connection).where(Connection.id == connection.id)
-    session.execute(
-        statement.values(served_revision=revision, retires_at=retires).execution_options(synchronize_session=False)
-    )
+    session.connection().execute(_SERVED, {"this": connection.id, "by": revision, "until": retires})
     connection.served_revision, connection.retires_at = revision, retires
 
 
