@@ -7,6 +7,7 @@ where the first wins.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy import update
@@ -39,9 +40,10 @@ def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mappi
     """The batch row and its budget in one commit, before the call: from here on its outcome is unknown."""
 
     def work(session: Session) -> Batch:
-        check_creations(session, run, items, links)
         run.reserve(session, endpoint)
-        return _open(session, run, endpoint, items)
+        batch = _open(session, run, endpoint, items)
+        check_creations(session, run, items, links, at=batch.started_at)
+        return batch
 
     return run.write(work)
 
@@ -67,13 +69,19 @@ def send_opened(
     return False
 
 
-def check_creations(session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link]) -> None:
-    """Events of missing people create them: only where that is still wanted, and they are ours then. Raises Stale."""
+def check_creations(
+    session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link], at: datetime | None = None
+) -> None:
+    """Events of missing people create them: only where that is still wanted, and they are ours then. Raises Stale.
+
+    `at`: the mark of this call, by which a refusal takes it back; not known of one that goes again, and may have been
+    taken the first time.
+    """
     missing = {item.person_id: links.get(item.person_id) for item in items}
     missing = {person_id: link for person_id, link in missing.items() if link is None or not link.found}
     if missing:
         run.check_creates(session)
-        creations.note(session, run, [person_id for person_id, link in missing.items() if link is not None])
+        creations.note(session, run, [person_id for person_id, link in missing.items() if link is not None], at)
 
 
 def call(
@@ -102,11 +110,12 @@ def call(
         case Outcome.UNKNOWN:
             _unknown(run, batch, items, rest)
         case Outcome.SCOPE_MISSING:
-            _record(run, batch, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}, rest)
+            skipped = {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items}
+            _record(run, batch, skipped, rest, refused=items)
         case _ if batch.endpoint == endpoints.EVENTS.name and any(map(plan.is_repeated, answer.errors)):
             _one_by_one(run, batch)
         case _ if len(items) == 1:
-            _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest)
+            _record(run, batch, {items[0].id: _refusal(run, items[0], links, answer)}, rest, refused=items)
         case _:
             _refused_whole(run, batch, items, links, answer)
     return came is Outcome.DONE
@@ -124,11 +133,20 @@ def _body(
 
 
 def _record(
-    run: Run, batch: Batch, results: dict[int, Result], rest: Sequence[Item] = (), **lane_values: object
+    run: Run,
+    batch: Batch,
+    results: dict[int, Result],
+    rest: Sequence[Item] = (),
+    *,
+    refused: Sequence[Item] = (),
+    **lane_values: object,
 ) -> None:
-    """Statuses, counters, attempts and the batch's end in one transaction."""
+    """Statuses, counters, attempts and the batch's end in one transaction. `refused`: by these it created nobody."""
+    nobody = {item.person_id for item in refused} - {item.person_id for item in rest}
 
     def work(session: Session) -> None:
+        if nobody:
+            creations.note_refused(session, run, nobody, batch.started_at)
         settle.settle(session, run.connection, Kind.EVENT, results, attempts=1, batch_id=batch.id)
         if rest:
             batches.shrink(session, batch, [item.id for item in rest], size=len(rest))
@@ -158,7 +176,7 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
         # Whoever is to be looked up again keeps their order: what comes later of theirs waits as well.
         again = {item.person_id for item in items if item.id in results and results[item.id].status is Status.WAITING}
         left = [item for index, item in enumerate(items) if index not in named and item.person_id not in again]
-        _record(run, batch, results, left)
+        _record(run, batch, results, left, refused=[item for item in items if item.id in results])
         return
     # Both halves stay open until they are sent: where the budget or a crash comes in between, it goes on from there.
     run.write(lambda session: _halve(session, run, batch, items))

@@ -138,6 +138,38 @@ def test_whoever_an_event_created_is_ours_as_well(shop: Shop) -> None:
     assert ours(shop, person)
 
 
+@pytest.mark.parametrize("answer", [error(400), error(413), error(403)])
+def test_a_refused_event_created_nobody_whoever_comes_later(shop: Shop, answer: Any) -> None:
+    person = shop.person(there=False)
+    shop.event(person)
+    shop.klaviyo.script(EVENT, answer)
+    shop.drain(Kind.EVENT)
+    assert shop.klaviyo.endpoints == [LOOK, EVENT]
+    assert shop.link(person).creating_since is None
+
+
+def test_who_is_named_in_a_refused_call_was_not_created_by_it(shop: Shop) -> None:
+    """The others go on in the same batch, and are ours once they are born."""
+    people = [shop.person(there=False) for _ in range(7)]
+    for person in people:
+        shop.event(person)
+    shop.klaviyo.script(EVENTS, error(400, "/data/attributes/events-bulk-create/data/1"), html(500))
+    shop.drain(Kind.EVENT, times=2)
+    marked = [shop.link(person).creating_since is not None for person in people]
+    assert marked == [True, False, True, True, True, True, True]
+
+
+def test_a_refused_event_says_nothing_of_a_call_of_another_lane(shop: Shop) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, html(500))
+    shop.drain(Kind.FIELDS)
+    shop.event(person)
+    shop.klaviyo.script(EVENT, error(400))
+    shop.drain(Kind.EVENT)
+    assert shop.link(person).creating_since is not None
+
+
 def test_whoever_a_signup_created_is_counted_and_goes_to_the_list_by_that_alone(shop: Shop) -> None:
     person = shop.person(there=False)
     shop.consent(person)
