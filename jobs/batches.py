@@ -23,7 +23,7 @@ _OPEN = insert(BATCHES).returning(BATCHES.c.id)
 _THIS = BATCHES.c.id == bindparam("batch")
 _SHRINK = update(BATCHES).where(_THIS).values(members=bindparam("left"), size=bindparam("how_many"))
 _UNKNOWN_AGAIN = update(BATCHES).where(_THIS).values(unknown_times=bindparam("times"))
-_SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"))
+_SENT_UNDER = update(BATCHES).where(_THIS).values(fence=bindparam("sent_under"), started_at=bindparam("now"))
 _CARRIED = select(BATCHES.c.id, BATCHES.c.carried).where(one_of(BATCHES.c.id), BATCHES.c.carried.is_not(None))
 _CLOSE = update(BATCHES).where(_THIS).values(outcome=bindparam("end"), finished_at=bindparam("now"), members=None)
 # Where this is forgotten nobody knows the batch's end: it goes again, as after a worker that died just before.
@@ -91,8 +91,8 @@ def unknown_again(session: Session, batch: Batch) -> int:
 
 def note_sending(session: Session, batch: Batch, fence: int) -> None:
     """Under which fence it is sent from here on; NOT_SENT where Klaviyo certainly has nothing of what it holds."""
-    session.connection().execute(_SENT_UNDER, {"batch": batch.id, "sent_under": fence})
-    batch.fence = fence
+    batch.fence, batch.started_at = fence, clock.now()
+    session.connection().execute(_SENT_UNDER, {"batch": batch.id, "sent_under": fence, "now": batch.started_at})
 
 
 def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome, *, repeatable: bool = False) -> None:
@@ -107,7 +107,8 @@ def close(session: Session, run: Run, batch: Batch, outcome: BatchOutcome, *, re
 
 def accept_job(session: Session, run: Run, batch: Batch, job_id: str, look_in: float) -> None:
     """Klaviyo took an import job: members stay until the job is complete, which is asked in `look_in` seconds."""
-    values = {"outcome": BatchOutcome.ACCEPTED, "job_id": job_id, "job_due_at": db_now(look_in)}
+    # From here on those looks are counted at which nobody could read how it stands.
+    values = {"outcome": BatchOutcome.ACCEPTED, "job_id": job_id, "job_due_at": db_now(look_in), "unknown_times": 0}
     session.execute(update(Batch).where(Batch.id == batch.id).values(**values))
     after_commit(session, partial(run.open_batches.discard, batch.id))
 

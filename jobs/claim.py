@@ -83,7 +83,7 @@ _ROWS = select(Connection, Lane).join(Lane, Lane.connection_id == Connection.id)
 _OPEN = select(BATCHES.c.id).where(_IS_OPEN)
 _HOW_MANY_OPEN = select(func.count()).select_from(BATCHES).where(_IS_OPEN).scalar_subquery()
 _VERSION = select(WORKSPACES.c.version).where(WORKSPACES.c.id == Lane.workspace_id).scalar_subquery()
-_HELD = _ROWS.add_columns(Grant, _VERSION, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
+_START = _ROWS.add_columns(Grant, _VERSION, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
 
 
 def claim(lane_id: int) -> Claim | None:
@@ -138,9 +138,9 @@ def release(held: Claim, *, again: bool, due_at: datetime | None = None, kind: K
     added since the claim: the wake-up of what was found the lane taken.
     """
     if not again:
-        seen = {**_this(held), "seen": held.news}
-        in_line = {**seen, "connection": held.connection_id, "delivery_kind": kind}
-        if _is_met(_SLEEP, {**seen, "due_at": due_at}) if kind is None else _is_met(_SLEEP_IN_LINE, in_line):
+        when = {"due_at": due_at} if kind is None else {"connection": held.connection_id, "delivery_kind": kind}
+        asleep = _SLEEP if kind is None else _SLEEP_IN_LINE
+        if _is_met(asleep, {**_this(held), "seen": held.news, **when}):
             return
     # Whoever has more to do is woken at the back of the line.
     if _is_met(_QUEUE_AGAIN, _this(held)):
@@ -171,7 +171,7 @@ def rows_of(session: Session, held: Claim) -> tuple[Connection, Lane]:
     return found[0], found[1]
 
 
-class Held(NamedTuple):
+class Start(NamedTuple):
     """What a drain begins with. `grant` None: the connection has none.
 
     `settings_version`: of the workspace's settings; `open_batches`: ids, see `Batch`.
@@ -184,8 +184,8 @@ class Held(NamedTuple):
     open_batches: set[int]
 
 
-def all_of(session: Session, held: Claim) -> Held:
+def start_of(session: Session, held: Claim) -> Start:
     """The same with the connection's grant, the version of the settings and the lane's open batches."""
-    connection, lane, grant, version, how_many = session.execute(_HELD, {"lane": held.lane_id}).one()
+    connection, lane, grant, version, how_many = session.execute(_START, {"lane": held.lane_id}).one()
     ids = session.scalars(_OPEN, {"lane": held.lane_id}) if how_many else ()
-    return Held(connection, lane, grant, version, set(ids))
+    return Start(connection, lane, grant, version, set(ids))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import context
-from jobs.claim import Claim, FenceLost, all_of, claim, doubt, let_go, release
+from jobs.claim import Claim, FenceLost, claim, doubt, let_go, release, start_of
 from jobs.consents import lane as consents
 from jobs.events import ahead
 from jobs.events import lane as events
@@ -63,9 +63,9 @@ def _drain(held: Claim) -> None:
         release(held, again=again, due_at=next_at)
         return
     with reading() as session:
-        found = all_of(session, held)
+        start = start_of(session, held)
     try:
-        grant = grants.usable(held.connection_id, known=found.grant)
+        grant = grants.usable(held.connection_id, known=start.grant)
     except grants.GrantUnavailable as problem:
         _hold(held, Hold(seconds=problem.retry_seconds))
         return
@@ -73,7 +73,7 @@ def _drain(held: Claim) -> None:
         _lose_grant(held, ended)
         return
     ends_at = time.monotonic() + SLICE_SECONDS
-    run = Run(held, found.connection, grant, found.lane, ends_at, found.settings_version, found.open_batches)
+    run = Run(held, start.connection, grant, start.lane, ends_at, start.settings_version, start.open_batches)
     try:
         more = _work(run)
     except Hold as hold:
@@ -94,10 +94,10 @@ def _drain(held: Claim) -> None:
 
 
 def _give_back(run: Run, *, more: bool) -> None:
-    if more or run.held.kind is LaneKind.EVENTS:
+    if run.held.kind is LaneKind.EVENTS:
         release(run.held, again=more, kind=Kind.EVENT)
     else:
-        release(run.held, again=False, due_at=NEXT_DUE[run.held.kind](run))
+        release(run.held, again=more, due_at=None if more else NEXT_DUE[run.held.kind](run))
 
 
 def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:

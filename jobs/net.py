@@ -51,7 +51,7 @@ class _Guard:
             time.sleep(LOOK_SECONDS)
             with self._turn:
                 if self._job is not None and time.monotonic() >= self._until:
-                    self._job.handle_death_penalty()  # type: ignore[no-untyped-call]  # nor for this
+                    self._job.handle_death_penalty()  # type: ignore[no-untyped-call]  # RQ ships no types
                     self._job = None
 
 

@@ -60,20 +60,28 @@ def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
     return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
 
 
-class durable_with_the_next(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
+class _Condition(ColumnElement[bool]):
+    """One of ours, which stands as it is.
+
+    As a value of SQLite's it would be compared with 1, and no index serves that.
+    """
+
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> _Condition:
+        """Itself, without parentheses or a comparison."""
+        return self
+
+
+class durable_with_the_next(_Condition):  # noqa: N801 - reads as a function in SQL expressions
     """A condition that always holds: the commit of a transaction that changes a row under it waits for no disk.
 
     What it writes is durable with the next commit that does, or within a second. Of PostgreSQL alone, which forgets
     what came last where it dies before.
     """
 
-    type = Boolean()
     _traverse_internals = []  # noqa: RUF012 - declared so by SQLAlchemy
     inherit_cache = True
-
-    def self_group(self, against: Any = None) -> durable_with_the_next:
-        """As it is; see `one_of`."""
-        return self
 
 
 @compiles(durable_with_the_next, "sqlite")
@@ -182,22 +190,17 @@ class _Ids(TypeDecorator[Sequence[int]]):
         return f"[{ids}]" if dialect.name == "sqlite" else f"{{{ids}}}"
 
 
-class one_of(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
+class one_of(_Condition):  # noqa: N801 - reads as a function in SQL expressions
     """`one_of(column)`: it is one of the ids given as `ids`, in a statement that is made once for any number of them.
 
     PostgreSQL plans it as for ten, however many: fifty parameters look so dear that it reads the whole server's rows.
     """
 
-    type = Boolean()
     _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - declared so by SQLAlchemy
     inherit_cache = True
 
     def __init__(self, column: Any) -> None:
         self.column = column
-
-    def self_group(self, against: Any = None) -> one_of:
-        """As it is: as a value of SQLite's it would be compared with 1, and no index serves that."""
-        return self
 
 
 @compiles(one_of, "sqlite")
@@ -222,14 +225,13 @@ class _Pin(TypeDecorator[int]):
         return value if dialect.name == "sqlite" else f"{{{value}}}"
 
 
-class pinned(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL expressions
+class pinned(_Condition):  # noqa: N801 - reads as a function in SQL expressions
     """`pinned(column, "name")`: it is the number given as `name`, and yet no constant to PostgreSQL's planner.
 
     Ordered by its columns, those that do not differ among them, PostgreSQL then walks just this index. Else it would
     rather walk the primary key from its beginning, where its statistics are from a moment when most rows would do.
     """
 
-    type = Boolean()
     _traverse_internals = [  # noqa: RUF012 - declared so by SQLAlchemy
         ("column", InternalTraversal.dp_clauseelement),
         ("given", InternalTraversal.dp_clauseelement),
@@ -239,10 +241,6 @@ class pinned(ColumnElement[bool]):  # noqa: N801 - reads as a function in SQL ex
     def __init__(self, column: Any, name: str, value: int | None = None) -> None:
         self.column = column
         self.given = bindparam(name, value, required=value is None, type_=_Pin())
-
-    def self_group(self, against: Any = None) -> pinned:
-        """As it is; see `one_of`."""
-        return self
 
 
 @compiles(pinned, "sqlite")

@@ -150,9 +150,10 @@ def as_known_now(run: Run, items: Sequence[Item]) -> AsKnown:
         if len(rows) < len(items):
             left = {row[0] for row in rows}
             items = [item for item in items if item.id in left]
-        settings_version = rows[0][3] if rows else 0
+        settings_version = rows[0][3] if rows else run.settings_version
         if not newer:
             return AsKnown(list(items), settings_version)
         found = session.connection().execute(_FIELDS, {"ids": list(newer)})
         known = {row.id: {"fields_text": row.fields, "fields_version": row.fields_version} for row in found}
-    return AsKnown([item._replace(**known.get(item.person_id, {})) for item in items], settings_version)
+    items = [item._replace(**known[item.person_id]) if item.person_id in known else item for item in items]
+    return AsKnown(items, settings_version)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from jobs import batches, choose
@@ -18,7 +17,6 @@ from jobs.choose import Item
 from jobs.fields import converge
 from jobs.fields.plan import Group
 from jobs.run import Run
-from webapp import clock
 from webapp.database import reading
 from webapp.klaviyo import endpoints
 from webapp.models import Batch, BatchOutcome
@@ -31,8 +29,6 @@ def about_to_send(session: Session, run: Run, half: Batch | None, groups: Sequen
         return batches.open_batch(session, run, endpoints.IMPORT_JOB, members, size=len(groups))
     batches.shrink(session, half, members, size=len(groups))
     batches.note_sending(session, half, run.held.fence)
-    half.started_at = clock.now()
-    session.execute(update(Batch).where(Batch.id == half.id).values(started_at=half.started_at))
     return half
 
 

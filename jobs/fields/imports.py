@@ -69,8 +69,6 @@ def _accepted(
 ) -> None:
     job = parse.import_job(answer.json)
     batches.accept_job(session, run, batch, job.id, FIRST_LOOK_SECONDS)
-    if batch.unknown_times:  # from here on those are counted at which its end could not be read
-        session.execute(update(Batch).where(Batch.id == batch.id).values(unknown_times=0))
     _date_creations(session, run, batch, groups, job.created_at)
     converge.after_events(session, run, older)
     statement = update(ProfileLink).where(

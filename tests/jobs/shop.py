@@ -60,6 +60,14 @@ class Shop:
         made = self.rows.activity(self.workspace, person, **values)
         return self.rows.delivery(made, self.connection, created_at=ago, expires_at=ago + LIFE)
 
+    def put_off(self, person: Person, seconds: float = 60) -> Delivery:
+        """An event that is to be looked at again in a while."""
+        made = self.event(person)
+        with writing() as session:
+            due_at = clock.now() + timedelta(seconds=seconds)
+            session.execute(update(Delivery).where(Delivery.id == made.id).values(due_at=due_at))
+        return made
+
     def fields(self, person: Person, **news: Any) -> Delivery:
         """A change of a person's fields that is due."""
         with writing() as session:

@@ -217,7 +217,7 @@ def test_an_earlier_event_that_comes_due_meanwhile_is_not_passed(
     person = shop.person(remembered=True)
     before = 0 if place == "before them" else SIZE // 2
     several(shop, before)
-    early = put_off(shop, person)
+    early = shop.put_off(person)
     several(shop, SIZE - before)
     later = [shop.event(person, properties=f'{{"n":{n}}}') for n in (91, 92)]
     real = ahead.start
@@ -241,21 +241,12 @@ def test_nobody_passes_what_is_put_off_behind_the_present_batch(
     """Whether all that follows is seen at once, or more than a call holds."""
     several(shop, SIZE)
     person = shop.person(remembered=True)
-    early, later = put_off(shop, person), shop.event(person)
+    early, later = shop.put_off(person), shop.event(person)
     _, behind = several(shop, others)
     shop.drain(Kind.EVENT)
     assert shop.said(early, later) == ["waiting: backlog"] * 2
     assert set(shop.said(*behind)) <= {"delivered: written"}
     assert chosen[0] == [each.id for each in behind][: SIZE - 1]
-
-
-def put_off(shop: Shop, person: Person) -> Delivery:
-    """An event that is to be looked at again in a minute."""
-    made = shop.event(person)
-    with writing() as session:
-        due_at = clock.now() + timedelta(seconds=60)
-        session.execute(update(Delivery).where(Delivery.id == made.id).values(due_at=due_at))
-    return made
 
 
 def test_nothing_is_prepared_where_nobody_may_be_looked_up(

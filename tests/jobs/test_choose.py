@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import text
 
 from jobs import choose, line
 from jobs.events import choice
@@ -17,10 +17,8 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
-from webapp.database import writing
 from webapp.extensions import db
 from webapp.klaviyo import payloads
-from webapp.models import Delivery, Person
 
 EVENT = "POST /api/events"
 
@@ -30,15 +28,6 @@ def shop(engine_rows: Rows, request: pytest.FixtureRequest) -> Shop:
     return Shop(engine_rows, sync_behavior=request.param)
 
 
-def put_off(shop: Shop, person: Person, seconds: float) -> Delivery:
-    """An event that is to be looked at again in a while."""
-    made = shop.event(person)
-    with writing() as session:
-        due_at = clock.now() + timedelta(seconds=seconds)
-        session.execute(update(Delivery).where(Delivery.id == made.id).values(due_at=due_at))
-    return made
-
-
 def sent(shop: Shop) -> list[str]:
     """The addresses or ids of the events Klaviyo was sent, in order."""
     return [asked.event["unique_id"] for asked in shop.klaviyo.calls(EVENT)]
@@ -46,7 +35,7 @@ def sent(shop: Shop) -> list[str]:
 
 def test_later_events_wait_behind_one_that_is_put_off(shop: Shop) -> None:
     person, other = shop.person(remembered=True), shop.person(remembered=True)
-    first, later, others = put_off(shop, person, 60), shop.event(person), shop.event(other)
+    first, later, others = shop.put_off(person, 60), shop.event(person), shop.event(other)
     shop.drain(Kind.EVENT)
     assert shop.said(first, later, others) == ["waiting: backlog", "waiting: backlog", "delivered: written"]
     shop.wait_is_over()
@@ -67,7 +56,7 @@ def test_many_that_are_put_off_hold_back_their_own_people_and_no_others(
     monkeypatch.setattr(payloads, "BULK_EVENTS", bulk)
     monkeypatch.setattr(line, "FRONT", front)
     people = [shop.person(remembered=True) for _ in range(4)]
-    first = [put_off(shop, person, 60) for person in people[:3]]
+    first = [shop.put_off(person, 60) for person in people[:3]]
     later = [shop.event(person) for person in people]
     shop.drain(Kind.EVENT)
     assert shop.said(*first, *later[:3]) == ["waiting: backlog"] * 6
@@ -81,7 +70,7 @@ def test_an_event_that_comes_due_while_choosing_is_not_passed(
     """Who is due and who is put off is asked of one moment: between two of them the first one would vanish."""
     monkeypatch.setattr(payloads, "BULK_EVENTS", bulk)
     person = shop.person(remembered=True)
-    put_off(shop, person, 0.3)
+    shop.put_off(person, 0.3)
     shop.event(person)
 
     def slowly(real: Callable[..., dict[int, int]]) -> Callable[..., dict[int, int]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from jobs import drain
 from jobs.fields import lane as fields_lane
+from tests.jobs.creating import ADD, EVENT, EVENTS, IMPORT, JOB, LOOK, LOST, SUBSCRIBE, beside, profile
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -19,21 +19,10 @@ from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
 from webapp.models import Connection, Person
 
-LOOK, EVENT, EVENTS = "GET /api/profiles", "POST /api/events", "POST /api/event-bulk-create-jobs"
-IMPORT, JOB = "POST /api/profile-import", "POST /api/profile-bulk-import-jobs"
-SUBSCRIBE = "POST /api/profile-subscription-bulk-create-jobs"
-STATUS, JOB_ERRORS = "GET /api/profile-bulk-import-jobs/{id}", "GET /api/profile-bulk-import-jobs/{id}/import-errors"
-ADD = "POST /api/lists/{id}/relationships/profiles"
-
 
 @pytest.fixture
 def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
-
-
-def profile(person: Person, born: datetime) -> dict[str, Any]:
-    attributes = {"email": person.email, "created": clock.iso(born)}
-    return {"type": "profile", "id": f"01BORN{person.id}", "attributes": attributes}
 
 
 def ours(shop: Shop, person: Person) -> bool:
@@ -81,50 +70,6 @@ def test_born_long_after_our_call_they_came_by_another_door(shop: Shop) -> None:
         link.looked_up_at, link.creating_since = None, clock.now() - timedelta(hours=1)
     shop.drain(Kind.FIELDS, times=2)
     assert not ours(shop, person)
-
-
-def several(shop: Shop, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> list[Person]:
-    """So many strangers that they go by an import job."""
-    monkeypatch.setattr(fields_lane, "SINGLES", 2)
-    people = [shop.person(there=False) for _ in range(count)]
-    for person in people:
-        shop.fields(person, points=1)
-    return people
-
-
-@pytest.mark.parametrize("answer", [error(400), throttled(1), error(403)])
-def test_a_refused_import_job_created_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    people = several(shop, monkeypatch)
-    shop.klaviyo.script(JOB, *[answer] * 9)
-    shop.drain(Kind.FIELDS)
-    assert [shop.link(person).creating_since for person in people] == [None] * 3
-
-
-def test_an_import_jobs_people_are_dated_by_klaviyos_clock(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever was born a moment before the job came by another door, though our look-up had missed them."""
-    people = several(shop, monkeypatch)
-    job_at = clock.now().replace(microsecond=0) + timedelta(seconds=30)
-    created = {"status": "queued", "created_at": job_at.isoformat()}
-    shop.klaviyo.script(JOB, good(202, {"type": "profile-bulk-import-job", "id": "job", "attributes": created}))
-    shop.drain(Kind.FIELDS)
-    over = {"type": "profile-bulk-import-job", "id": "job", "attributes": {"status": "complete", "failed_count": 0}}
-    shop.klaviyo.script(STATUS, good(200, over))
-    before, after = job_at - timedelta(seconds=1), job_at + timedelta(hours=2)
-    born = [profile(people[0], before), profile(people[1], job_at), profile(people[2], after)]
-    shop.klaviyo.script(LOOK, good(200, born))
-    shop.drain(Kind.FIELDS, times=2)
-    assert [shop.link(person).created_by_us_at is not None for person in people] == [False, True, True]
-
-
-def test_whoever_a_job_did_not_take_was_not_created_by_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    people = several(shop, monkeypatch)
-    over = {"status": "complete", "failed_count": 1}
-    shop.klaviyo.script(STATUS, good(200, {"type": "profile-bulk-import-job", "id": "job", "attributes": over}))
-    bad = {"detail": "No.", "source": {"pointer": "/data/attributes/profiles/data/1"}}
-    shop.klaviyo.script(JOB_ERRORS, good(200, [{"type": "import-error", "id": "e", "attributes": bad}]))
-    shop.klaviyo.script(LOOK, good(200, []), good(200, []))
-    shop.drain(Kind.FIELDS, times=2)
-    assert [shop.link(person).creating_since is None for person in people] == [False, True, False]
 
 
 def test_whoever_an_event_created_is_ours_as_well(shop: Shop) -> None:
@@ -205,19 +150,6 @@ def test_a_refused_signup_created_nobody(shop: Shop, answer: Any) -> None:
     assert shop.again().profiles_created == 0
 
 
-def beside(shop: Shop, kind: Kind, answer: Any) -> Callable[[Asked], Any]:
-    """Another worker drains the other lane while this call is under way; then it is answered so."""
-
-    def work(_asked: Asked) -> Any:
-        drain.drain(shop.lane(kind).id)
-        return answer(_asked) if callable(answer) else answer
-
-    return work
-
-
-LOST = html(500)
-
-
 @pytest.mark.parametrize("refusal", [throttled(1), error(400), error(403)], ids=["429", "400", "403"])
 @pytest.mark.parametrize("first", [Kind.FIELDS, Kind.CONSENT])
 def test_a_refusal_of_one_call_says_nothing_of_another_lanes(shop: Shop, first: Kind, refusal: Any) -> None:
@@ -249,56 +181,6 @@ def test_there_already_by_a_signup_that_began_meanwhile_tells_by_its_age(
     there = good(200, profile(person, clock.now() - ago))
     shop.klaviyo.script(IMPORT, beside(shop, Kind.CONSENT, there))
     shop.drain(Kind.FIELDS)
-    assert shop.again().profiles_created == count
-
-
-def test_an_import_job_does_not_date_a_signup_that_began_before_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Theirs may have created them before the job was, which found nobody there when it looked."""
-    people = several(shop, monkeypatch)
-    shop.consent(people[0])
-    shop.klaviyo.script(SUBSCRIBE, LOST)
-    shop.klaviyo.script(LOOK, beside(shop, Kind.CONSENT, shop.klaviyo._looked_up))
-    job_at = clock.now().replace(microsecond=0) + timedelta(seconds=30)
-    created = {"status": "queued", "created_at": job_at.isoformat()}
-    shop.klaviyo.script(JOB, good(202, {"type": "profile-bulk-import-job", "id": "job", "attributes": created}))
-    shop.drain(Kind.FIELDS)
-    over = {"type": "profile-bulk-import-job", "id": "job", "attributes": {"status": "complete", "failed_count": 0}}
-    shop.klaviyo.script(STATUS, good(200, over))
-    before = [profile(person, job_at - timedelta(seconds=10)) for person in people]
-    shop.klaviyo.script(LOOK, good(200, before))
-    shop.drain(Kind.FIELDS, times=2)
-    assert [shop.link(person).created_by_us_at is not None for person in people] == [True, False, False]
-
-
-@pytest.mark.parametrize("tells", [True, False], ids=["dated", "not dated"])
-@pytest.mark.parametrize(("first", "count"), [("job", 1), ("signup", 1), (None, 0)])
-def test_what_a_job_did_not_take_says_nothing_of_a_signup(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, first: str | None, count: int, tells: bool
-) -> None:
-    """Whichever of them marked first: the signup was not answered, and may have created them."""
-    people = several(shop, monkeypatch)
-    signup = beside(shop, Kind.CONSENT, shop.klaviyo._looked_up)
-    if first is not None:
-        shop.consent(people[1])
-        shop.klaviyo.script(SUBSCRIBE, LOST)
-    if first == "signup":
-        shop.klaviyo.script(LOOK, signup)
-    job: dict[str, Any] = {"type": "profile-bulk-import-job", "id": "job"}
-    dated = {"created_at": clock.iso(clock.now())} if tells else {}
-    shop.klaviyo.script(JOB, good(202, {**job, "attributes": {"status": "queued", **dated}}))
-    shop.drain(Kind.FIELDS)
-    if first == "job":
-        shop.drain(Kind.CONSENT)
-    bad = {"detail": "No.", "source": {"pointer": "/data/attributes/profiles/data/1"}}
-    shop.klaviyo.script(STATUS, good(200, {**job, "attributes": {"status": "complete", "failed_count": 1, **dated}}))
-    shop.klaviyo.script(JOB_ERRORS, good(200, [{"type": "import-error", "id": "e", "attributes": bad}]))
-    shop.klaviyo.script(LOOK, good(200, []))
-    shop.drain(Kind.FIELDS, times=2)
-    with writing() as session:
-        session.merge(shop.link(people[1])).looked_up_at = None
-    shop.fields(people[1], points=2)
-    shop.klaviyo.script(LOOK, good(200, [profile(people[1], clock.now())]))
-    shop.drain(Kind.FIELDS, times=2)
     assert shop.again().profiles_created == count
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, event, text, update
 from sqlalchemy.exc import OperationalError
 
+from jobs import claim as claiming
 from jobs import drain, run
 from jobs.claim import FenceLost, claim, doubt, guard, release
 from tests.jobs.klaviyo import Asked, Given, error, good
@@ -22,6 +23,11 @@ from webapp.models import Lane
 from webapp.services.connections import lifecycle
 
 EVENT = "POST /api/events"
+
+
+def away(*_: object) -> None:
+    """What a statement comes to while the database is away."""
+    raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
 
 
 @pytest.fixture
@@ -39,9 +45,6 @@ def test_a_lane_in_hand_when_the_database_goes_is_free_as_soon_as_it_is_back(
     real = database.run_writing
 
     def goes_away(_asked: Asked) -> Given:
-        def away(*_: object) -> None:
-            raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
-
         monkeypatch.setattr(run, "run_writing", away)
         return good(202)
 
@@ -68,10 +71,6 @@ def test_whoever_takes_a_lane_over_and_dies_at_once_leaves_the_doubt_to_the_next
     shop.fields(person, points=1)
     delivery = shop.event(person)
     shop.dies(Kind.EVENT, EVENT)
-
-    def away(*_: object) -> None:
-        raise OperationalError("UPDATE", {}, Exception("server closed the connection unexpectedly"))
-
     with monkeypatch.context() as patch:
         patch.setattr(drain, "doubt", away)
         with shop.working():
@@ -142,7 +141,28 @@ def test_only_what_may_be_repeated_is_not_waited_for(shop: Shop) -> None:
         event.remove(db.engine, "commit", noted)
     with reading() as session:
         assert session.execute(text("SHOW synchronous_commit")).scalar_one() == "on", "else this shows nothing"
-    assert waits == ["on", "on", "off", "on"], "the claim and the end of the lane, each committed by itself, around two"
+    # The first and the last are asked after a statement that commits by itself: of these the next test tells.
+    assert waits == ["on", "on", "off", "on"]
+
+
+def test_a_claim_is_not_waited_for_and_the_end_of_a_lane_is(shop: Shop) -> None:
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite waits for the disk at every commit")
+    shop.event(shop.person(remembered=True))
+    lane = shop.lane(Kind.EVENT)
+    claimed = {"lane": lane.id, "holder": "somebody:1:abc"}
+    line = {"connection": shop.connection.id, "delivery_kind": Kind.EVENT, "seen": lane.news}
+    found: list[tuple[int, str]] = []
+    for statement, where in (
+        (claiming._CLAIM, claimed),
+        (claiming._SLEEP_IN_LINE, {**claimed, **line, "held_fence": lane.fence + 1}),
+        (claiming._CLAIM, claimed),
+        (claiming._QUEUE_AGAIN, {**claimed, "held_fence": lane.fence + 2}),
+    ):
+        with db.engine.begin() as connection:
+            met = connection.execute(statement, where).rowcount
+            found.append((met, connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()))
+    assert found == [(1, "off"), (1, "on")] * 2
 
 
 def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(

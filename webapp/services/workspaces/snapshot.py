@@ -116,8 +116,8 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
     for part, *values in session.execute(_PARTS, this):
         parts[part].append(tuple(values))
     custom = session.execute(_CUSTOM, this) if parts["custom"] else ()
-    known = {**FIELDS, **{row.key: _custom(row) for row in custom}}
-    unretired = {key for key, field in known.items() if not field.retired}
+    fields = {**FIELDS, **{row.key: _custom(row) for row in custom}}
+    unretired = {key for key, field in fields.items() if not field.retired}
     if len(_cache) >= CACHED:
         _cache.clear()
     found = _cache[_key(workspace_id)] = WorkspaceSettings(
@@ -127,7 +127,7 @@ def _read(session: Session, workspace_id: int, version: int) -> WorkspaceSetting
         store_names={id_: (external_id, name) for id_, _, external_id, name in parts["store"]},
         connections=tuple(LiveConnection(id_, store_id) for id_, store_id, _, _ in parts["live"]),
         events_on=frozenset(event for _, _, event, _ in parts["event"]),
-        fields=known,
+        fields=fields,
         fields_on=frozenset(key for _, _, key, _ in parts["field"]) & unretired,
     )
     return found
