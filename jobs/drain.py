@@ -27,7 +27,8 @@ from webapp.models import Lane, LaneKind
 from webapp.services.connections import lifecycle
 from webapp.services.oauth import grants
 
-SLICE_SECONDS = 0.25
+SLICE_SECONDS = 1.0  # it ends as soon as others wait for a worker
+TASKS_SLICE_SECONDS = 0.25  # whoever waits is not asked for between two bites
 STEPS: dict[LaneKind, Callable[[Run], bool]] = {
     LaneKind.EVENTS: events.step,
     LaneKind.FIELDS: fields.step,
@@ -59,7 +60,7 @@ def drain(lane_id: int) -> None:
 
 def _drain(held: Claim) -> None:
     if held.kind is LaneKind.TASKS:
-        again, next_at = tasks.work(held, time.monotonic() + SLICE_SECONDS)
+        again, next_at = tasks.work(held, time.monotonic() + TASKS_SLICE_SECONDS)
         release(held, again=again, due_at=next_at)
         return
     with reading() as session:
@@ -119,8 +120,12 @@ def _work(run: Run) -> bool:
     except Stale:
         run.flush()  # the next drain reads the settings as they are now
         return True
+    except FenceLost:
+        run.flush()  # a call may have been made beside the write that found it out
+        raise
     finally:
         ahead.drop(run)
+        run.catch_up()
     return False
 
 

@@ -25,7 +25,7 @@ from webapp.dialects import one_of, pinned
 from webapp.models.tables import DELIVERIES
 from webapp.models.types import UtcDateTime
 
-FRONT = 4_000  # a batch, one that is under way, and as many again
+FRONT = 4_000  # a batch, two that are under way or just delivered, and as many again
 
 OF_LANE = (
     pinned(DELIVERIES.c.connection_id, "connection"),

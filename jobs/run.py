@@ -11,15 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import orjson
-from sqlalchemy import bindparam, exists, insert, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
-from jobs import context, pace
+from jobs import attempts, context, pace
 from jobs.claim import LEASE_SECONDS, Claim, FenceLost, guard
 from jobs.outcomes import Outcome, outcome
 from webapp import clock, queue
@@ -31,7 +30,7 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call, KlaviyoClient
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, Connection, Lane
-from webapp.models.tables import ATTEMPT_DELIVERIES, ATTEMPTS, CONNECTIONS, PEOPLE
+from webapp.models.tables import CONNECTIONS, PEOPLE
 from webapp.services.oauth import grants, scope_matrix
 from webapp.services.operations import api_clock
 from webapp.services.workspaces import snapshot
@@ -43,8 +42,6 @@ LONGEST_BACK_OFF = 60.0  # after an outage everybody is back within this time
 AT_ONCE = 8
 _BEHAVIOR = select(CONNECTIONS.c.sync_behavior).where(CONNECTIONS.c.id == bindparam("connection"))
 _ERASED = select(exists().where(one_of(PEOPLE.c.id), PEOPLE.c.email.is_(None)))
-_ATTEMPTS = insert(ATTEMPTS)
-_NUMBERED = _ATTEMPTS.returning(ATTEMPTS.c.id, sort_by_parameter_order=True)
 
 
 class Hold(Exception):
@@ -64,13 +61,21 @@ class Stale(Exception):
     """What was planned no longer holds: other settings were saved meanwhile, or somebody was erased. Plan anew."""
 
 
+class Taken(NamedTuple):
+    """A call that Klaviyo took and whose deliveries do not say so yet. `record` writes it down. Raises FenceLost."""
+
+    delivery_ids: frozenset[int]
+    record: Callable[[], None]
+
+
 @dataclass(slots=True)
 class Run:
     """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
 
     `settings_version`: the workspace's, as seen last. `open_batches`: ids of the lane's whose end nobody knows.
     `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
-    then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`.
+    then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`; `taken`: the call
+    before it, which is written down while the next one is under way.
     """
 
     held: Claim
@@ -86,6 +91,7 @@ class Run:
     began: datetime = field(default_factory=clock.now)
     not_taken: Answer | None = None
     ahead: Future[Any] | None = None
+    taken: Taken | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
@@ -180,15 +186,16 @@ class Run:
         deliveries: Sequence[Sequence[int]] | None = None,
     ) -> list[Answer]:
         """Send reserved calls, up to AT_ONCE at the same time; their answers in order. See `send`."""
-        held = [members_of(batch)] * len(calls) if deliveries is None else deliveries
+        held = [attempts.members_of(batch)] * len(calls) if deliveries is None else deliveries
         client = context.client(settings().klaviyo_api_url)
         token = self.grant.access_token
-        if len(calls) == 1:
-            answers = [self._ask(client, calls[0], token)]
-        else:
-            answers = list(_threads().map(lambda call: self._ask(client, call, token), calls))
-        for index, answer in enumerate(answers):
-            self._keep(calls[index], answer, sizes[index], batch, held[index])
+        under_way = self._ask_all(client, calls, token)
+        try:
+            self.catch_up()
+        finally:  # whatever came of that: these are made, and nothing of them goes on behind our back
+            answers = [answer_of() for answer_of in under_way]
+            for index, answer in enumerate(answers):
+                self._keep(calls[index], answer, sizes[index], batch, held[index])
         if any(answer.status == 401 for answer in answers):
             self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
             for index, answer in enumerate(answers):
@@ -199,12 +206,24 @@ class Run:
                     self._keep(calls[index], answers[index], sizes[index], batch, held[index])
         return answers
 
+    def catch_up(self) -> None:
+        """Write down the call before, if that is still to be done. Raises FenceLost."""
+        before, self.taken = self.taken, None
+        if before is not None:
+            before.record()
+
     def hold_after(self, answers: Sequence[Answer]) -> Hold:
         """How long to wait after answers that are to be asked again: what a 429 says with jitter, else a back-off."""
         asked = [answer.retry_after or 1 for answer in answers if answer.status == 429]
         if not asked:
             return self.back_off()
         return Hold(seconds=float(max(asked)) + random.random(), limited=True)  # noqa: S311 - jitter
+
+    def _ask_all(self, client: KlaviyoClient, calls: Sequence[Call], token: str) -> list[Callable[[], Answer]]:
+        """Each gives its answer once there is one. A single call with nothing to be done beside it is made then."""
+        if len(calls) == 1 and self.taken is None:
+            return [partial(self._ask, client, calls[0], token)]
+        return [_threads().submit(self._ask, client, call, token).result for call in calls]
 
     def _ask(self, client: KlaviyoClient, call: Call, token: str) -> Answer:
         seconds = SLOW_SECONDS if self.held.slow else FAST_SECONDS
@@ -217,22 +236,13 @@ class Run:
         self.timed_out = self.timed_out or (long and outcome(answer) is Outcome.UNKNOWN)
         self.quick_again = answer.ok and not long
         self.not_taken = self.not_taken if answer.ok else answer
-        self.attempts.append(_attempt(self.held.connection_id, call, answer, size, batch))
+        self.attempts.append(attempts.row_of(self.held.connection_id, call, answer, size, batch))
         # Where a call delivered, `deliveries.batch_id` says which it was; a call that did not is written besides.
         self._undelivered.append([] if outcome(answer) is Outcome.DONE else held)
         self._answers.append((call.endpoint, answer))
 
     def _note(self, session: Session) -> None:
-        if any(self._undelivered):
-            numbers = session.connection().execute(_NUMBERED, self.attempts).scalars()
-            rows = [
-                {"attempt_id": number, "delivery_id": delivery_id}
-                for number, ids in zip(numbers, self._undelivered, strict=True)
-                for delivery_id in ids
-            ]
-            session.connection().execute(insert(ATTEMPT_DELIVERIES), rows)
-        elif self.attempts:
-            session.connection().execute(_ATTEMPTS, self.attempts)
+        attempts.write(session, self.attempts, self._undelivered)
         for endpoint, answer in self._answers:
             known = self._limits.get(endpoint.name, {})
             pace.learn(session, self.connection.klaviyo_account_id, endpoint, answer, known)
@@ -256,27 +266,3 @@ class Run:
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="klaviyo")
-
-
-def _attempt(connection_id: int, call: Call, answer: Answer, size: int, batch: Batch | None) -> dict[str, Any]:
-    """A row of `attempts`."""
-    return {
-        "batch_id": batch.id if batch else None,
-        "connection_id": connection_id,
-        "endpoint": call.endpoint.name,
-        "size": size,
-        "started_at": clock.now() - timedelta(milliseconds=answer.duration_ms),
-        "duration_ms": answer.duration_ms,
-        "http_status": answer.status,
-        "outcome": outcome(answer),
-        "request_id": answer.request_id,
-        "revision": answer.revision,
-        "retry_after": answer.retry_after,
-        "error": None if answer.ok else answer.sentence,
-    }
-
-
-def members_of(batch: Batch | None) -> list[int]:
-    """The deliveries a batch holds: ids of events, or those in `[person, version, [ids]]` of fields."""
-    found: list[Any] = orjson.loads(batch.members) if batch is not None and batch.members else []
-    return [each for member in found for each in (member[2] if isinstance(member, list) else [member])]

@@ -40,7 +40,8 @@ class Prepared:
 def start(run: Run, behind: Sequence[Item]) -> None:
     """Begin to prepare what comes behind these, if the drain is to go on for so long."""
     if run.may_go_on() and behind[-1].priority == PRIORITY_LIVE and "profiles:read" in run.grant.scopes:
-        run.ahead = _thread().submit(_prepare, context.app(), run, behind)
+        delivered = run.taken.delivery_ids if run.taken is not None else frozenset()
+        run.ahead = _thread().submit(_prepare, context.app(), run, behind, delivered)
 
 
 def take(run: Run) -> Prepared | None:
@@ -56,9 +57,9 @@ def drop(run: Run) -> None:
         wait([found])
 
 
-def _prepare(app: Flask, run: Run, behind: Sequence[Item]) -> Prepared | None:
+def _prepare(app: Flask, run: Run, behind: Sequence[Item], delivered: frozenset[int]) -> Prepared | None:
     with app.app_context():
-        items, more = choice.due_events_behind(run, payloads.BULK_EVENTS, behind)
+        items, more = choice.due_events_behind(run, payloads.BULK_EVENTS, behind, delivered)
         people = {item.person_id for item in items if item.email}
         links = lookup.remembered(items)
         now = clock.now()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 from sqlalchemy import update
@@ -19,7 +20,7 @@ from jobs.events import ahead, choice, plan
 from jobs.events.plan import Encoded
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
-from jobs.run import Run
+from jobs.run import Run, Taken
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -103,8 +104,7 @@ def call(
         ahead.drop(run)  # it was chosen as if these were delivered
     match came:
         case Outcome.DONE:
-            _record(run, batch, {item.id: settle.DELIVERED for item in items}, rest, failures=0)
-            run.lane.failures = 0
+            _taken(run, batch, items, rest)
         case Outcome.AGAIN:
             raise run.hold_after([answer])
         case Outcome.UNKNOWN:
@@ -130,6 +130,18 @@ def _body(
     again = plan.entries_of(changed, run.settings_seen(), links) if changed else {}
     entries = {**ready, **again}
     return payloads.events([entries[item.id, item.fields_version] for item in items])
+
+
+def _taken(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
+    """Delivered. Where the next batch is about to go, it is written down while that is under way.
+
+    Until then it counts as one whose end nobody knows, and goes again where the worker dies.
+    """
+    delivered = {item.id: settle.DELIVERED for item in items}
+    run.taken = Taken(frozenset(delivered), partial(_record, run, batch, delivered, rest, failures=0))
+    run.lane.failures = 0
+    if run.ahead is None:
+        run.catch_up()
 
 
 def _record(

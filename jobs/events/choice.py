@@ -80,12 +80,13 @@ def due_events(run: Run, limit: int) -> Chosen:
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
 
-def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
+def due_events_behind(run: Run, limit: int, behind: Sequence[Item], delivered: frozenset[int]) -> Chosen:
     """The due events of the same priority that come after these, which are under way and still wait.
 
-    A person's later ones wait also behind an earlier one that has come due since and is not among these.
+    A person's later ones wait also behind an earlier one that has come due since and is not among these, nor among
+    those `delivered` before them that do not say so yet.
     """
-    last, under_way = behind[-1], {item.id for item in behind}
+    last, gone = behind[-1], delivered.union(item.id for item in behind)
     where = {
         **choose.of_lane(run, Kind.EVENT),
         "now": clock.now(),
@@ -104,11 +105,11 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item]) -> Chosen:
             return Chosen([], more=False)
         before = session.connection().execute(_BEFORE, {**where, "most": line.FRONT}).all()
         if len(before) == line.FRONT:
-            where["first"] = behind[0].id
+            where["first"] = min(gone)
             blocked = line.first_of_each(session, line.PASSED, where, items)
             before = session.connection().execute(_RANGE, where).all()
     for delivery_id, person_id in before:
-        if delivery_id not in under_way:
+        if delivery_id not in gone:
             blocked[person_id] = min(delivery_id, blocked.get(person_id, delivery_id))
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 

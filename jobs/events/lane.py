@@ -1,6 +1,7 @@
 """A step of the events lane: choose, look up, open the batch with its budget, send, record.
 
-While the call of a full batch is under way the next one is prepared, see `jobs.events.ahead`.
+While the call of a full batch is under way the next one is prepared, see `jobs.events.ahead`, and the one before it is
+written down.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from webapp.klaviyo import endpoints, payloads
 
 def step(run: Run) -> bool:
     """Send the next call of the lane; whether there was anything to do."""
-    if run.open_batches:
-        return again.go_on(run)
     prepared = ahead.take(run)
-    if prepared is None:
-        return _choose_and_send(run)
-    _carry_out(run, prepared)
-    return True  # of lower priorities nobody has looked
+    if prepared is not None:
+        _carry_out(run, prepared)
+        return True  # of lower priorities nobody has looked
+    run.catch_up()  # or what was just delivered would still seem to wait
+    return again.go_on(run) if run.open_batches else _choose_and_send(run)
 
 
 def _choose_and_send(run: Run) -> bool:

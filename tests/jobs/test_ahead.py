@@ -41,8 +41,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     found: list[list[int]] = []
     real = choice.due_events_behind
 
-    def noted(run: Run, limit: int, behind: Any) -> Any:
-        those = real(run, limit, behind)
+    def noted(run: Run, limit: int, behind: Any, delivered: frozenset[int]) -> Any:
+        those = real(run, limit, behind, delivered)
         found.append([item.id for item in those.items])
         return those
 
