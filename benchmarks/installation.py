@@ -105,18 +105,23 @@ class Installation(Stack):
 
     @contextmanager
     def working(self, workers: int) -> Iterator[list[Child]]:
-        """Sweeper, fast workers and a slow one run; the workers are given."""
+        """Sweeper, fast workers and a slow one run; the workers are given.
+
+        The others have started before the fast ones do: what is timed begins while nobody is starting any more.
+        """
         gather_statistics()
-        children = [
-            Child(f"worker-{n}", python("-m", "jobs.worker", "fast"), self.env, self.home) for n in range(workers)
-        ]
-        children.append(Child("worker-slow", python("-m", "jobs.worker", "slow"), self.env, self.home))
-        for child in [*children, self.sweeper]:
-            child.start()
+        fast = [Child(f"worker-{n}", python("-m", "jobs.worker", "fast"), self.env, self.home) for n in range(workers)]
+        slow = Child("worker-slow", python("-m", "jobs.worker", "slow"), self.env, self.home)
+        begun: list[Child] = []
         try:
-            yield children
+            for child in (slow, self.sweeper, *fast):
+                if child is fast[0]:
+                    wait_for(lambda: all(map(has_started, begun)), "sweeper and slow worker to have started", 60)
+                child.start()
+                begun.append(child)
+            yield [*fast, slow]
         finally:
-            for child in [*children, self.sweeper]:
+            for child in begun:
                 child.stop()
 
     def delivered(self) -> int:
@@ -155,6 +160,13 @@ def cpu(child: Child) -> float:
     """CPU seconds of a process so far."""
     times = psutil.Process(child.pid).cpu_times()
     return float(times.user + times.system)
+
+
+def has_started(child: Child, seconds: float = 0.3) -> bool:
+    """Whether a process has done what it does at first, and leaves its core to others."""
+    before = cpu(child)
+    time.sleep(seconds)
+    return before > 0.1 and cpu(child) - before < seconds / 2
 
 
 def _event(prefix: str, number: int, people: int, now: datetime) -> dict[str, Any]:

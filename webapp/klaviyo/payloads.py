@@ -96,7 +96,7 @@ def _event(write: EventWrite) -> dict[str, Any]:
     found: dict[str, Any] = {
         "properties": orjson.Fragment(write.properties),
         "metric": {"data": {"type": "metric", "attributes": {"name": write.metric}}},
-        "time": write.time.isoformat(),
+        "time": write.time,
         "unique_id": write.unique_id,
     }
     if write.backfill:

@@ -31,6 +31,7 @@ from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 NAMESPACE = UUID("6f2f5f0e-8f0b-5d43-9b0c-7a3c2f1f9d11")
+_NAMESPACE = NAMESPACE.bytes
 LIFE = delivery_maker.LIFE  # how long a delivery may wait
 
 
@@ -40,7 +41,7 @@ def unique_id(workspace_id: int, external_id: str) -> str:
     Put together by hand: a bulk call has a thousand, and the library takes several times as long for each.
     """
     name = f"{workspace_id}:{external_id}".encode()
-    digest = hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
