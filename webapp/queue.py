@@ -49,10 +49,15 @@ def connection(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=0.05, socket_connect_timeout=0.05, retry=None)
 
 
+def is_away() -> bool:
+    """Whether Redis was away just now; it is not asked again so soon."""
+    return time.monotonic() < _away_until
+
+
 def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
     """Ask workers to drain lanes, `(lane id, whether it is slow)`. False where Redis is away; never raises."""
     global _away_until  # noqa: PLW0603 - one process, one Redis
-    if time.monotonic() < _away_until:
+    if is_away():
         return False
     wanted = list(lanes)
     try:
@@ -74,7 +79,7 @@ def _wake_up(lane_id: int) -> EnqueueData:
 
 def somebody_waits(*, slow: bool) -> bool:
     """Whether wake-ups stand in line for a worker of this sort. False where Redis is away; never raises."""
-    if time.monotonic() < _away_until:
+    if is_away():
         return False
     try:
         return bool(_queue(SLOW if slow else FAST).count)
@@ -87,7 +92,7 @@ def head_of_line(*, slow: bool) -> datetime | None:
 
     None where nobody stands there, or Redis is away.
     """
-    if time.monotonic() < _away_until:
+    if is_away():
         return None
     try:
         return _oldest(_queue(SLOW if slow else FAST))

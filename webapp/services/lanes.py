@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
-from webapp.database import after_commit, reading
+from webapp.database import after_commit, reading, run_writing
 from webapp.dialects import db_now, one_of, upsert_adding
 from webapp.models import Lane, LaneKind
 from webapp.models.tables import CONNECTION_STATS, LANES
@@ -20,7 +20,7 @@ from webapp.models.tables import CONNECTION_STATS, LANES
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())
 NO_CONNECTION = 0
-JUST_WOKEN_SECONDS = 3
+LONGEST_IN_LINE_SECONDS = 30  # of a wake-up, whatever became of it; the sweeper mostly knows sooner that it is lost
 _HOURLY = ("connection_id", "kind", "hour", "workspace_id")
 _COUNTED = ("delivered", "skipped", "failed")
 
@@ -32,18 +32,23 @@ def _sooner() -> ColumnElement[Any]:
 
 # Made once: one of them ends every transaction that accepts or settles something.
 _THIS = and_(LANES.c.connection_id == bindparam("connection"), LANES.c.kind == bindparam("lane_kind"))
-_OWE = (
-    update(LANES).where(_THIS).values(made=LANES.c.made + bindparam("more"), news=LANES.c.news + 1, next_at=_sooner())
+# Whoever holds a lane wakes it for what came meanwhile, and one that was woken stands in line.
+_IS_TO_BE_WOKEN = and_(
+    LANES.c.stopped.is_(False),
+    or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
+    or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
+    or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
 )
+_OWE = (
+    update(LANES)
+    .where(_THIS)
+    .values(made=LANES.c.made + bindparam("more"), news=LANES.c.news + 1, next_at=_sooner())
+    .returning(LANES.c.id, LANES.c.slow, _IS_TO_BE_WOKEN.label("is_to_be_woken"))
+)
+_WOKEN = update(LANES).where(one_of(LANES.c.id)).values(woken_at=db_now())
+_NOT_WOKEN = update(LANES).where(one_of(LANES.c.id)).values(woken_at=None)
 _NUDGE = update(LANES).where(_THIS).values(news=LANES.c.news + 1, next_at=_sooner(), held_until=None)
 _COUNT = update(LANES).where(_THIS).values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
-_TO_WAKE = select(LANES.c.id, LANES.c.connection_id, LANES.c.kind, LANES.c.slow).where(
-    one_of(LANES.c.connection_id),
-    LANES.c.stopped.is_(False),
-    # Whoever holds a lane wakes it for what came meanwhile, and one that was just woken stands in line.
-    or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
-    or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-JUST_WOKEN_SECONDS)),
-)
 
 
 @dataclass(slots=True)
@@ -67,18 +72,22 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
 
     The last statements of a transaction, in key order: each takes its lane's row lock until the commit.
     """
-    keys = sorted(made)
-    for connection_id, kind in keys:
+    wanted: list[tuple[int, bool]] = []
+    for connection_id, kind in sorted(made):
         this = {"connection": connection_id, "lane_kind": LANE_OF[kind]}
-        session.execute(_OWE, {**this, "more": made[connection_id, kind]})
-    after_commit(session, partial(_wake, keys))
+        lane = session.execute(_OWE, {**this, "more": made[connection_id, kind]}).one_or_none()
+        if lane is not None and lane.is_to_be_woken:
+            wanted.append((lane.id, lane.slow))
+    if wanted and not queue.is_away():
+        session.execute(_WOKEN, {"ids": [lane_id for lane_id, _ in wanted]})
+        after_commit(session, partial(_wake, wanted))
 
 
-def _wake(keys: list[tuple[int, Kind]]) -> None:
-    wanted = {(connection_id, LANE_OF[kind]) for connection_id, kind in keys}
-    with reading() as session:
-        rows = session.connection().execute(_TO_WAKE, {"ids": [connection_id for connection_id, _ in keys]}).all()
-    queue.wake((row.id, row.slow) for row in rows if (row.connection_id, row.kind) in wanted)
+def _wake(wanted: Sequence[tuple[int, bool]]) -> None:
+    if not queue.wake(wanted):
+        # Redis is away: the mark is taken back, so that the first sweep after its return wakes them.
+        ids = {"ids": [lane_id for lane_id, _ in wanted]}
+        run_writing(lambda session: session.execute(_NOT_WOKEN, ids))
 
 
 def wake_lane(connection_id: int, kind: LaneKind) -> None:
