@@ -32,20 +32,25 @@ def _sooner() -> ColumnElement[Any]:
 
 # Made once: one of them ends every transaction that accepts or settles something.
 _THIS = and_(LANES.c.connection_id == bindparam("connection"), LANES.c.kind == bindparam("lane_kind"))
-# Whoever holds a lane wakes it for what came meanwhile, and one that was woken stands in line.
-_IS_TO_BE_WOKEN = and_(
-    LANES.c.stopped.is_(False),
-    or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
-    or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
-    or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
-)
 _OWE = (
     update(LANES)
     .where(_THIS)
     .values(made=LANES.c.made + bindparam("more"), news=LANES.c.news + 1, next_at=_sooner())
-    .returning(LANES.c.id, LANES.c.slow, _IS_TO_BE_WOKEN.label("is_to_be_woken"))
+    .returning(LANES.c.id)
 )
-_WOKEN = update(LANES).where(one_of(LANES.c.id)).values(woken_at=db_now())
+_WAKE = (
+    update(LANES)
+    .where(
+        one_of(LANES.c.id),
+        LANES.c.stopped.is_(False),
+        or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
+        # Whoever holds a lane wakes it for what came meanwhile, and one that was woken stands in line.
+        or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
+        or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
+    )
+    .values(woken_at=db_now())
+    .returning(LANES.c.id, LANES.c.slow)
+)
 _NOT_WOKEN = update(LANES).where(one_of(LANES.c.id)).values(woken_at=None)
 _NUDGE = update(LANES).where(_THIS).values(news=LANES.c.news + 1, next_at=_sooner(), held_until=None)
 _COUNT = update(LANES).where(_THIS).values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
@@ -72,21 +77,20 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
 
     The last statements of a transaction, in key order: each takes its lane's row lock until the commit.
     """
-    wanted: list[tuple[int, bool]] = []
+    owing: list[int] = []
     for connection_id, kind in sorted(made):
         this = {"connection": connection_id, "lane_kind": LANE_OF[kind]}
-        lane = session.execute(_OWE, {**this, "more": made[connection_id, kind]}).one_or_none()
-        if lane is not None and lane.is_to_be_woken:
-            wanted.append((lane.id, lane.slow))
-    if wanted and not queue.is_away():
-        session.execute(_WOKEN, {"ids": [lane_id for lane_id, _ in wanted]})
-        after_commit(session, partial(_wake, wanted))
+        owing += session.execute(_OWE, {**this, "more": made[connection_id, kind]}).scalars()
+    if owing and not queue.is_away():
+        woken = [(row.id, row.slow) for row in session.execute(_WAKE, {"ids": owing})]
+        if woken:
+            after_commit(session, partial(_wake, woken))
 
 
-def _wake(wanted: Sequence[tuple[int, bool]]) -> None:
-    if not queue.wake(wanted):
+def _wake(woken: Sequence[tuple[int, bool]]) -> None:
+    if not queue.wake(woken):
         # Redis is away: the mark is taken back, so that the first sweep after its return wakes them.
-        ids = {"ids": [lane_id for lane_id, _ in wanted]}
+        ids = {"ids": [lane_id for lane_id, _ in woken]}
         run_writing(lambda session: session.execute(_NOT_WOKEN, ids))
 
 
