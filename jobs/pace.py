@@ -103,9 +103,6 @@ def learn(session: Session, account_id: str, endpoint: Endpoint, answer: Answer,
     if answer.status != 429 and not is_news:
         return
     this = _key(account_id, endpoint)
-    if known and answer.status != 429:  # all there was when the call was reserved: nobody need ask once more
-        session.connection().execute(_LEARN, {**this, "now_limits": {**known, **announced}})
-        return
     budget = _locked(session, this, endpoint)
     if is_news:
         session.connection().execute(_LEARN, {**this, "now_limits": {**budget.limits, **announced}})

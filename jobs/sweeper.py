@@ -22,11 +22,11 @@ from webapp import log, queue
 from webapp.database import reading, run_writing
 from webapp.dialects import db_now
 from webapp.models import Lane
+from webapp.services import lanes
 from webapp.settings import WrongSetting
 
 EVERY_SECONDS = 0.25
 WOKEN_AGAIN_SECONDS = 3
-LONGEST_IN_LINE_SECONDS = 30  # two machines' clocks may be that far apart
 HOUSEKEEPING_SECONDS = 60.0
 STOP_SECONDS = 2.0
 LANES = 2000
@@ -58,7 +58,7 @@ def _lost() -> ColumnElement[bool]:
         passed.append(lane if head is None else and_(lane, Lane.woken_at < head - margin))
     return and_(
         Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS),
-        or_(*passed, Lane.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
+        or_(*passed, Lane.woken_at < db_now(-lanes.LONGEST_IN_LINE_SECONDS)),
     )
 
 
@@ -81,9 +81,7 @@ def sweep() -> int:
         return [(row.id, row.slow) for row in session.execute(statement)]
 
     woken = run_writing(mark)
-    if not queue.wake(woken):
-        # Redis is away: the mark is taken back, so that the first sweep after its return wakes them.
-        run_writing(lambda session: session.execute(update(Lane).where(Lane.id.in_(ids)).values(woken_at=None)))
+    lanes.wake_marked(woken)
     return len(woken)
 
 

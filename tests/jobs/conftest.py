@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from jobs.choose import Item
+from jobs.events import ahead
+from jobs.run import Run
 from tests.apps import dispose, make_app
+from tests.jobs.shop import SIZE
 from tests.rows import Rows
+from webapp.klaviyo import payloads
 
 MEMORY = Path("/dev/shm")  # where there is one, SQLite need not wait for the disk
 
@@ -46,6 +51,27 @@ def engine_rows(engine_app: Flask) -> Rows:
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """From three people on an import job is used."""
     monkeypatch.setattr("jobs.fields.lane.SINGLES", 2)
+
+
+@pytest.fixture
+def few_fill_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bulk call holds eight events."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """What is prepared behind a call is ready before that is made: ids, each time."""
+    found: list[list[int]] = []
+    real = ahead.start
+
+    def at_once(run: Run, behind: Sequence[Item]) -> None:
+        real(run, behind)
+        ready = run.ahead.result() if run.ahead is not None else None
+        found.append([item.id for item in ready.planned.sendable] if ready is not None else [])
+
+    monkeypatch.setattr(ahead, "start", at_once)
+    return found
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

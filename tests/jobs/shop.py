@@ -28,6 +28,7 @@ from webapp.services.activities.ingest import LIFE
 from webapp.services.lanes import LANE_OF
 from webapp.services.people import records
 
+SIZE = 8  # of a bulk call of events, under `few_fill_a_call`
 _numbers = itertools.count(1)
 
 
@@ -59,6 +60,11 @@ class Shop:
         ago = clock.now() - timedelta(minutes=2)
         made = self.rows.activity(self.workspace, person, **values)
         return self.rows.delivery(made, self.connection, created_at=ago, expires_at=ago + LIFE)
+
+    def in_turns(self, count: int = 3 * SIZE, people: int = 3) -> tuple[list[Person], list[Delivery]]:
+        """Due events of a few remembered people, in turns, numbered by their property `n`."""
+        known = [self.person(remembered=True) for _ in range(people)]
+        return known, [self.event(known[n % people], properties=f'{{"n":{n}}}') for n in range(count)]
 
     def put_off(self, person: Person, seconds: float = 60) -> Delivery:
         """An event that is to be looked at again in a while."""

@@ -13,25 +13,23 @@ from jobs import line
 from jobs.events import ahead, choice
 from jobs.run import Run
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
-from tests.jobs.shop import CREATES, Shop
+from tests.jobs.shop import CREATES, SIZE, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import writing
-from webapp.klaviyo import payloads
-from webapp.models import Connection, Delivery, Person
+from webapp.models import Connection, Delivery
 from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services.sharing import choices
 from webapp.services.tracing import erasures
 
 ONE, MANY = "POST /api/events", "POST /api/event-bulk-create-jobs"
-SIZE = 8
+pytestmark = pytest.mark.usefixtures("few_fill_a_call")
 
 
 @pytest.fixture
-def shop(engine_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
+def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows)
 
 
@@ -50,12 +48,6 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return found
 
 
-def several(shop: Shop, count: int = 3 * SIZE, people: int = 3) -> tuple[list[Person], list[Delivery]]:
-    """Due events of a few remembered people, in turns."""
-    known = [shop.person(remembered=True) for _ in range(people)]
-    return known, [shop.event(known[n % people], properties=f'{{"n":{n}}}') for n in range(count)]
-
-
 def sent(shop: Shop) -> list[list[int]]:
     return [[event["properties"]["n"] for event in asked.events] for asked in shop.klaviyo.calls(MANY)]
 
@@ -70,21 +62,8 @@ def first_then(news: Callable[[], object]) -> Callable[[Asked], Given]:
     return answer
 
 
-@pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is begun to be prepared is ready before the call is made."""
-    real = ahead.start
-
-    def at_once(run: Run, behind: Any) -> None:
-        real(run, behind)
-        if run.ahead is not None:
-            run.ahead.result()
-
-    monkeypatch.setattr(ahead, "start", at_once)
-
-
 def test_batches_follow_each_other_in_order(shop: Shop, chosen: list[list[int]]) -> None:
-    _, deliveries = several(shop)
+    _, deliveries = shop.in_turns()
     shop.drain(Kind.EVENT)
     assert sent(shop) == [list(range(start, start + SIZE)) for start in (0, SIZE, 2 * SIZE)]
     assert shop.said(*deliveries) == ["delivered: written"] * 3 * SIZE
@@ -93,7 +72,7 @@ def test_batches_follow_each_other_in_order(shop: Shop, chosen: list[list[int]])
 
 
 def test_nothing_is_prepared_behind_what_does_not_fill_a_call(shop: Shop, chosen: list[list[int]]) -> None:
-    several(shop, SIZE - 1)
+    shop.in_turns(SIZE - 1)
     shop.drain(Kind.EVENT)
     assert len(sent(shop)) == 1
     assert chosen == []
@@ -102,7 +81,7 @@ def test_nothing_is_prepared_behind_what_does_not_fill_a_call(shop: Shop, chosen
 def test_nothing_is_prepared_when_the_slice_is_over(
     shop: Shop, chosen: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    several(shop)
+    shop.in_turns()
     monkeypatch.setattr(Run, "time_left", lambda _: False)
     shop.drain(Kind.EVENT)
     assert len(sent(shop)) == 1
@@ -110,7 +89,7 @@ def test_nothing_is_prepared_when_the_slice_is_over(
 
 
 def test_people_nobody_remembers_are_looked_up_before_they_are_sent(shop: Shop) -> None:
-    several(shop, SIZE)
+    shop.in_turns(SIZE)
     unknown = [shop.person(there=there) for there in (True, False)]
     later = [shop.event(person, properties='{"n":90}') for person in unknown]
     shop.drain(Kind.EVENT)
@@ -119,9 +98,9 @@ def test_people_nobody_remembers_are_looked_up_before_they_are_sent(shop: Shop) 
 
 @pytest.mark.parametrize("answer", [html(503), throttled(3), error(400, "/data/attributes/events-bulk-create/data/1")])
 def test_what_was_prepared_is_dropped_when_the_present_batch_is_not_delivered(
-    shop: Shop, prepared: None, answer: Given
+    shop: Shop, prepared: list[list[int]], answer: Given
 ) -> None:
-    _, deliveries = several(shop)
+    _, deliveries = shop.in_turns()
     shop.klaviyo.script(MANY, answer)
     shop.drain(Kind.EVENT, times=3)
     first, second = sent(shop)[:2]
@@ -134,9 +113,9 @@ def test_what_was_prepared_is_dropped_when_the_present_batch_is_not_delivered(
     )
 
 
-def test_a_person_who_is_gone_holds_their_later_events(shop: Shop, prepared: None) -> None:
+def test_a_person_who_is_gone_holds_their_later_events(shop: Shop, prepared: list[list[int]]) -> None:
     """An id Klaviyo does not know any more is looked up again; what was prepared with it is not sent."""
-    people, deliveries = several(shop)
+    people, deliveries = shop.in_turns()
     shop.klaviyo.people[str(people[0].email)] = "01PROFILENEW"
     gone = "/data/attributes/events-bulk-create/data/{}/attributes/profile/data/id"
     shop.klaviyo.script(MANY, error(404, *(gone.format(n) for n in range(0, SIZE, 3))))
@@ -149,8 +128,8 @@ def test_a_person_who_is_gone_holds_their_later_events(shop: Shop, prepared: Non
     assert shop.said(*deliveries) == ["delivered: written"] * 3 * SIZE
 
 
-def test_a_field_switched_off_meanwhile_is_not_sent(shop: Shop, prepared: None) -> None:
-    people, _ = several(shop)
+def test_a_field_switched_off_meanwhile_is_not_sent(shop: Shop, prepared: list[list[int]]) -> None:
+    people, _ = shop.in_turns()
     shop.fields(people[0], points=7, tier_name="Gold")
     shop.klaviyo.script(MANY, first_then(lambda: choices.choose_fields(shop.workspace.id, None, ["points"])))
     shop.drain(Kind.EVENT)
@@ -166,8 +145,8 @@ def shared(asked: Asked) -> set[str]:
     return {name for profile in profiles for name in profile}
 
 
-def test_fields_that_changed_meanwhile_go_as_they_are_by_now(shop: Shop, prepared: None) -> None:
-    people, _ = several(shop)
+def test_fields_that_changed_meanwhile_go_as_they_are_by_now(shop: Shop, prepared: list[list[int]]) -> None:
+    people, _ = shop.in_turns()
     shop.fields(people[0], points=1)
     shop.klaviyo.script(MANY, first_then(lambda: shop.fields(people[0], points=2)))
     shop.drain(Kind.EVENT)
@@ -183,16 +162,16 @@ def test_fields_that_changed_meanwhile_go_as_they_are_by_now(shop: Shop, prepare
     assert [set(batch) for batch in points] == [{1}, {2}, {2}]
 
 
-def test_whoever_is_erased_meanwhile_is_not_sent(shop: Shop, prepared: None) -> None:
-    people, deliveries = several(shop)
+def test_whoever_is_erased_meanwhile_is_not_sent(shop: Shop, prepared: list[list[int]]) -> None:
+    people, deliveries = shop.in_turns()
     shop.klaviyo.script(MANY, first_then(lambda: erasures.erase(shop.workspace.id, str(people[0].email), None)))
     shop.drain(Kind.EVENT)
     assert all(n % 3 for asked in sent(shop)[1:] for n in asked)
     assert set(shop.said(*deliveries[SIZE + 1 :: 3])) == {"skipped: erased"}
 
 
-def test_what_others_settled_meanwhile_is_not_sent(shop: Shop, prepared: None) -> None:
-    _, deliveries = several(shop)
+def test_what_others_settled_meanwhile_is_not_sent(shop: Shop, prepared: list[list[int]]) -> None:
+    _, deliveries = shop.in_turns()
 
     def expire() -> None:
         with writing() as session:
@@ -216,9 +195,9 @@ def test_an_earlier_event_that_comes_due_meanwhile_is_not_passed(
     monkeypatch.setattr(line, "FRONT", front)
     person = shop.person(remembered=True)
     before = 0 if place == "before them" else SIZE // 2
-    several(shop, before)
+    shop.in_turns(before)
     early = shop.put_off(person)
-    several(shop, SIZE - before)
+    shop.in_turns(SIZE - before)
     later = [shop.event(person, properties=f'{{"n":{n}}}') for n in (91, 92)]
     real = ahead.start
 
@@ -239,23 +218,20 @@ def test_nobody_passes_what_is_put_off_behind_the_present_batch(
     shop: Shop, chosen: list[list[int]], others: int
 ) -> None:
     """Whether all that follows is seen at once, or more than a call holds."""
-    several(shop, SIZE)
+    shop.in_turns(SIZE)
     person = shop.person(remembered=True)
     early, later = shop.put_off(person), shop.event(person)
-    _, behind = several(shop, others)
+    _, behind = shop.in_turns(others)
     shop.drain(Kind.EVENT)
     assert shop.said(early, later) == ["waiting: backlog"] * 2
     assert set(shop.said(*behind)) <= {"delivered: written"}
     assert chosen[0] == [each.id for each in behind][: SIZE - 1]
 
 
-def test_nothing_is_prepared_where_nobody_may_be_looked_up(
-    engine_rows: Rows, monkeypatch: pytest.MonkeyPatch, chosen: list[list[int]]
-) -> None:
+def test_nothing_is_prepared_where_nobody_may_be_looked_up(engine_rows: Rows, chosen: list[list[int]]) -> None:
     """Whatever was remembered while it was allowed: everybody goes by address then."""
-    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
     shop = Shop(engine_rows, sync_behavior=CREATES, scopes="events:write")
-    several(shop, 2 * SIZE)
+    shop.in_turns(2 * SIZE)
     shop.drain(Kind.EVENT)
     assert chosen == []
     assert all(event["id"] is None for asked in shop.klaviyo.calls(MANY) for event in asked.events)
@@ -263,7 +239,7 @@ def test_nothing_is_prepared_where_nobody_may_be_looked_up(
 
 def test_resends_are_never_prepared(shop: Shop, chosen: list[list[int]]) -> None:
     """Whatever is live goes before the next of them."""
-    _, deliveries = several(shop, 2 * SIZE)
+    _, deliveries = shop.in_turns(2 * SIZE)
     with writing() as session:
         which = Delivery.id.in_([delivery.id for delivery in deliveries])
         session.execute(update(Delivery).where(which).values(priority=PRIORITY_RESEND))
@@ -275,11 +251,10 @@ def test_resends_are_never_prepared(shop: Shop, chosen: list[list[int]]) -> None
 
 
 def test_nobody_is_created_by_what_was_prepared_before_the_behavior_changed(
-    engine_rows: Rows, monkeypatch: pytest.MonkeyPatch, prepared: None
+    engine_rows: Rows, prepared: list[list[int]]
 ) -> None:
-    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
     shop = Shop(engine_rows, sync_behavior=CREATES)
-    several(shop, SIZE)
+    shop.in_turns(SIZE)
     missing = [shop.person(there=False, remembered=True) for _ in range(SIZE)]
     later = [shop.event(person, properties='{"n":90}') for person in missing]
 

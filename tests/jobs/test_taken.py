@@ -11,47 +11,23 @@ import pytest
 from sqlalchemy import select
 
 from jobs import line, pace
-from jobs.events import ahead, calls
-from jobs.run import Run
+from jobs.events import calls
 from tests.jobs.klaviyo import Asked, Given, good, html
-from tests.jobs.shop import Killed, Shop
+from tests.jobs.shop import SIZE, Killed, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
-from webapp.klaviyo import payloads
-from webapp.models import Attempt, Delivery
+from webapp.models import Attempt
 from webapp.services import lanes
 
 MANY = "POST /api/event-bulk-create-jobs"
-SIZE = 8
+pytestmark = pytest.mark.usefixtures("few_fill_a_call")
 
 
 @pytest.fixture
-def shop(engine_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(payloads, "BULK_EVENTS", SIZE)
+def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows)
-
-
-@pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """What was prepared behind each call, before it was made: ids."""
-    found: list[list[int]] = []
-    real = ahead.start
-
-    def at_once(run: Run, behind: Any) -> None:
-        real(run, behind)
-        ready = run.ahead.result() if run.ahead is not None else None
-        found.append([item.id for item in ready.planned.sendable] if ready is not None else [])
-
-    monkeypatch.setattr(ahead, "start", at_once)
-    return found
-
-
-def several(shop: Shop, batches: int) -> list[Delivery]:
-    """Due events of three remembered people, in turns, that fill so many calls."""
-    known = [shop.person(remembered=True) for _ in range(3)]
-    return [shop.event(known[n % 3], properties=f'{{"n":{n}}}') for n in range(batches * SIZE)]
 
 
 def heads(shop: Shop) -> list[int]:
@@ -79,7 +55,7 @@ def attempts(shop: Shop) -> list[int | None]:
 def test_a_call_is_written_down_while_the_next_one_waits_for_its_answer(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliveries = several(shop, 3)
+    _, deliveries = shop.in_turns(3 * SIZE)
     begun = threading.Event()
     around_each_record(monkeypatch, lambda _: begun.set())
 
@@ -99,7 +75,7 @@ def test_nobody_waits_behind_what_is_delivered_and_does_not_say_so_yet(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, prepared: list[list[int]], front: int
 ) -> None:
     monkeypatch.setattr(line, "FRONT", front)
-    ids = [delivery.id for delivery in several(shop, 4)]
+    ids = [delivery.id for delivery in shop.in_turns(4 * SIZE)[1]]
     shop.drain(Kind.EVENT)
     assert prepared == [ids[start : start + SIZE] for start in (SIZE, 2 * SIZE, 3 * SIZE)] + [[]]
     assert heads(shop) == [0, 1, 2, 3]
@@ -107,7 +83,7 @@ def test_nobody_waits_behind_what_is_delivered_and_does_not_say_so_yet(
 
 def test_both_go_again_in_their_order_where_the_worker_dies(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first was written down; the second was on its way."""
-    deliveries = several(shop, 3)
+    _, deliveries = shop.in_turns(3 * SIZE)
 
     def dies(_number: int) -> None:
         raise Killed
@@ -131,7 +107,7 @@ def test_both_go_again_in_their_order_where_the_worker_dies(shop: Shop, monkeypa
 
 
 def test_whoever_loses_the_lane_meanwhile_leaves_both_to_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    deliveries = several(shop, 3)
+    _, deliveries = shop.in_turns(3 * SIZE)
 
     def lose(number: int) -> None:
         if number == 0:
@@ -153,7 +129,7 @@ def test_whoever_loses_the_lane_meanwhile_leaves_both_to_the_next(shop: Shop, mo
 def test_it_is_written_down_where_the_next_call_may_not_be_made(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, prepared: list[list[int]]
 ) -> None:
-    deliveries = several(shop, 2)
+    _, deliveries = shop.in_turns(2 * SIZE)
     real, reserved = pace.reserve, iter(range(100))
 
     def once(*args: Any, **values: Any) -> pace.Reserved:
@@ -171,7 +147,7 @@ def test_it_is_written_down_where_the_next_call_may_not_be_made(
 
 def test_it_is_written_down_where_the_next_call_is_not_taken(shop: Shop, prepared: list[list[int]]) -> None:
     """A refusal of the second says nothing of the first."""
-    deliveries = several(shop, 2)
+    _, deliveries = shop.in_turns(2 * SIZE)
     shop.klaviyo.script(MANY, good(202), html(503))
     shop.drain(Kind.EVENT)
     assert shop.said(*deliveries) == ["delivered: written"] * SIZE + ["waiting: backlog"] * SIZE
@@ -183,7 +159,7 @@ def test_it_is_written_down_where_the_next_call_is_not_taken(shop: Shop, prepare
 
 def test_it_is_written_down_before_the_line_is_read_anew(shop: Shop) -> None:
     """Behind the first batch stands somebody nobody knows: nothing can be prepared, and nothing goes twice."""
-    several(shop, 1)
+    shop.in_turns(SIZE)
     unknown = shop.person()
     later = [shop.event(unknown, properties=f'{{"n":{90 + n}}}') for n in range(SIZE)]
     shop.drain(Kind.EVENT)

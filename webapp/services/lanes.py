@@ -20,7 +20,9 @@ from webapp.models.tables import CONNECTION_STATS, LANES
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())
 NO_CONNECTION = 0
-LONGEST_IN_LINE_SECONDS = 30  # of a wake-up, whatever became of it; the sweeper mostly knows sooner that it is lost
+LONGEST_IN_LINE_SECONDS = (
+    30  # then a wake-up is lost, whatever two machines' clocks say; the sweeper mostly knows sooner
+)
 _HOURLY = ("connection_id", "kind", "hour", "workspace_id")
 _COUNTED = ("delivered", "skipped", "failed")
 
@@ -38,7 +40,8 @@ _OWE = (
     .values(made=LANES.c.made + bindparam("more"), news=LANES.c.news + 1, next_at=_sooner())
     .returning(LANES.c.id)
 )
-_WAKE = (
+# Asked in a WHERE: of what an UPDATE returns SQLite 3.40 may say that it is not NULL where it is.
+_MARK = (
     update(LANES)
     .where(
         one_of(LANES.c.id),
@@ -51,7 +54,7 @@ _WAKE = (
     .values(woken_at=db_now())
     .returning(LANES.c.id, LANES.c.slow)
 )
-_NOT_WOKEN = update(LANES).where(one_of(LANES.c.id)).values(woken_at=None)
+_UNMARK = update(LANES).where(one_of(LANES.c.id)).values(woken_at=None)
 _NUDGE = update(LANES).where(_THIS).values(news=LANES.c.news + 1, next_at=_sooner(), held_until=None)
 _COUNT = update(LANES).where(_THIS).values({name: LANES.c[name] + bindparam(f"more_{name}") for name in _COUNTED})
 
@@ -82,16 +85,19 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
         this = {"connection": connection_id, "lane_kind": LANE_OF[kind]}
         owing += session.execute(_OWE, {**this, "more": made[connection_id, kind]}).scalars()
     if owing and not queue.is_away():
-        woken = [(row.id, row.slow) for row in session.execute(_WAKE, {"ids": owing})]
+        woken = [(row.id, row.slow) for row in session.execute(_MARK, {"ids": owing})]
         if woken:
-            after_commit(session, partial(_wake, woken))
+            after_commit(session, partial(wake_marked, woken))
 
 
-def _wake(woken: Sequence[tuple[int, bool]]) -> None:
+def wake_marked(woken: Sequence[tuple[int, bool]]) -> None:
+    """Wake lanes that are marked as woken, `(lane id, whether it is slow)`: before the wake-ups, or they could be lost.
+
+    Where Redis is away the mark is taken back, so that the first sweep after its return wakes them.
+    """
     if not queue.wake(woken):
-        # Redis is away: the mark is taken back, so that the first sweep after its return wakes them.
         ids = {"ids": [lane_id for lane_id, _ in woken]}
-        run_writing(lambda session: session.execute(_NOT_WOKEN, ids))
+        run_writing(lambda session: session.execute(_UNMARK, ids))
 
 
 def wake_lane(connection_id: int, kind: LaneKind) -> None:
