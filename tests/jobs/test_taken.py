@@ -56,14 +56,21 @@ def test_a_call_is_written_down_while_the_next_one_waits_for_its_answer(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, deliveries = shop.in_turns(3 * SIZE)
-    begun = threading.Event()
-    around_each_record(monkeypatch, lambda _: begun.set())
+    asked, begun, in_time = threading.Event(), threading.Event(), []
 
-    def only_then(_asked: Asked) -> Given:
-        return good(202) if begun.wait(10) else html(503)
+    def beside(number: int) -> None:
+        if number == 0:
+            in_time.append(asked.wait(10))
+            begun.set()
 
-    shop.klaviyo.script(MANY, good(202), only_then)
+    def waits(_asked: Asked) -> Given:
+        asked.set()
+        return good(202) if begun.wait(20) else html(503)
+
+    around_each_record(monkeypatch, beside)
+    shop.klaviyo.script(MANY, good(202), waits)
     shop.drain(Kind.EVENT)
+    assert in_time == [True]
     assert heads(shop) == [0, 1, 2]
     assert shop.said(*deliveries) == ["delivered: written"] * 3 * SIZE
     assert shop.open_batches(Kind.EVENT) == []
