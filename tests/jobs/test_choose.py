@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from jobs import choose, line
 from jobs.events import choice
@@ -90,23 +90,29 @@ _MANY = text("""
 WITH asked AS (
     INSERT INTO activities (id, workspace_id, external_id, type, event, origin, person_id, occurred_at, accepted_at,
         properties, profile, route, starts_flows)
-    SELECT 100000 + n, :workspace, 'many-' || n, 'event', 'tier_earned', 'platform', :person, now(), now(), '{}', '{}',
+    SELECT :base + n, :workspace, 'many-' || n, 'event', 'tier_earned', 'platform', :person, now(), now(), '{}', '{}',
         'only', false
     FROM generate_series(1, 20000) n
 )
 INSERT INTO deliveries (workspace_id, activity_id, connection_id, kind, person_id, event, status, reason, priority,
     due_at, created_at, expires_at, only_existing, attempts)
-SELECT :workspace, 100000 + n, :connection, 'event', :person, 'tier_earned', 'waiting', 'backlog', 0,
+SELECT :workspace, :base + n, :connection, 'event', :person, 'tier_earned', 'waiting', 'backlog', 0,
     now(), now(), now() + interval '7 days', false, 0
 FROM generate_series(1, 20000) n
 """)
+
+
+def many_of(shop: Shop) -> dict[str, int]:
+    """Where those rows belong; their ids are nobody else's."""
+    base = 100_000 * shop.workspace.id
+    return {"connection": shop.connection.id, "workspace": shop.workspace.id, "person": shop.person().id, "base": base}
 
 
 def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop) -> None:
     """PostgreSQL believes that all wait, as they did when it last looked; nearly none do by now."""
     if db.engine.dialect.name == "sqlite":
         pytest.skip("SQLite goes by the shape of a statement, not by statistics")
-    given = {"connection": shop.connection.id, "workspace": shop.workspace.id, "person": shop.person().id}
+    given = many_of(shop)
     where = {"delivery_kind": Kind.EVENT, "priority": 0, "first": 18_000, "most": 1_000}
     lines = (choose._DUE, choice._STANDING, choice._STANDING_LATER, choice._DUE_BY_NOW, choice._LATER)
     statements: list[tuple[Any, int]] = [(each, 100) for each in lines]
@@ -116,11 +122,7 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
         connection.execute(text("ANALYZE"))
         connection.execute(text("UPDATE deliveries SET status = 'delivered', reason = 'written' WHERE id % 100 > 0"))
         for statement, last in statements:
-            written = statement.compile(connection, compile_kwargs={"render_postcompile": True})
-            values = written.construct_params(
-                {**given, **where, "now": clock.now() + timedelta(seconds=1), "last": last}
-            )
-            processed = {name: written._bind_processors.get(name, lambda value: value)(values[name]) for name in values}
+            written, processed = _written(connection, statement, {**given, **where, "last": last})
             plans = (
                 connection.exec_driver_sql(f"EXPLAIN {written}", processed).scalars().all(),
                 connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {_for_any(str(written))}").scalars().all(),
@@ -129,6 +131,45 @@ def test_what_is_finished_is_never_walked_however_old_the_statistics(shop: Shop)
                 walked = [each for each in plan if " on deliveries" in each]
                 assert [each for each in walked if "ix_deliveries_waiting" not in each] == [], "\n".join(plan)
                 assert walked
+
+
+def _written(connection: Connection, statement: Any, where: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A statement as it is sent, and its parameters."""
+    written = statement.compile(connection, compile_kwargs={"render_postcompile": True})
+    values = written.construct_params({**where, "now": clock.now() + timedelta(seconds=1)})
+    return written, {name: written._bind_processors.get(name, lambda value: value)(values[name]) for name in values}
+
+
+_PEOPLE = text("""
+WITH born AS (
+    INSERT INTO people (id, workspace_id, email, fields, fields_version, consents, created_at)
+    SELECT :base + n, :workspace, 'many-' || n || '@example.com', '{}', 0, '{}', now()
+    FROM generate_series(1, 2000) n
+)
+INSERT INTO profile_links (connection_id, person_id, found, fields_version, looked_up_at)
+SELECT :connection, :base + n, true, 0, now()
+FROM generate_series(1, 2000) n
+""")
+
+
+def test_each_event_finds_its_persons_link_at_once_however_old_the_statistics(shop: Shop) -> None:
+    """PostgreSQL believes that hardly anybody is remembered, as when it last looked."""
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite goes by the shape of a statement, not by statistics")
+    given = many_of(shop)
+    where = {"delivery_kind": Kind.EVENT, "priority": 0, "last": 0, "most": 1_000}
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(_MANY, given)
+        connection.execute(text("ANALYZE"))
+        connection.execute(_PEOPLE, given)
+        connection.execute(
+            text("UPDATE deliveries SET person_id = :base + 1 + id % 2000 WHERE connection_id = :connection"), given
+        )
+        for statement in (choice._STANDING, choice._STANDING_LATER, choice._DUE_BY_NOW, choice._LATER):
+            written, processed = _written(connection, statement, {**given, **where})
+            plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {written}", processed).scalars().all()
+            assert [each for each in plan if "rows=1000" in each]
+            assert [each for each in plan if "Removed by Join Filter" in each] == [], "\n".join(plan)
 
 
 def _for_any(statement: str) -> str:
