@@ -23,8 +23,10 @@ from webapp.database import run_alone, run_writing
 from webapp.dialects import db_now, durable_with_the_next, is_sqlite
 from webapp.models import BatchOutcome, Connection, Grant, Lane, LaneKind
 from webapp.models.tables import BATCHES, LANES, WORKSPACES
+from webapp.queue import WakeUp
 
 LEASE_SECONDS = 12
+LAST_FENCE = 2**31 - 1
 OWNER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
@@ -62,6 +64,7 @@ _CLAIM = (
         or_(LANES.c.lease_until.is_(None), LANES.c.lease_until < db_now()),
         or_(LANES.c.held_until.is_(None), LANES.c.held_until <= db_now()),
         LANES.c.next_at <= db_now(),
+        LANES.c.fence <= bindparam("asked_at"),
         durable_with_the_next(),
     )
     .values(
@@ -86,11 +89,12 @@ _VERSION = select(WORKSPACES.c.version).where(WORKSPACES.c.id == Lane.workspace_
 _START = _ROWS.add_columns(Grant, _VERSION, _HOW_MANY_OPEN).outerjoin(Grant, Grant.connection_id == Connection.id)
 
 
-def claim(lane_id: int) -> Claim | None:
-    """The lane, if it is free, due and not stopped."""
+def claim(lane_id: int, fence: int | None = None) -> Claim | None:
+    """The lane, if it is free, due and not stopped, and nobody has claimed it since it had that fence."""
+    where = {"lane": lane_id, "holder": OWNER, "asked_at": LAST_FENCE if fence is None else fence}
 
     def work(connection: SqlConnection) -> Claim | None:
-        row = connection.execute(_CLAIM, {"lane": lane_id, "holder": OWNER}).one_or_none()
+        row = connection.execute(_CLAIM, where).one_or_none()
         if row is None:
             return None
         if not is_sqlite(connection):
@@ -144,7 +148,7 @@ def release(held: Claim, *, again: bool, due_at: datetime | None = None, kind: K
             return
     # Whoever has more to do is woken at the back of the line.
     if _is_met(_QUEUE_AGAIN, _this(held)):
-        queue.wake([(held.lane_id, held.slow)])
+        queue.wake([WakeUp(held.lane_id, held.slow, held.fence)])
 
 
 def _is_met(statement: Update, where: dict[str, object]) -> bool:

@@ -41,10 +41,14 @@ NEXT_DUE: dict[LaneKind, Callable[[Run], datetime | None]] = {
 }
 
 
-def drain(lane_id: int) -> None:
-    """Drain a lane if it is free and due; otherwise the wake-up was stale and this returns at once."""
+def drain(lane_id: int, fence: int | None = None) -> None:
+    """Drain a lane if it is free and due; otherwise the wake-up was stale and this returns at once.
+
+    `fence`: the lane's when the wake-up was asked for. Of two in line for the same lane the later one is void: else
+    each would see the other wait, and both would go on behind each other for as long as the backlog lasts.
+    """
     with context.app().app_context():
-        held = claim(lane_id)
+        held = claim(lane_id, fence)
         if held is None:
             return
         try:

@@ -22,6 +22,7 @@ from webapp import log, queue
 from webapp.database import reading, run_writing
 from webapp.dialects import db_now
 from webapp.models import Lane
+from webapp.queue import WakeUp
 from webapp.services import lanes
 from webapp.settings import WrongSetting
 
@@ -68,7 +69,7 @@ def sweep() -> int:
     if not ids:
         return 0
 
-    def mark(session: Session) -> list[tuple[int, bool]]:
+    def mark(session: Session) -> list[WakeUp]:
         statement = (
             update(Lane)
             .where(
@@ -76,9 +77,9 @@ def sweep() -> int:
                 or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS)),
             )
             .values(woken_at=db_now())
-            .returning(Lane.id, Lane.slow)
+            .returning(Lane.id, Lane.slow, Lane.fence)
         )
-        return [(row.id, row.slow) for row in session.execute(statement)]
+        return [WakeUp(*row) for row in session.execute(statement)]
 
     woken = run_writing(mark)
     lanes.wake_marked(woken)

@@ -47,8 +47,9 @@ class LaneJob(Job):
 
     @property
     def func(self) -> Any:
-        """The drain. Raises RefusedJob for any other name or argument."""
-        if self.func_name != queue.DRAIN or [type(argument) for argument in self.args] != [int] or self.kwargs:
+        """The drain. Raises RefusedJob for any other name or arguments than a lane's number and its fence."""
+        given = [type(argument) for argument in self.args]
+        if self.func_name != queue.DRAIN or given not in ([int], [int, int]) or self.kwargs:
             raise RefusedJob
         from jobs.drain import drain
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from rq import Queue, Worker
@@ -43,6 +43,17 @@ OTHERS = {
 _away_until = 0.0
 
 
+class WakeUp(NamedTuple):
+    """A lane that is to be drained, whether it is slow, and its fence by now.
+
+    Whoever claims it next sees to everything there is by then, so that a wake-up from before that is void.
+    """
+
+    lane_id: int
+    slow: bool
+    fence: int
+
+
 @cache
 def connection(url: str) -> redis.Redis:
     """A connection whose calls give up after 50 ms: an ingest call never waits for Redis."""
@@ -54,26 +65,31 @@ def is_away() -> bool:
     return time.monotonic() < _away_until
 
 
-def wake(lanes: Iterable[tuple[int, bool]]) -> bool:
-    """Ask workers to drain lanes, `(lane id, whether it is slow)`. False where Redis is away; never raises."""
+def wake(wanted: Iterable[WakeUp]) -> bool:
+    """Ask workers to drain lanes. False where Redis is away; never raises."""
     global _away_until  # noqa: PLW0603 - one process, one Redis
     if is_away():
         return False
-    wanted = list(lanes)
+    everybody = list(wanted)
     try:
         for name, of_slow in ((FAST, False), (SLOW, True)):
-            ids = [lane_id for lane_id, slow in wanted if slow == of_slow]
-            for start in range(0, len(ids), AT_ONCE):
-                _queue(name).enqueue_many([_wake_up(lane_id) for lane_id in ids[start : start + AT_ONCE]])
+            these = [each for each in everybody if each.slow == of_slow]
+            for start in range(0, len(these), AT_ONCE):
+                _queue(name).enqueue_many([_job(each) for each in these[start : start + AT_ONCE]])
     except redis.RedisError:
         _away_until = time.monotonic() + AWAY_SECONDS
         return False
     return True
 
 
-def _wake_up(lane_id: int) -> EnqueueData:
+def _job(asked: WakeUp) -> EnqueueData:
     return Queue.prepare_data(
-        DRAIN, args=(lane_id,), result_ttl=0, failure_ttl=FAILED_FOR, ttl=WAKE_UP_SECONDS, timeout=DRAIN_SECONDS
+        DRAIN,
+        args=(asked.lane_id, asked.fence),
+        result_ttl=0,
+        failure_ttl=FAILED_FOR,
+        ttl=WAKE_UP_SECONDS,
+        timeout=DRAIN_SECONDS,
     )
 
 

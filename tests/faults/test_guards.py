@@ -162,7 +162,7 @@ def test_sweeper(shop: Shop, monkeypatch: pytest.MonkeyPatch, guarded: bool, los
     reachable = lost == "worker"
 
     def wake(lanes: Any) -> bool:
-        jobs.extend(lane_id for lane_id, _ in lanes if reachable)
+        jobs.extend(each.lane_id for each in lanes if reachable)
         return reachable
 
     monkeypatch.setattr(queue, "wake", wake)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, event, text, update
 from sqlalchemy.exc import OperationalError
 
 from jobs import claim as claiming
-from jobs import drain, run
+from jobs import drain, run, sweeper
 from jobs.claim import FenceLost, claim, doubt, guard, release
 from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
@@ -20,6 +20,8 @@ from webapp.database import reading, writing
 from webapp.extensions import db
 from webapp.klaviyo import payloads
 from webapp.models import Lane
+from webapp.queue import WakeUp
+from webapp.services import lanes
 from webapp.services.connections import lifecycle
 
 EVENT = "POST /api/events"
@@ -150,7 +152,7 @@ def test_a_claim_is_not_waited_for_and_the_end_of_a_lane_is(shop: Shop) -> None:
         pytest.skip("SQLite waits for the disk at every commit")
     shop.event(shop.person(remembered=True))
     lane = shop.lane(Kind.EVENT)
-    claimed = {"lane": lane.id, "holder": "somebody:1:abc"}
+    claimed = {"lane": lane.id, "holder": "somebody:1:abc", "asked_at": claiming.LAST_FENCE}
     line = {"connection": shop.connection.id, "delivery_kind": Kind.EVENT, "seen": lane.news}
     found: list[tuple[int, str]] = []
     for statement, where in (
@@ -184,16 +186,50 @@ def test_a_slice_ends_as_soon_as_others_wait_for_a_worker(shop: Shop, monkeypatc
     monkeypatch.setattr(payloads, "BULK_EVENTS", 8)
     person = shop.person(remembered=True)
     deliveries = [shop.event(person) for _ in range(24)]
-    woken: list[tuple[int, bool]] = []
+    woken: list[WakeUp] = []
     monkeypatch.setattr(queue, "wake", woken.extend)
     monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: not slow)
     shop.drain(Kind.EVENT)
     assert len(shop.klaviyo.asked) == 1
     assert set(shop.said(*deliveries[:8])) == {"delivered: written"}
-    assert woken == [(shop.lane(Kind.EVENT).id, False)]
+    lane = shop.lane(Kind.EVENT)
+    assert woken == [WakeUp(lane.id, slow=False, fence=lane.fence)]
     monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: slow)
     shop.drain(Kind.EVENT)
     assert set(shop.said(*deliveries)) == {"delivered: written"}
+
+
+def test_of_two_wake_ups_the_one_that_was_asked_for_before_a_claim_is_void(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would see the other wait, and both would go on behind each other, one call at a time."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", 8)
+    person = shop.person(remembered=True)
+    deliveries = [shop.event(person) for _ in range(24)]
+    woken: list[WakeUp] = []
+    monkeypatch.setattr(queue, "wake", woken.extend)
+    monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: True)
+    fence = shop.lane(Kind.EVENT).fence
+    with shop.working():
+        drain.drain(shop.lane(Kind.EVENT).id, fence)
+        drain.drain(shop.lane(Kind.EVENT).id, fence)
+        assert len(woken) == len(shop.klaviyo.asked) == 1
+        drain.drain(woken[0].lane_id, woken[0].fence)
+    assert len(shop.klaviyo.asked) == 2
+    assert set(shop.said(*deliveries[:16])) == {"delivered: written"}
+
+
+def test_a_lane_that_was_stopped_and_started_is_woken_anew(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wake-up that stands in line is void by then."""
+    shop.event(shop.person(remembered=True))
+    monkeypatch.setattr(queue, "wake", lambda _wanted: True)
+    sweeper.sweep()
+    lane_id = shop.lane(Kind.EVENT).id
+    assert lane_id not in sweeper.due()
+    with writing() as session:
+        lanes.stop(session, shop.connection.id)
+        lanes.start(session, shop.connection.id)
+    assert lane_id in sweeper.due()
 
 
 def test_nobody_waits_in_a_redis_that_is_away() -> None:
@@ -202,7 +238,7 @@ def test_nobody_waits_in_a_redis_that_is_away() -> None:
 
 def test_whatever_is_added_while_a_lane_is_drained_wakes_it_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own wake-up found the lane taken, and nobody looks once more after a call that took all there was."""
-    woken: list[tuple[int, bool]] = []
+    woken: list[WakeUp] = []
     monkeypatch.setattr(queue, "wake", woken.extend)
     person = shop.person(remembered=True)
     shop.event(person)
@@ -215,9 +251,9 @@ def test_whatever_is_added_while_a_lane_is_drained_wakes_it_again(shop: Shop, mo
     shop.klaviyo.script(EVENT, meanwhile)
     shop.drain(Kind.EVENT)
     lane = shop.lane(Kind.EVENT)
-    assert woken == [(lane.id, False)]
+    assert woken == [WakeUp(lane.id, slow=False, fence=lane.fence)]
     assert lane.next_at is not None
     shop.drain(Kind.EVENT)
     assert shop.said(*added) == ["delivered: written"]
-    assert woken == [(lane.id, False)]
+    assert len(woken) == 1
     assert shop.lane(Kind.EVENT).next_at is None

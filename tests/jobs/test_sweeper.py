@@ -20,6 +20,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import settings
 from webapp.models import Lane
+from webapp.queue import WakeUp
 
 
 @pytest.fixture
@@ -84,9 +85,9 @@ def test_the_head_of_the_line_is_the_oldest_wake_up(shop: Shop, monkeypatch: pyt
         wait_for(lambda: _answers(there), "Valkey", 10)
         assert queue.head_of_line(slow=False) is None
         began = datetime.now(UTC)  # this process may follow the database's clock, which is not RQ's
-        assert queue.wake([(1, False)])
+        assert queue.wake([WakeUp(1, slow=False, fence=0)])
         between = datetime.now(UTC)
-        assert queue.wake([(2, False), (3, True)])
+        assert queue.wake([WakeUp(2, slow=False, fence=0), WakeUp(3, slow=True, fence=0)])
         head, slow_head = queue.head_of_line(slow=False), queue.head_of_line(slow=True)
         assert head is not None
         assert slow_head is not None

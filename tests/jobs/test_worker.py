@@ -35,7 +35,8 @@ def _keyed(values: dict[str, bytes]) -> dict[bytes, bytes]:
         (queue.DRAIN, []),
         (queue.DRAIN, ["1"]),
         (queue.DRAIN, [True]),
-        (queue.DRAIN, [1, 2]),
+        (queue.DRAIN, [1, True]),
+        (queue.DRAIN, [1, 2, 3]),
     ],
 )
 def test_any_other_function_or_argument_is_refused(function: str, arguments: list[Any]) -> None:
@@ -47,6 +48,7 @@ def test_a_drain_is_a_drain() -> None:
     from jobs.drain import drain
 
     assert job(queue.DRAIN, 7).func is drain
+    assert job(queue.DRAIN, 7, 3).func is drain
 
 
 def test_callbacks_webhooks_retries_and_timeouts_of_strangers_are_ignored() -> None:

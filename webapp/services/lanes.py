@@ -16,6 +16,7 @@ from webapp.database import after_commit, reading, run_writing
 from webapp.dialects import db_now, one_of, upsert_adding
 from webapp.models import Lane, LaneKind
 from webapp.models.tables import CONNECTION_STATS, LANES
+from webapp.queue import WakeUp
 
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())
@@ -52,7 +53,7 @@ _MARK = (
         or_(LANES.c.woken_at.is_(None), LANES.c.woken_at < db_now(-LONGEST_IN_LINE_SECONDS)),
     )
     .values(woken_at=db_now())
-    .returning(LANES.c.id, LANES.c.slow)
+    .returning(LANES.c.id, LANES.c.slow, LANES.c.fence)
 )
 _UNMARK = update(LANES).where(one_of(LANES.c.id)).values(woken_at=None)
 _NUDGE = update(LANES).where(_THIS).values(news=LANES.c.news + 1, next_at=_sooner(), held_until=None)
@@ -85,18 +86,18 @@ def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
         this = {"connection": connection_id, "lane_kind": LANE_OF[kind]}
         owing += session.execute(_OWE, {**this, "more": made[connection_id, kind]}).scalars()
     if owing and not queue.is_away():
-        woken = [(row.id, row.slow) for row in session.execute(_MARK, {"ids": owing})]
+        woken = [WakeUp(*row) for row in session.execute(_MARK, {"ids": owing})]
         if woken:
             after_commit(session, partial(wake_marked, woken))
 
 
-def wake_marked(woken: Sequence[tuple[int, bool]]) -> None:
-    """Wake lanes that are marked as woken, `(lane id, whether it is slow)`: before the wake-ups, or they could be lost.
+def wake_marked(woken: Sequence[WakeUp]) -> None:
+    """Wake lanes that are marked as woken: before the wake-ups, or they could be lost.
 
     Where Redis is away the mark is taken back, so that the first sweep after its return wakes them.
     """
     if not queue.wake(woken):
-        ids = {"ids": [lane_id for lane_id, _ in woken]}
+        ids = {"ids": [each.lane_id for each in woken]}
         run_writing(lambda session: session.execute(_UNMARK, ids))
 
 
@@ -104,10 +105,10 @@ def wake_lane(connection_id: int, kind: LaneKind) -> None:
     """Wake one lane now, best effort."""
     with reading() as session:
         row = session.execute(
-            select(Lane.id, Lane.slow).where(Lane.connection_id == connection_id, Lane.kind == kind)
+            select(Lane.id, Lane.slow, Lane.fence).where(Lane.connection_id == connection_id, Lane.kind == kind)
         ).one_or_none()
     if row is not None:
-        queue.wake([(row.id, row.slow)])
+        queue.wake([WakeUp(*row)])
 
 
 def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
@@ -116,12 +117,12 @@ def nudge(session: Session, connection_id: int, kind: LaneKind) -> None:
 
 
 def stop(session: Session, connection_id: int, kinds: Iterable[LaneKind] = DELIVERY_LANES) -> None:
-    """Nothing more is sent from these lanes: whoever drains one now finds its fence gone.
+    """Nothing more is sent from these lanes: whoever drains one now finds its fence gone, and wake-ups are void.
 
     The owner stays written there: the next claim knows by it that what was open may still be on its way.
     """
     statement = update(Lane).where(Lane.connection_id == connection_id, Lane.kind.in_(list(kinds)))
-    session.execute(statement.values(stopped=True, fence=Lane.fence + 1, lease_until=None))
+    session.execute(statement.values(stopped=True, fence=Lane.fence + 1, lease_until=None, woken_at=None))
 
 
 def start(session: Session, connection_id: int) -> None:

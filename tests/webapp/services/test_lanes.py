@@ -14,6 +14,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
 from webapp.dialects import db_now
 from webapp.models import Connection, Lane, LaneKind
+from webapp.queue import WakeUp
 from webapp.services import lanes
 
 
@@ -22,12 +23,12 @@ class Line:
 
     def __init__(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         self.connection: Connection = rows.connection(rows.workspace())
-        self.woken: list[tuple[int, bool]] = []
+        self.woken: list[WakeUp] = []
         self.is_away = False
         monkeypatch.setattr(queue, "wake", self._wake)
         monkeypatch.setattr(queue, "is_away", lambda: False)
 
-    def _wake(self, wanted: list[tuple[int, bool]]) -> bool:
+    def _wake(self, wanted: list[WakeUp]) -> bool:
         self.woken += [] if self.is_away else wanted
         return not self.is_away
 
@@ -55,10 +56,10 @@ def test_a_backlog_makes_one_wake_up(line: Line) -> None:
     """Each further one would make every slice end early: somebody would always seem to wait."""
     for _ in range(3):
         line.accept()
-    assert line.woken == [(line.lane().id, False)]
+    assert line.woken == [WakeUp(line.lane().id, slow=False, fence=0)]
     line.set(woken_at=None)  # as whoever drains it leaves it
     line.accept()
-    assert line.woken == [(line.lane().id, False)] * 2
+    assert line.woken == [WakeUp(line.lane().id, slow=False, fence=0)] * 2
     assert line.lane().made == 4
 
 

@@ -23,6 +23,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.database import run_writing, writing
 from webapp.extensions import db
 from webapp.models import Attempt, Budget, Connection, Grant, Lane, LaneKind
+from webapp.queue import WakeUp
 from webapp.services.connections import lifecycle
 from webapp.services.operations import api_clock
 
@@ -132,7 +133,7 @@ def with_redis(tmp_path: Path) -> Iterator[Flask]:
 def test_agents_see_queues_and_nothing_is_changed_by_looking(with_redis: Flask) -> None:
     shop = make_shop(with_redis, Rows())
     assert not queue.somebody_waits(slow=False)
-    assert queue.wake([(1, False), (2, False), (3, True)])
+    assert queue.wake([WakeUp(number, slow=number == 3, fence=0) for number in (1, 2, 3)])
     before = queue.look()
     page = signed_in(with_redis, shop.support).get(PAGE).text
     assert "No worker is running" in page
