@@ -100,7 +100,7 @@ def _drain(held: Claim) -> None:
 
 def _give_back(run: Run, *, more: bool) -> None:
     if run.held.kind is LaneKind.EVENTS:
-        release(run.held, again=more, kind=Kind.EVENT)
+        release(run.held, again=more, kind=None if run.line_is_empty else Kind.EVENT)
     else:
         release(run.held, again=more, due_at=None if more else NEXT_DUE[run.held.kind](run))
 

@@ -75,7 +75,8 @@ class Run:
     `settings_version`: the workspace's, as seen last. `open_batches`: ids of the lane's whose end nobody knows.
     `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
     then is fresh. `ahead`: the next batch, while it is being prepared, see `jobs.events.ahead`; `taken`: the call
-    before it, which is written down while the next one is under way.
+    before it, which is written down while the next one is under way. `line_is_empty`: all that stood in the line of an
+    events lane was delivered; what was added since it was claimed is not known.
     """
 
     held: Claim
@@ -92,6 +93,7 @@ class Run:
     not_taken: Answer | None = None
     ahead: Future[Any] | None = None
     taken: Taken | None = None
+    line_is_empty: bool = False
     attempts: list[dict[str, Any]] = field(default_factory=list)
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)

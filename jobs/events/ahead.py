@@ -59,7 +59,7 @@ def drop(run: Run) -> None:
 
 def _prepare(app: Flask, run: Run, behind: Sequence[Item], delivered: frozenset[int]) -> Prepared | None:
     with app.app_context():
-        items, more = choice.due_events_behind(run, payloads.BULK_EVENTS, behind, delivered)
+        items, more, _ = choice.due_events_behind(run, payloads.BULK_EVENTS, behind, delivered)
         people = {item.person_id for item in items if item.email}
         links = lookup.remembered(items)
         now = clock.now()

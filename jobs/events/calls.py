@@ -58,14 +58,14 @@ def _open(session: Session, run: Run, endpoint: Endpoint, items: Sequence[Item])
 def send_opened(
     run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], encoded: Encoded | None = None
 ) -> bool:
-    """Send an open batch; whether it was delivered. Its people's fields are read once more now that it is open.
+    """Send an open batch; whether all of it was delivered. Its people's fields are read once more now that it is open.
 
     A newer write of the fields lane either saw it open, and comes once more later, or is in what is read here.
     """
     left, run.settings_version = choice.as_known_now(run, items)
     if left:
         ready = encoded.entries if encoded is not None and encoded.version == run.settings_version else {}
-        return call(run, left, links, batch, ready=ready)
+        return call(run, left, links, batch, ready=ready) and len(left) == len(items)
     run.write(lambda session: batches.close(session, run, batch, BatchOutcome.REJECTED))
     return False
 

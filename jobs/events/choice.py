@@ -55,10 +55,11 @@ _FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(on
 
 
 class Chosen(NamedTuple):
-    """Due events, and whether there may be more of them."""
+    """Due events, and whether there may be more of them. `is_all`: nothing else stands in the line."""
 
     items: list[Item]
     more: bool
+    is_all: bool = False
 
 
 def due_events(run: Run, limit: int) -> Chosen:
@@ -77,7 +78,7 @@ def due_events(run: Run, limit: int) -> Chosen:
         else:
             blocked = _put_off(standing, items)
     run.share = choose.share(run, items)
-    return Chosen(_unblocked(items, blocked), len(items) == limit)
+    return Chosen(_unblocked(items, blocked), len(items) == limit, is_all=len(items) == len(standing) < limit)
 
 
 def due_events_behind(run: Run, limit: int, behind: Sequence[Item], delivered: frozenset[int]) -> Chosen:

@@ -22,6 +22,7 @@ from webapp.klaviyo import endpoints, payloads
 
 def step(run: Run) -> bool:
     """Send the next call of the lane; whether there was anything to do."""
+    run.line_is_empty = False
     prepared = ahead.take(run)
     if prepared is not None:
         _carry_out(run, prepared)
@@ -31,7 +32,7 @@ def step(run: Run) -> bool:
 
 
 def _choose_and_send(run: Run) -> bool:
-    items, more = choice.due_events(run, payloads.BULK_EVENTS)
+    items, more, is_all = choice.due_events(run, payloads.BULK_EVENTS)
     if not items:
         return False
     looked_up = "profiles:read" in run.grant.scopes
@@ -49,7 +50,9 @@ def _choose_and_send(run: Run) -> bool:
     planned = plan.plan(
         items, links, creates=creates, looked_up=looked_up, now=clock.now(), started_at=run.lane.started_at
     )
-    return _carry_out(run, Prepared(more, links, planned))
+    goes_on = _carry_out(run, Prepared(more, links, planned))
+    run.line_is_empty = is_all and not goes_on and len(planned.sendable) == len(items)
+    return goes_on
 
 
 def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
