@@ -33,13 +33,16 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
     """Whether the fields lane is about to look up so many of these events' people that it is worth the wait."""
     people, moment = {item.person_id for item in items}, clock.now()
     unknown = [person_id for person_id in people if not lookup.is_believed(known.get(person_id), moment)]
-    if len(unknown) <= payloads.LOOKUP_ADDRESSES or not run.grant.scopes >= IMPORTS_NEED:
+    are_many = len(unknown) > payloads.LOOKUP_ADDRESSES
+    # Of a long line the last ones nobody knows are in the very look-ups that are being made now.
+    if not (are_many or (unknown and len(items) == payloads.BULK_EVENTS)) or not run.grant.scopes >= IMPORTS_NEED:
         return False
     with reading() as session:
         mine = (Lane.connection_id == run.held.connection_id, Lane.kind == LaneKind.FIELDS)
         opened = exists().where(Batch.lane_id == Lane.id, Batch.outcome == BatchOutcome.UNKNOWN)
         lane, now, has_open = session.execute(select(Lane, db_now(), opened).where(*mine)).one()
-        if not _gets_on(lane, now, has_open=has_open):
+        is_held = lane.lease_until is not None and lane.lease_until > now
+        if not _gets_on(lane, now, has_open=has_open and not is_held) or not (are_many or is_held):
             return False
         head = (
             select(Delivery.id)
@@ -58,8 +61,7 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
 
 
 def _gets_on(lane: Lane, now: datetime, *, has_open: bool) -> bool:
-    is_held = lane.lease_until is not None and lane.lease_until > now
-    # In somebody's hands an open batch is a call under way; in nobody's it is one that went wrong.
-    if lane.stopped or lane.failures or (has_open and not is_held):
+    """`has_open`: in nobody's hands; in somebody's an open batch is a call under way, and none that went wrong."""
+    if lane.stopped or lane.failures or has_open:
         return False
     return lane.held_until is None or lane.held_until < now + LONGEST_HOLD

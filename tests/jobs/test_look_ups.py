@@ -15,6 +15,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
+from webapp.klaviyo import payloads
 from webapp.models import Batch, Delivery, Lane, Person
 
 LOOK, ONE, MANY, PATCH, JOB = (
@@ -245,6 +246,22 @@ def test_a_call_of_the_fields_lane_that_is_under_way_is_no_trouble(shop: Shop) -
     with shop.working():
         drain(shop.lane(Kind.EVENT).id)
     assert shop.klaviyo.endpoints == [LOOK, LOOK, MANY]
+
+
+@pytest.mark.parametrize(("line", "held", "asks"), [(8, True, 0), (8, False, 1), (9, True, 1)])
+def test_the_last_few_of_a_long_line_are_left_to_whoever_is_asking(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, line: int, held: bool, asks: int
+) -> None:
+    """`line`: how many fill a call; of a shorter one few are asked about at once, whoever else may do so."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", line)
+    crowd(shop, 8)
+    if held:
+        with writing() as session:
+            under_way = {"owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
+            session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**under_way))
+    with shop.working():
+        drain(shop.lane(Kind.EVENT).id)
+    assert shop.klaviyo.endpoints.count(LOOK) == asks
 
 
 def test_events_do_not_wait_for_a_fields_lane_that_may_not_import(engine_rows: Rows) -> None:
