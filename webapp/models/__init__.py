@@ -10,6 +10,7 @@ from webapp.models.delivery import Delivery
 from webapp.models.grant import Grant
 from webapp.models.lane import Budget, Lane, LaneKind
 from webapp.models.person import Person, ProfileLink
+from webapp.models.refusal import Refusal
 from webapp.models.sharing import CustomProperty, EventChoice, FieldChoice
 from webapp.models.stats import ConnectionStat
 from webapp.models.task import Task, TaskState
@@ -41,6 +42,7 @@ __all__ = [
     "Person",
     "ProfileLink",
     "Purpose",
+    "Refusal",
     "Role",
     "ScopeProof",
     "Session",

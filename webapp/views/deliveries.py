@@ -19,7 +19,8 @@ from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
-from webapp.models import Activity, Role
+from webapp.models import Activity, Refusal, Role
+from webapp.services.activities import refusals
 from webapp.services.deliveries import causes, detail, proofs, resend_rules
 from webapp.services.deliveries import search as delivery_search
 from webapp.services.deliveries.detail import Detail
@@ -42,7 +43,14 @@ def index() -> ResponseReturnValue:
     return _list(filters, problems)
 
 
-def _list(filters: Filters, problems: list[str], *, sought: str = "", unfound: bool = False) -> ResponseReturnValue:
+def _list(
+    filters: Filters,
+    problems: list[str],
+    *,
+    sought: str = "",
+    unfound: bool = False,
+    refusal: Refusal | None = None,
+) -> ResponseReturnValue:
     shown = delivery_search.page(g.workspace.id, filters)
     return region(
         "deliveries/index.html",
@@ -53,6 +61,7 @@ def _list(filters: Filters, problems: list[str], *, sought: str = "", unfound: b
         problems=problems,
         sought=sought,
         unfound=unfound,
+        refusal=refusal,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
         choosable={row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery)},
         **_choices(),
@@ -66,7 +75,8 @@ def find() -> ResponseReturnValue:
     sought = request.form.get("what", "")[:320].strip()
     found = finder.find(g.workspace.id, sought) if sought else None
     if found is None:
-        return _list(Filters(), [], sought=sought, unfound=True)
+        refusal = refusals.of(g.workspace.id, sought)
+        return _list(Filters(), [], sought=sought, unfound=True, refusal=refusal)
     slug = g.workspace.slug
     if isinstance(found, int):
         return redirect(url_for("deliveries.show", workspace=slug, delivery_id=found), 303)

@@ -111,7 +111,8 @@ def confirm_erase(person_id: int) -> ResponseReturnValue:
     person = _found(person_id)
     if person.email is None:
         return redirect(url_for("people.show", person_id=person_id), 303)
-    return render_template("people/erase.html", person=person)
+    has_spellings = len(addresses.spellings(person.email)) > 1
+    return render_template("people/erase.html", person=person, has_spellings=has_spellings)
 
 
 @blueprint.post("/<int:person_id>/erase")

@@ -136,6 +136,15 @@ def test_erasing_is_confirmed_and_takes_the_answers_along(any_app: Flask, shop: 
     assert client.get(f"{url}/erase").status_code == 303
 
 
+def test_before_erasing_it_is_said_who_goes_with_them(any_app: Flask, shop: Shop) -> None:
+    """Two spellings of one address look alike: whoever presses the button would not know of the other."""
+    accented = shop.rows.person(shop.workspace, "zo\u00e9@example.com")
+    client = signed_in(any_app, shop.owner)
+    sentence = "is erased with them"
+    assert sentence in client.get(f"{PEOPLE}/{accented.id}/erase").text
+    assert sentence not in client.get(f"{PEOPLE}/{shop.person.id}/erase").text
+
+
 def test_values_and_times_are_said_as_everywhere(any_app: Flask, shop: Shop) -> None:
     said = '{"email":{"state":"subscribed","occurred_at":"2026-11-23T10:00:00Z","activity_id":1}}'
     at = '"at":"2026-11-23T10:00:00Z","n":1}'

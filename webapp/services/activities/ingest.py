@@ -23,7 +23,7 @@ from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now, insert_or_ignore
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
-from webapp.services.activities import delivery_maker, routing
+from webapp.services.activities import delivery_maker, refusals, routing
 from webapp.services.activities.routing import Route
 from webapp.services.people import records
 from webapp.services.people.records import Known
@@ -84,6 +84,7 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
         ordered = list(drafts.values())
         result.accepted = run_writing(lambda session: record(session, workspace_id, ordered, now=now))
         result.duplicates += len(drafts) - result.accepted
+    refusals.keep(workspace_id, result.rejected, now)
     return result
 
 

@@ -1,0 +1,121 @@
+"""What could not be accepted is found by its id, with the sentence the platform was answered. On both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, update
+
+from tests.webapp.views.pages import signed_in, text_of
+from tests.webapp.views.troubleshooting import LIST, Shop
+from webapp import clock
+from webapp.database import reading, writing
+from webapp.forms.activities import Refused
+from webapp.models import Refusal
+from webapp.services.activities import ingest, refusals
+
+REFUSED = f"{LIST}/refused"
+NO_ADDRESS = "profile.email is not a valid address"
+
+
+def item(identity: Any, **values: Any) -> dict[str, Any]:
+    """An activity that is as it should be."""
+    what = {"type": "event", "event": "member_joined_program", "occurred_at": clock.iso(clock.now())}
+    return {"id": identity, **what, "profile": {"email": "bo@example.com"}, **values}
+
+
+def bad(identity: Any) -> dict[str, Any]:
+    return item(identity, profile={"email": "no address"})
+
+
+def kept(shop: Shop) -> dict[str, str]:
+    """Id -> why, of the shop's workspace."""
+    with reading() as session:
+        found = session.execute(
+            select(Refusal.external_id, Refusal.error).where(Refusal.workspace_id == shop.workspace.id)
+        )
+        return {row.external_id: row.error for row in found}
+
+
+def test_whoever_looks_for_it_is_told_why(any_app: Flask, shop: Shop) -> None:
+    ingest.accept(shop.workspace.id, [item("good-1"), bad("bad-1")])
+    client = signed_in(any_app, shop.support)
+    missed = client.post(f"{LIST}/find", data={"what": " bad-1 "})
+    assert missed.status_code == 422
+    said = text_of(missed)
+    assert "The platform posted bad-1 and was told that it cannot be accepted" in said
+    assert NO_ADDRESS in said
+    assert client.post(f"{LIST}/find", data={"what": "good-1"}).status_code == 303
+    assert NO_ADDRESS not in client.post(f"{LIST}/find", data={"what": "bad-2"}).text
+
+
+def test_a_call_of_nothing_but_bad_ones_is_remembered_too(any_app: Flask, shop: Shop) -> None:
+    result = ingest.accept(shop.workspace.id, [bad("bad-1"), bad("bad-2")])
+    assert result.accepted == 0
+    assert kept(shop) == {"bad-1": NO_ADDRESS, "bad-2": NO_ADDRESS}
+
+
+def test_what_has_no_id_to_look_for_is_only_answered(any_app: Flask, shop: Shop) -> None:
+    items = [bad(None), bad(7), bad(["a"]), bad("ä"), bad("a" * 201), bad(""), "no object", Refused("not JSON")]
+    assert len(ingest.accept(shop.workspace.id, items).rejected) == len(items)
+    assert kept(shop) == {}
+
+
+def test_posted_again_it_is_one_with_what_was_said_last(any_app: Flask, shop: Shop) -> None:
+    ingest.accept(shop.workspace.id, [bad("bad-1")])
+    ingest.accept(shop.workspace.id, [item("bad-1", event="no such"), item("bad-1", occurred_at="soon")])
+    assert kept(shop) == {"bad-1": "occurred_at must be an ISO 8601 time"}
+    (found,) = refusals_of(any_app, shop)
+    assert found.first_at < found.last_at
+
+
+def refusals_of(app: Flask, shop: Shop) -> list[refusals.Shown]:
+    with app.test_request_context():
+        return refusals.newest(shop.workspace.id)
+
+
+def test_the_page_lists_the_newest_and_says_what_was_put_right(
+    any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in(any_app, shop.support)
+    assert "Nothing was refused" in client.get(REFUSED).text
+    for identity in ("bad-1", "bad-2", "bad-3"):
+        ingest.accept(shop.workspace.id, [bad(identity)])
+    ingest.accept(shop.workspace.id, [item("bad-3")])
+    assert [row.external_id for row in refusals_of(any_app, shop)] == ["bad-3", "bad-2", "bad-1"]
+    page = client.get(REFUSED).text
+    assert page.count("Accepted at another time") == 1
+    assert 'aria-current="page">Refused' in page
+    monkeypatch.setattr(refusals, "SHOWN", 2)
+    page = client.get(REFUSED).text
+    assert "bad-1" not in page
+    assert "The newest 2." in page
+
+
+def test_another_workspaces_is_nobodys_business(any_app: Flask, shop: Shop) -> None:
+    theirs = shop.rows.workspace("theirs")
+    ingest.accept(theirs.id, [bad("bad-1")])
+    client = signed_in(any_app, shop.owner)
+    assert "bad-1" not in client.get(REFUSED).text
+    assert NO_ADDRESS not in client.post(f"{LIST}/find", data={"what": "bad-1"}).text
+
+
+def test_no_address_is_kept_and_support_agents_see_none(any_app: Flask, shop: Shop) -> None:
+    """An erasure cannot find it here: the sentence is masked before it is written, the id as elsewhere where shown."""
+    fields = {"email": "bo@example.com", "fields": {"ada@example.com": 1}}
+    ingest.accept(shop.workspace.id, [item("join:ada@example.com", profile=fields)])
+    assert kept(shop) == {"join:ada@example.com": "p…@example.com is not a field of this workspace"}
+    assert "ada@example.com" not in signed_in(any_app, shop.support).get(REFUSED).text
+    assert "join:ada@example.com" in signed_in(any_app, shop.owner).get(REFUSED).text
+
+
+def test_after_a_month_nobody_asks_any_more(any_app: Flask, shop: Shop) -> None:
+    ingest.accept(shop.workspace.id, [bad("old"), bad("young")])
+    with writing() as session:
+        old = clock.now() - refusals.KEPT - timedelta(seconds=1)
+        session.execute(update(Refusal).where(Refusal.external_id == "old").values(first_at=old, last_at=old))
+    refusals.prune()
+    assert list(kept(shop)) == ["young"]

@@ -1,0 +1,88 @@
+"""What the platform posted and we could not accept: why a support agent finds nothing of it among the deliveries.
+
+Kept for a month by the caller's id, with the sentence the platform was answered; nothing else of it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import and_, delete, select
+from sqlalchemy.orm import Session
+
+from webapp import clock
+from webapp.database import reading, run_writing
+from webapp.dialects import among, upsert
+from webapp.extensions import db
+from webapp.forms.activities import ID
+from webapp.models import Activity, Refusal
+from webapp.services.people import addresses
+
+KEPT = timedelta(days=30)
+SHOWN = 200
+BITE = 1000
+
+
+class Shown(NamedTuple):
+    """One of them. `activity_id`: it was accepted under the same id, before or since."""
+
+    external_id: str
+    error: str
+    first_at: datetime
+    last_at: datetime
+    activity_id: int | None
+
+
+def keep(workspace_id: int, rejected: Iterable[Mapping[str, Any]], now: datetime) -> None:
+    """Remember those of a call, `{"id", "error"}` each, that have an id to look for; of each id the last."""
+    errors = {each["id"]: each["error"] for each in rejected if _can_be_found(each["id"])}
+    if errors:
+        run_writing(lambda session: _keep(session, workspace_id, errors, now))
+
+
+def _can_be_found(identity: Any) -> bool:
+    return isinstance(identity, str) and ID.match(identity) is not None
+
+
+def _keep(session: Session, workspace_id: int, errors: Mapping[str, str], now: datetime) -> None:
+    rows = [
+        {
+            "workspace_id": workspace_id,
+            "external_id": identity,
+            "error": addresses.mask_all(errors[identity]),
+            "first_at": now,
+            "last_at": now,
+        }
+        for identity in sorted(errors)
+    ]
+    key = ["workspace_id", "external_id"]
+    session.connection().execute(upsert(session, Refusal.__table__, key=key, update=["error", "last_at"]), rows)
+
+
+def newest(workspace_id: int) -> list[Shown]:
+    """Those that were answered last, newest first."""
+    there = and_(Activity.workspace_id == Refusal.workspace_id, Activity.external_id == Refusal.external_id)
+    statement = (
+        select(Refusal.external_id, Refusal.error, Refusal.first_at, Refusal.last_at, Activity.id)
+        .outerjoin(Activity, there)
+        .where(Refusal.workspace_id == workspace_id)
+        .order_by(Refusal.last_at.desc(), Refusal.id.desc())
+    )
+    return [Shown(*row) for row in db.session.execute(statement.limit(SHOWN))]
+
+
+def of(workspace_id: int, external_id: str) -> Refusal | None:
+    """What was answered about this id; None where it was never refused."""
+    mine = (Refusal.workspace_id == workspace_id, Refusal.external_id == external_id)
+    return db.session.scalar(select(Refusal).where(*mine))
+
+
+def prune() -> None:
+    """A bite of those nobody repeats any more goes; the next round goes on."""
+    over = select(Refusal.id).where(Refusal.last_at < clock.now() - KEPT).order_by(Refusal.last_at).limit(BITE)
+    with reading() as session:
+        ids = list(session.scalars(over))
+    if ids:
+        run_writing(lambda session: session.execute(delete(Refusal).where(among(session, Refusal.id, ids))))
