@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_the_page_lists_the_newest_and_says_what_was_put_right(
     page = client.get(REFUSED).text
     assert page.count("Accepted at another time") == 1
     assert 'aria-current="page">Refused' in page
+    assert re.search(r'aria-current="true">\s*Deliveries', page), "where one is in the navigation"
     monkeypatch.setattr(refusals, "SHOWN", 2)
     page = client.get(REFUSED).text
     assert "bad-1" not in page
