@@ -80,11 +80,16 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
             continue
         result.duplicates += draft.id in drafts
         drafts.setdefault(draft.id, draft)
-    if drafts:
-        ordered = list(drafts.values())
-        result.accepted = run_writing(lambda session: record(session, workspace_id, ordered, now=now))
+    refused = refusals.to_keep(result.rejected)
+
+    def work(session: Session) -> int:
+        if refused:
+            refusals.keep(session, workspace_id, refused, now)
+        return record(session, workspace_id, list(drafts.values()), now=now) if drafts else 0
+
+    if drafts or refused:
+        result.accepted = run_writing(work)
         result.duplicates += len(drafts) - result.accepted
-    refusals.keep(workspace_id, result.rejected, now)
     return result
 
 

@@ -35,18 +35,17 @@ class Shown(NamedTuple):
     activity_id: int | None
 
 
-def keep(workspace_id: int, rejected: Iterable[Mapping[str, Any]], now: datetime) -> None:
-    """Remember those of a call, `{"id", "error"}` each, that have an id to look for; of each id the last."""
-    errors = {each["id"]: each["error"] for each in rejected if _can_be_found(each["id"])}
-    if errors:
-        run_writing(lambda session: _keep(session, workspace_id, errors, now))
+def to_keep(rejected: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Id -> what is wrong, of those of a call (`{"id", "error"}` each) that have one to look for; the last of each."""
+    return {each["id"]: each["error"] for each in rejected if _can_be_found(each["id"])}
 
 
 def _can_be_found(identity: Any) -> bool:
     return isinstance(identity, str) and ID.match(identity) is not None
 
 
-def _keep(session: Session, workspace_id: int, errors: Mapping[str, str], now: datetime) -> None:
+def keep(session: Session, workspace_id: int, errors: Mapping[str, str], now: datetime) -> None:
+    """Remember these of a call. In key order, as all that ingest writes."""
     rows = [
         {
             "workspace_id": workspace_id,
