@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     select,
     text,
 )
@@ -177,6 +178,15 @@ def among_many(session: Session, column: Any, ids: Iterable[int]) -> ColumnEleme
     listed = cast(literal(f"{{{','.join(map(str, values))}}}", Text), ARRAY(BigInteger))
     joined: ColumnElement[bool] = column.in_(select(func.unnest(listed)))
     return joined
+
+
+def unindexed(column: Any) -> Any:
+    """A number's column in a condition that no index is to serve: rows are found by the index of another one.
+
+    Of two indexes PostgreSQL takes that of an account rather than that of thousands of people where it believes, or
+    believed when it last looked, that the account has hardly any rows; and walks all of them for each of these people.
+    """
+    return column + literal_column("0", BigInteger)
 
 
 class _Ids(TypeDecorator[Sequence[int]]):

@@ -19,7 +19,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import among, among_many, db_now
+from webapp.dialects import among, among_many, db_now, unindexed
 from webapp.klaviyo import parse, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.parse import ImportJob
@@ -171,7 +171,7 @@ def _release(session: Session, run: Run, people: Sequence[int]) -> None:
     """What came of these people while the job was under way is due now, not at the next look."""
     waiting = (
         among_many(session, Delivery.person_id, people),
-        Delivery.connection_id == run.held.connection_id,
+        unindexed(Delivery.connection_id) == run.held.connection_id,
         Delivery.kind == Kind.FIELDS,
         Delivery.status == Status.WAITING,
         Delivery.reason == Reason.KLAVIYO_PROCESSING,

@@ -19,7 +19,7 @@ from jobs.run import Run
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import among, among_many, db_now
+from webapp.dialects import among, among_many, db_now, unindexed
 from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind, ProfileLink
 
 EVENTS_SETTLE_IN = timedelta(minutes=5)
@@ -65,7 +65,7 @@ def _carried(session: Session, run: Run, person_ids: Collection[int], since: dat
         select(Delivery.person_id, Delivery.batch_id)
         .where(
             among_many(session, Delivery.person_id, person_ids),
-            Delivery.connection_id == run.held.connection_id,
+            unindexed(Delivery.connection_id) == run.held.connection_id,
             Delivery.kind == Kind.EVENT,
             Delivery.status == Status.DELIVERED,
             Delivery.settled_at > since - EVENTS_SETTLE_IN,
