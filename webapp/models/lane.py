@@ -6,11 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index, String, UniqueConstraint
+from sqlalchemy import JSON, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp.extensions import Base
 from webapp.models.types import Id, UtcDateTime, Word
+
+FAILING = text("failures > 0")
 
 
 class LaneKind(StrEnum):
@@ -37,7 +39,12 @@ class Lane(Base):
     """
 
     __tablename__ = "lanes"
-    __table_args__ = (UniqueConstraint("connection_id", "kind"), Index("ix_lanes_next_at", "next_at"))
+    __table_args__ = (
+        UniqueConstraint("connection_id", "kind"),
+        Index("ix_lanes_next_at", "next_at"),
+        # Few, and each page of the connection table asks for them.
+        Index("ix_lanes_failing", "workspace_id", sqlite_where=FAILING, postgresql_where=FAILING),
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     workspace_id: Mapped[int] = mapped_column(Id)
