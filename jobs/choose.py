@@ -25,6 +25,7 @@ from webapp.models.delivery import PRIORITY_LIVE
 from webapp.models.tables import ACTIVITIES, DELIVERIES, PEOPLE
 
 LOW_SHARE = 0.5
+FOR_IMPORTS = 7_500  # as many people as a second's look-ups
 
 
 class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at once

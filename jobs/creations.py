@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from jobs.run import Run
 from webapp import clock
-from webapp.dialects import among, insert_or_ignore
+from webapp.dialects import among
 from webapp.models import Connection, ProfileLink
 from webapp.models.tables import PROFILE_LINKS
+from webapp.upserts import insert_or_ignore
 
 # A call of unknown end may still create somebody this long after it.
 CREATION_SETTLES_IN = timedelta(minutes=15)

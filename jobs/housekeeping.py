@@ -16,7 +16,6 @@ from webapp import clock, log
 from webapp.database import reading, run_writing
 from webapp.models import Connection, ConnectionState, Grant, LaneKind
 from webapp.services import lanes
-from webapp.services.activities import refusals
 from webapp.services.deliveries import proofs
 from webapp.services.oauth import grants
 from webapp.services.tracing import erasures, profile_now
@@ -28,7 +27,7 @@ _sampled_at: datetime | None = None
 
 def run() -> None:
     """One round. What breaks in one of them is in the log, and the others go on; the database's absence is raised."""
-    over = (pruning.run, refusals.prune, erasures.sweep)
+    over = (pruning.run, erasures.sweep)
     for work in (expiry.run, _look_at_old_grants, watch.run, *over, _ask_for_samples):
         try:
             work()

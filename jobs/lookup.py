@@ -21,12 +21,13 @@ from jobs.refused import halves
 from jobs.run import AT_ONCE, Run
 from webapp import clock
 from webapp.database import reading
-from webapp.dialects import among, one_of, upsert_resetting
+from webapp.dialects import among, one_of
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models import Person, ProfileLink
 from webapp.models.tables import PROFILE_LINKS
 from webapp.services.people import consent_holds
+from webapp.upserts import upsert_resetting
 
 HIT = timedelta(minutes=10)
 MISS = timedelta(minutes=1)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from webapp.dialects import db_now, insert_or_ignore
+from webapp.dialects import db_now
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models.tables import BUDGETS
+from webapp.upserts import insert_or_ignore
 
 STEP_MS = 100
 Spent = list[list[int]]

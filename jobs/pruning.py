@@ -1,12 +1,17 @@
 """Rows older than ninety days go, in bites: activities with their deliveries, the calls they were in, old sign-ins.
 
+A bite a round would not do: where more comes than that, the tables would grow for ever.
+
 Ids grow with time, so the oldest rows are found by the primary key and no table is ever scanned. A caller's id is
 remembered as long as its activity.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Table, delete, select
 from sqlalchemy.orm import Session
@@ -15,19 +20,37 @@ from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.dialects import among
 from webapp.models.tables import ACTIVITIES, ATTEMPT_DELIVERIES, ATTEMPTS, AUDIT_ENTRIES, BATCHES, DELIVERIES, SESSIONS
+from webapp.services.activities import refusals
 
 KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=730)
 BITE = 1000
+LONGEST_SECONDS = 20.0  # of a round, with each kind of row
 
 
 def run() -> None:
-    """A bite of each; the next round goes on."""
-    _prune_activities()
-    _prune(ATTEMPTS, "started_at", KEPT)
-    _prune(BATCHES, "started_at", KEPT)
-    _prune(SESSIONS, "expires_at", KEPT)
-    _prune(AUDIT_ENTRIES, "at", AUDIT_KEPT)
+    """All that is over goes, or as much of it as goes in a while; the next round goes on."""
+    _through(_prune_activities)
+    for table, column, kept in (
+        (ATTEMPTS, "started_at", KEPT),
+        (BATCHES, "started_at", KEPT),
+        (SESSIONS, "expires_at", KEPT),
+        (AUDIT_ENTRIES, "at", AUDIT_KEPT),
+    ):
+        _through(partial(_prune, table, column, kept))
+    _through(refusals.prune)
+
+
+def _through(bite: Callable[[], bool]) -> None:
+    """Bites until no more is over, for a while; after each a pause as long as it took, for those who deliver."""
+    began = time.monotonic()
+    ended = began
+    while bite():
+        before, ended = ended, time.monotonic()
+        if ended - began > LONGEST_SECONDS:
+            return
+        time.sleep(ended - before)
+        ended = time.monotonic()
 
 
 def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
@@ -38,10 +61,11 @@ def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
         return [row[0] for row in session.execute(wanted) if row[1] < until]
 
 
-def _prune_activities() -> None:
+def _prune_activities() -> bool:
     ids = _oldest(ACTIVITIES, "accepted_at", KEPT)
     if ids:
         run_writing(lambda session: _delete_activities(session, ids))
+    return len(ids) == BITE
 
 
 def _delete_activities(session: Session, ids: list[int]) -> None:
@@ -53,7 +77,8 @@ def _delete_activities(session: Session, ids: list[int]) -> None:
     connection.execute(delete(ACTIVITIES).where(among(session, ACTIVITIES.c.id, ids)))
 
 
-def _prune(table: Table, column: str, kept: timedelta) -> None:
+def _prune(table: Table, column: str, kept: timedelta) -> bool:
     ids = _oldest(table, column, kept)
     if ids:
         run_writing(lambda session: session.connection().execute(delete(table).where(among(session, table.c.id, ids))))
+    return len(ids) == BITE

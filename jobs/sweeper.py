@@ -35,15 +35,18 @@ LANES = 2000
 
 def due() -> list[int]:
     """Lanes with something to do that nobody holds, nothing holds back and whose wake-up does not stand in line."""
-    statement = select(Lane.id).where(
+    statement = select(Lane.id).where(_is_due(), or_(Lane.woken_at.is_(None), _lost()))
+    with reading() as session:
+        return list(session.scalars(statement.order_by(Lane.next_at).limit(LANES)))
+
+
+def _is_due() -> ColumnElement[bool]:
+    return and_(
         Lane.next_at <= db_now(),
         Lane.stopped.is_(False),
         or_(Lane.held_until.is_(None), Lane.held_until <= db_now()),
         or_(Lane.lease_until.is_(None), Lane.lease_until < db_now()),
-        or_(Lane.woken_at.is_(None), _lost()),
     )
-    with reading() as session:
-        return list(session.scalars(statement.order_by(Lane.next_at).limit(LANES)))
 
 
 def _lost() -> ColumnElement[bool]:
@@ -74,6 +77,7 @@ def sweep() -> int:
             update(Lane)
             .where(
                 Lane.id.in_(ids),
+                _is_due(),  # no more, where somebody came in between: the mark would let news wait for a lost wake-up
                 or_(Lane.woken_at.is_(None), Lane.woken_at < db_now(-WOKEN_AGAIN_SECONDS)),
             )
             .values(woken_at=db_now())

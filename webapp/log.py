@@ -15,8 +15,9 @@ from typing import Any
 
 import structlog
 
-# Begins where a run of its characters begins: tried at every one of them, a long text would take minutes.
-ADDRESS = re.compile(r"(?<![^\s\"'<>@:/(),])[^\s\"'<>@:/(),]+@[^\s\"'<>@:/(),]+\.[^\s\"'<>@:/(),]+")
+# Begins where a run of its characters begins: tried at every one of them, a long text would take minutes. Quotes and
+# slashes may stand within the name of an address; those in front of it are taken for what surrounds it.
+ADDRESS = re.compile(r"(?<![^\s\"<>@:(),])(['/]*+)[^\s\"<>@:(),]+@[^\s\"'<>@:/(),]+\.[^\s\"'<>@:/(),]+")
 SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|(?:access_token|refresh_token|code|code_verifier|client_secret|password|token)[\"']?\s*[=:]\s*[\"']?)"
     r"[A-Za-z0-9._~+/=-]{8,}"
@@ -28,7 +29,7 @@ URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 def mask(text: str) -> str:
     """`text` without e-mail addresses, secrets and rows of the database."""
     text = URL_PASSWORD.sub(r"\1[secret]@", ROW.sub(r"\1 [row]", text))
-    return SECRET.sub(r"\1[secret]", ADDRESS.sub("[address]", text))
+    return SECRET.sub(r"\1[secret]", ADDRESS.sub(r"\1[address]", text))
 
 
 def _mask_values(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> dict[str, Any]:

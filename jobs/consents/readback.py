@@ -22,11 +22,12 @@ from jobs.refused import told_apart
 from jobs.run import Run
 from webapp import clock
 from webapp.database import reading
-from webapp.dialects import among, db_now, upsert
+from webapp.dialects import among, db_now
 from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Delivery, Person, ProfileLink
+from webapp.upserts import upsert
 
 AFTER = timedelta(minutes=5)
 CHOSEN = 100

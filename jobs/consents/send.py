@@ -27,7 +27,7 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
-from webapp.dialects import among, upsert
+from webapp.dialects import among
 from webapp.klaviyo import payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
@@ -35,6 +35,7 @@ from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Connection, Person, ProfileLink
 from webapp.services.oauth.grants import GrantEnded, GrantUnavailable
+from webapp.upserts import upsert
 
 UNKNOWN_LOOK = timedelta(seconds=5)
 AT_MOST = {Step.SUBSCRIBE: payloads.SUBSCRIBED_AT_ONCE, Step.UNSUBSCRIBE: payloads.UNSUBSCRIBED_AT_ONCE}

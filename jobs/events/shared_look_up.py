@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, select
+from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.choose import Item
+from jobs.choose import FOR_IMPORTS, Item
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import db_now
+from webapp.dialects import among, db_now, unindexed, unindexed_word
 from webapp.klaviyo import payloads
 from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind
 
@@ -30,11 +32,13 @@ LONGEST_HOLD = timedelta(minutes=1)
 
 
 def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> bool:
-    """Whether the fields lane is about to look up so many of these events' people that it is worth the wait."""
+    """Whether the fields lane is about to look up so many of these events' people that it is worth the wait.
+
+    Of a long line also the last few that nobody knows, where they are in the very look-ups that are being made now.
+    """
     people, moment = {item.person_id for item in items}, clock.now()
     unknown = [person_id for person_id in people if not lookup.is_believed(known.get(person_id), moment)]
     are_many = len(unknown) > payloads.LOOKUP_ADDRESSES
-    # Of a long line the last ones nobody knows are in the very look-ups that are being made now.
     if not (are_many or (unknown and len(items) == payloads.BULK_EVENTS)) or not run.grant.scopes >= IMPORTS_NEED:
         return False
     with reading() as session:
@@ -44,20 +48,36 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
         is_held = lane.lease_until is not None and lane.lease_until > now
         if not _gets_on(lane, now, has_open=has_open and not is_held) or not (are_many or is_held):
             return False
-        head = (
-            select(Delivery.id)
-            .where(
-                Delivery.connection_id == run.held.connection_id,
-                Delivery.kind == Kind.FIELDS,
-                Delivery.status == Status.WAITING,
-                Delivery.priority == items[0].priority,
-                Delivery.due_at <= now,
-            )
-            .order_by(Delivery.id)
-            .limit(1)
-        )
-        first = session.scalar(head)
-    return first is not None and first <= items[-1].id
+        line = _Line(run.held.connection_id, items[0].priority, now)
+        first = session.scalar(line.ids().limit(1))
+        if first is None or first > items[-1].id:
+            return False
+        if are_many:
+            return len(line.owed(session, unknown)) > payloads.LOOKUP_ADDRESSES
+        beyond = session.scalar(line.ids().offset(FOR_IMPORTS).limit(1))
+        return len(line.owed(session, unknown, before=beyond)) == len(unknown)
+
+
+class _Line(NamedTuple):
+    """What the fields lane has before it."""
+
+    connection_id: int
+    priority: int
+    now: datetime
+
+    def ids(self) -> Select[int]:
+        """Its deliveries, in order."""
+        due = (Delivery.status == Status.WAITING, Delivery.priority == self.priority, Delivery.due_at <= self.now)
+        mine = (Delivery.connection_id == self.connection_id, Delivery.kind == Kind.FIELDS)
+        return select(Delivery.id).where(*mine, *due).order_by(Delivery.id)
+
+    def owed(self, session: Session, people: Sequence[int], *, before: int | None = None) -> Sequence[int | None]:
+        """Which of these people stand in it, found by themselves. `before`: that delivery."""
+        due = (unindexed_word(Delivery.status) == Status.WAITING.value, Delivery.due_at <= self.now)
+        mine = (unindexed(Delivery.connection_id) == self.connection_id, Delivery.kind == Kind.FIELDS)
+        reached = () if before is None else (Delivery.id < before,)
+        where = (among(session, Delivery.person_id, people), *mine, *due, *reached)
+        return session.scalars(select(Delivery.person_id).where(*where).distinct()).all()
 
 
 def _gets_on(lane: Lane, now: datetime, *, has_open: bool) -> bool:

@@ -19,7 +19,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import among, among_many, db_now, unindexed
+from webapp.dialects import among, among_many, db_now, unindexed, unindexed_word
 from webapp.klaviyo import parse, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.parse import ImportJob
@@ -173,8 +173,8 @@ def _release(session: Session, run: Run, people: Sequence[int]) -> None:
         among_many(session, Delivery.person_id, people),
         unindexed(Delivery.connection_id) == run.held.connection_id,
         Delivery.kind == Kind.FIELDS,
-        Delivery.status == Status.WAITING,
-        Delivery.reason == Reason.KLAVIYO_PROCESSING,
+        unindexed_word(Delivery.status) == Status.WAITING.value,
+        unindexed_word(Delivery.reason) == Reason.KLAVIYO_PROCESSING.value,
     )
     released = update(Delivery).where(*waiting).values(due_at=db_now())
     session.execute(released.execution_options(synchronize_session=False))

@@ -23,7 +23,6 @@ from webapp.services.people import elsewhere
 # Up to here one by one: exact and at once. Klaviyo asks not to use import jobs for small numbers.
 SINGLES = 75
 CHOSEN = 400
-CHOSEN_FOR_IMPORT = 7_500  # as many as a second's look-ups
 NEEDS = frozenset({"profiles:read", "profiles:write"})
 IMPORT_NEEDS = frozenset({"lists:read", "lists:write"})
 
@@ -44,7 +43,7 @@ def step(run: Run) -> bool:
         return True
     many = len(plan.by_person(items)) > SINGLES and run.grant.scopes >= IMPORT_NEEDS
     if many and half is None:
-        items = choose.due(run, Kind.FIELDS, CHOSEN_FOR_IMPORT)
+        items = choose.due(run, Kind.FIELDS, choose.FOR_IMPORTS)
     ended = plan.ended(items, clock.now())
     if ended:
         _settle(run, ended)

@@ -18,12 +18,13 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
-from webapp.dialects import among, upsert
+from webapp.dialects import among
 from webapp.klaviyo import endpoints, parse, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, ProfileLink
+from webapp.upserts import upsert
 
 CONFLICTS = 3  # two profiles that each name the other end here
 OPEN = frozenset({Outcome.DONE, Outcome.UNKNOWN})  # after these somebody may have been created

@@ -23,13 +23,13 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind, Origin
 from webapp.database import reading, run_writing
-from webapp.dialects import insert_or_ignore
 from webapp.models import Activity, Connection, ConnectionState, Delivery
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
 from webapp.services.activities.ingest import LIFE
 from webapp.services.sharing import backfills
 from webapp.services.sharing.backfills import InLine
+from webapp.upserts import insert_or_ignore
 
 BITE = 1000
 AHEAD = 15_000  # two import jobs: one that is looked up and one behind it

@@ -22,7 +22,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing
-from webapp.dialects import among, insert_or_ignore
+from webapp.dialects import among
 from webapp.models import ConnectionState, Delivery, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
@@ -30,6 +30,7 @@ from webapp.services.activities.ingest import LIFE
 from webapp.services.deliveries import ranges as delivery_ranges
 from webapp.services.deliveries.ranges import LAST_ID, AnyRow
 from webapp.services.people import records
+from webapp.upserts import insert_or_ignore
 
 LOOKED = 800  # rows a bite, so at most eight look-ups at once
 DAILY = timedelta(days=1)

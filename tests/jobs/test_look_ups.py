@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from jobs.drain import drain
+from jobs.events import shared_look_up
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -234,9 +235,7 @@ def test_a_call_of_the_fields_lane_that_is_under_way_is_no_trouble(shop: Shop) -
     """Its batch is open because somebody is sending it: the events still come right behind."""
     crowd(shop)
     open_batch(shop, Kind.FIELDS)
-    with writing() as session:
-        under_way = {"owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
-        session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**under_way))
+    hold(shop, Kind.FIELDS)
     with shop.working():
         drain(shop.lane(Kind.EVENT).id)
     assert shop.klaviyo.endpoints == []
@@ -256,12 +255,41 @@ def test_the_last_few_of_a_long_line_are_left_to_whoever_is_asking(
     monkeypatch.setattr(payloads, "BULK_EVENTS", line)
     crowd(shop, 8)
     if held:
-        with writing() as session:
-            under_way = {"owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
-            session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(**under_way))
+        hold(shop, Kind.FIELDS)
     with shop.working():
         drain(shop.lane(Kind.EVENT).id)
     assert shop.klaviyo.endpoints.count(LOOK) == asks
+
+
+def hold(shop: Shop, kind: Kind) -> None:
+    """Somebody works on that lane."""
+    with writing() as session:
+        under_way = {"owner": "somebody", "lease_until": clock.now() + timedelta(seconds=10)}
+        session.execute(update(Lane).where(Lane.id == shop.lane(kind).id).values(**under_way))
+
+
+@pytest.mark.parametrize("strangers", [1, 101])
+@pytest.mark.parametrize("apart", ["nothing is owed to them", "nothing yet", "in another look-up"])
+def test_events_do_not_wait_for_a_fields_lane_that_asks_about_others(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, strangers: int, apart: str
+) -> None:
+    """It works at older changes, and of these events' people it knows nothing, or not yet."""
+    monkeypatch.setattr(payloads, "BULK_EVENTS", strangers + 7)
+    monkeypatch.setattr(shared_look_up, "FOR_IMPORTS", 5)
+    for _ in range(5):
+        shop.fields(shop.person(), points=1)
+    people = [shop.person() for _ in range(strangers)]
+    events = [shop.event(shop.person(remembered=True)) for _ in range(7)] + [shop.event(person) for person in people]
+    owed = [shop.fields(person, points=1) for person in people] if apart != "nothing is owed to them" else []
+    if apart == "nothing yet":
+        with writing() as session:
+            later = {"due_at": clock.now() + timedelta(minutes=10)}
+            session.execute(update(Delivery).where(Delivery.id.in_([each.id for each in owed])).values(later))
+    hold(shop, Kind.FIELDS)
+    with shop.working():
+        drain(shop.lane(Kind.EVENT).id)
+    waits = strangers > 100 and apart == "in another look-up"  # so many are worth it
+    assert set(shop.said(*events)) == {"waiting: backlog" if waits else "delivered: written"}
 
 
 def test_events_do_not_wait_for_a_fields_lane_that_may_not_import(engine_rows: Rows) -> None:

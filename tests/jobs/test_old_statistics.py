@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +14,12 @@ from sqlalchemy import Connection, event, text
 
 from jobs import choose, line
 from jobs.events import choice
-from jobs.fields import converge
+from jobs.fields import confirm, converge
 from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import reading
+from webapp.database import reading, writing
 from webapp.extensions import db
 
 
@@ -115,25 +117,60 @@ def test_thousands_of_people_are_found_by_themselves_and_not_by_their_account(sh
     """PostgreSQL believes that the account has no deliveries at all, as when it last looked."""
     given = many_of(shop)
     people = [given["base"] + n for n in range(1, 2001)]
-    run: Any = SimpleNamespace(held=SimpleNamespace(connection_id=shop.connection.id))
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
         connection.execute(_MANY, given)
+    with _plans() as plans, reading() as session:
+        assert converge._carried(session, _run(shop), people, clock.now()) == []
+    assert plans
+    assert [each for each in plans if "ix_deliveries_connection_id" in each] == []
+
+
+def test_nor_by_all_that_waits_in_any_account(shop: Shop) -> None:
+    """PostgreSQL believes that nothing waits anywhere, as when it last looked; 20,000 of another account's do."""
+    given, other = many_of(shop), many_of(Shop(shop.rows))
+    people = [given["base"] + n for n in range(1, 201)]
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(_MANY, given)
+        connection.execute(
+            text(
+                "UPDATE deliveries SET status = 'delivered', reason = 'written', kind = 'fields', person_id = :base + id"
+            ),
+            given,
+        )
+        connection.execute(text("ANALYZE"))
+        connection.execute(_MANY, other)
+        connection.execute(text("UPDATE deliveries SET kind = 'fields'"))
+    with _plans() as plans, writing() as session:
+        confirm._release(session, _run(shop), people)
+    assert plans
+    assert [each for each in plans if "ix_deliveries_person_id" not in each] == []
+
+
+def _run(shop: Shop) -> Any:
+    return SimpleNamespace(held=SimpleNamespace(connection_id=shop.connection.id))
+
+
+@contextmanager
+def _plans() -> Iterator[list[str]]:
+    """How deliveries are found by questions of thousands of people."""
     plans: list[str] = []
 
     def explained(cursor_of: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if " deliveries" in statement and "unnest" in statement:
-            plans.extend(row[0] for row in cursor_of.connection.cursor().execute(f"EXPLAIN {statement}", parameters))
+            lines = cursor_of.connection.cursor().execute(f"EXPLAIN {statement}", parameters)
+            told = [row[0] for row in lines]
+            found = [each for each in told if " on deliveries" in each or " on ix_deliveries" in each]
+            plans.extend(each for each in found if not each.startswith("Update"))
 
-    event.listen(db.engines["read"], "before_cursor_execute", explained)
+    engines = {db.engine, db.engines["read"]}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", explained)
     try:
-        with reading() as session:
-            assert converge._carried(session, run, people, clock.now()) == []
+        yield plans
     finally:
-        event.remove(db.engines["read"], "before_cursor_execute", explained)
-    found = [each for each in plans if " on deliveries" in each or " on ix_deliveries" in each]
-    assert found
-    assert [each for each in found if "ix_deliveries_connection_id" in each] == []
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", explained)
 
 
 def _for_any(statement: str) -> str:

@@ -16,7 +16,8 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.crypto import digest
 from webapp.database import reading, writing
 from webapp.extensions import Base
-from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Session
+from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Refusal, Session
+from webapp.services.activities import refusals
 from webapp.services.workspaces import sessions
 
 
@@ -51,4 +52,28 @@ def test_old_rows_go_and_young_ones_stay(backend: str, tmp_path: Path) -> None:
             assert session.scalars(select(Activity.accepted_at)).one() > old
         housekeeping.run()
         assert count(Activity) == 1
+    dispose(app)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_all_that_is_over_goes_in_one_round(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it there is: a bite a round fell behind what comes."""
+    monkeypatch.setattr(pruning, "BITE", 2)
+    monkeypatch.setattr(refusals, "BITE", 2)
+    app = make_app(backend, tmp_path)
+    with app.app_context():
+        rows = Rows()
+        workspace = rows.workspace()
+        old = clock.now() - timedelta(days=91)
+        for number in range(5):
+            rows.activity(workspace, accepted_at=old)
+            gone = {"external_id": f"bad-{number}", "error": "no", "first_at": old, "last_at": old}
+            rows.save(Refusal(workspace_id=workspace.id, **gone))
+        pruning.run()
+        assert (count(Activity), count(Refusal)) == (0, 0)
+        for _ in range(5):
+            rows.activity(workspace, accepted_at=old)
+        monkeypatch.setattr(pruning, "LONGEST_SECONDS", 0)
+        pruning.run()
+        assert count(Activity) == 3, "a round has an end"
     dispose(app)

@@ -72,6 +72,35 @@ def test_a_lane_is_woken_again_once_its_wake_up_is_lost(
     assert (lane.id in sweeper.due()) == again
 
 
+@pytest.mark.parametrize("meanwhile", ["drained", "claimed", "stopped"])
+def test_a_lane_that_somebody_came_to_in_between_is_not_marked_as_woken(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Its mark would say that a wake-up stands in line, and what comes next would wait for that one to be given up."""
+    shop.event(shop.person(remembered=True))
+    lane = shop.lane(Kind.EVENT)
+    asked = sweeper.due
+    woken: list[WakeUp] = []
+
+    def due() -> list[int]:
+        found = asked()
+        assert lane.id in found
+        if meanwhile == "drained":
+            shop.drain(Kind.EVENT)
+        else:
+            later = clock.now() + timedelta(seconds=10)
+            values = {"lease_until": later} if meanwhile == "claimed" else {"stopped": True}
+            with writing() as session:
+                session.execute(update(Lane).where(Lane.id == lane.id).values(values))
+        return found
+
+    monkeypatch.setattr(sweeper, "due", due)
+    monkeypatch.setattr(queue, "wake", woken.extend)
+    sweeper.sweep()
+    assert lane.id not in [each.lane_id for each in woken]
+    assert shop.lane(Kind.EVENT).woken_at is None
+
+
 def test_the_head_of_the_line_is_the_oldest_wake_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     port, home = free_port(), settings().data_dir
     valkey = Child(

@@ -11,10 +11,11 @@ from sqlalchemy import select
 from tests.rows import Rows
 from webapp import clock
 from webapp.database import plain, reading, writing
-from webapp.dialects import db_now, insert_or_ignore, one_of, pinned, upsert_adding
+from webapp.dialects import db_now, one_of, pinned
 from webapp.extensions import db
 from webapp.models import Workspace
 from webapp.models.stats import ConnectionStat
+from webapp.upserts import insert_or_ignore, upsert_adding
 
 
 def test_the_database_clock_adds_seconds_and_compares_with_stored_times(any_app: Flask, rows: Rows) -> None:

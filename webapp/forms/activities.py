@@ -185,7 +185,7 @@ def _fields(values: Any, known: Mapping[str, Field]) -> dict[str, Any]:
         raise Refused("profile.fields must be an object")
     for key, value in values.items():
         if key not in known:
-            raise Refused(f"profile.fields.{key[:60]} is not a field of this workspace")
+            raise Refused(f"profile.fields.{_named(key)} is not a field of this workspace")
         wrong = known[key].problem(value)
         if wrong:
             raise Refused(wrong)
@@ -215,3 +215,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
         return "(no text)"  # Python does not write down one that is a thousand deep
     return repr(value)[:80] if value is not None else "(none)"
+
+
+def _named(key: str) -> str:
+    """A key as it was posted, where it can be shown; long enough for an address to be known as one."""
+    return key[:80] if key.isprintable() else _shown(key)

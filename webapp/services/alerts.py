@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.incidents import INCIDENTS, Incident
 from webapp.database import affected, reading, writing
-from webapp.dialects import db_now, insert_or_ignore
+from webapp.dialects import db_now
 from webapp.models import Alert, Connection, Membership, Role, User, Workspace
+from webapp.upserts import insert_or_ignore
 
 # A mail that could not be sent is tried again for so long.
 MAIL_WITHIN = timedelta(days=7)

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
 from webapp.database import after_commit, reading, run_writing
-from webapp.dialects import db_now, one_of, upsert_adding
+from webapp.dialects import db_now, one_of
 from webapp.models import Lane, LaneKind
 from webapp.models.tables import CONNECTION_STATS, LANES
 from webapp.queue import WakeUp
+from webapp.upserts import upsert_adding
 
 LANE_OF = {Kind.EVENT: LaneKind.EVENTS, Kind.FIELDS: LaneKind.FIELDS, Kind.CONSENT: LaneKind.CONSENTS}
 DELIVERY_LANES = tuple(LANE_OF.values())

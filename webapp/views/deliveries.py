@@ -50,6 +50,7 @@ def _list(
     sought: str = "",
     unfound: bool = False,
     refusal: Refusal | None = None,
+    number: int | None = None,
 ) -> ResponseReturnValue:
     shown = delivery_search.page(g.workspace.id, filters)
     return region(
@@ -62,6 +63,7 @@ def _list(
         sought=sought,
         unfound=unfound,
         refusal=refusal,
+        number=number,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
         choosable={row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery)},
         **_choices(),
@@ -72,11 +74,13 @@ def _list(
 @workspace_access(*EVERYBODY)
 def find() -> ResponseReturnValue:
     """Whatever somebody has in hand: 303 to what it names. Posted, so that no address stands in a URL."""
-    sought = request.form.get("what", "")[:320].strip()
-    found = finder.find(g.workspace.id, sought) if sought else None
-    if found is None:
-        refusal = refusals.of(g.workspace.id, sought)
-        return _list(Filters(), [], sought=sought, unfound=True, refusal=refusal)
+    typed = request.form.get("what", "")[:320]
+    sought = typed.strip()
+    found = finder.find(g.workspace.id, typed) if sought else None
+    if found is None or isinstance(found, int):  # an activity's id may be a number, as a delivery's is
+        refusal = refusals.of(g.workspace.id, typed)
+        if found is None or refusal is not None:
+            return _list(Filters(), [], sought=sought, unfound=True, refusal=refusal, number=found)
     slug = g.workspace.slug
     if isinstance(found, int):
         return redirect(url_for("deliveries.show", workspace=slug, delivery_id=found), 303)

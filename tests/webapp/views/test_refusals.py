@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import LIST, Shop
 from webapp import clock
+from webapp.catalogue.reasons import Reason, Status
 from webapp.database import reading, writing
 from webapp.forms.activities import Refused
 from webapp.models import Refusal
@@ -112,6 +113,50 @@ def test_no_address_is_kept_and_support_agents_see_none(any_app: Flask, shop: Sh
     assert kept(shop) == {"join:ada@example.com": "p…@example.com is not a field of this workspace"}
     assert "ada@example.com" not in signed_in(any_app, shop.support).get(REFUSED).text
     assert "join:ada@example.com" in signed_in(any_app, shop.owner).get(REFUSED).text
+
+
+@pytest.mark.parametrize("name", ["ada'", "o'lovelace", "ada/lovelace", "ada/", "a" * 64])
+def test_no_odd_address_is_kept_either(any_app: Flask, shop: Shop, name: str) -> None:
+    address = f"{name}@example.com"
+    in_a_field = {"email": "bo@example.com", "fields": {address: 1}}
+    items = [item("f", profile=in_a_field), item("s", store=address), item("e", event=address)]
+    ingest.accept(shop.workspace.id, items)
+    said = kept(shop)
+    assert set(said) == {"f", "s", "e"}
+    assert [error for error in said.values() if name[1:] in error] == []
+
+
+@pytest.mark.parametrize("key", ["a\0b", "\ud800", "a\nb"])
+def test_what_no_database_keeps_costs_the_good_ones_nothing(any_app: Flask, shop: Shop, key: str) -> None:
+    odd = item("odd", profile={"email": "bo@example.com", "fields": {key: 1}}, store=None)
+    result = ingest.accept(shop.workspace.id, [item("good"), odd, item("odder", event=key), item("oddest", store=key)])
+    assert result.accepted == 1
+    assert sorted(kept(shop)) == ["odd", "odder", "oddest"]
+
+
+@pytest.mark.parametrize("error", ["a\0b", "\ud800"])
+def test_nor_would_a_sentence_of_ours(any_app: Flask, shop: Shop, error: str) -> None:
+    ingest.accept(shop.workspace.id, [item("good"), Refused(error)])
+    with writing() as session:
+        refusals.keep(session, shop.workspace.id, {"odd": error}, clock.now())
+    assert list(kept(shop)) == ["odd"]
+
+
+def test_an_id_that_is_also_a_deliverys_number_is_told_of(any_app: Flask, shop: Shop) -> None:
+    delivery = shop.delivery(Status.DELIVERED, Reason.WRITTEN)
+    client = signed_in(any_app, shop.support)
+    assert client.post(f"{LIST}/find", data={"what": str(delivery.id)}).status_code == 303
+    ingest.accept(shop.workspace.id, [bad(str(delivery.id))])
+    found = client.post(f"{LIST}/find", data={"what": str(delivery.id)})
+    assert NO_ADDRESS in found.text
+    assert re.search(rf'href="[^"]*/deliveries/{delivery.id}">The delivery of this number', found.text)
+
+
+def test_an_id_with_spaces_around_it_is_found(any_app: Flask, shop: Shop) -> None:
+    ingest.accept(shop.workspace.id, [bad(" bad-1 "), item(" good-1")])
+    client = signed_in(any_app, shop.support)
+    assert NO_ADDRESS in client.post(f"{LIST}/find", data={"what": " bad-1 "}).text
+    assert client.post(f"{LIST}/find", data={"what": " good-1"}).status_code == 303
 
 
 def test_after_a_month_nobody_asks_any_more(any_app: Flask, shop: Shop) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.words import ActivityType, Origin
 from webapp.database import reading, run_writing
-from webapp.dialects import among, db_now, insert_or_ignore
+from webapp.dialects import among, db_now
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
 from webapp.services.activities import delivery_maker, refusals, routing
@@ -29,6 +29,7 @@ from webapp.services.people import records
 from webapp.services.people.records import Known
 from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
+from webapp.upserts import insert_or_ignore
 
 NAMESPACE = UUID("6f2f5f0e-8f0b-5d43-9b0c-7a3c2f1f9d11")
 _NAMESPACE = NAMESPACE.bytes

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.database import reading, run_writing
-from webapp.dialects import among, upsert
+from webapp.dialects import among
 from webapp.extensions import db
 from webapp.forms.activities import ID
 from webapp.models import Activity, Refusal
 from webapp.services.people import addresses
+from webapp.upserts import upsert
 
 KEPT = timedelta(days=30)
 SHOWN = 200
@@ -50,7 +51,7 @@ def keep(session: Session, workspace_id: int, errors: Mapping[str, str], now: da
         {
             "workspace_id": workspace_id,
             "external_id": identity,
-            "error": addresses.mask_all(errors[identity]),
+            "error": _as_kept(errors[identity]),
             "first_at": now,
             "last_at": now,
         }
@@ -60,28 +61,38 @@ def keep(session: Session, workspace_id: int, errors: Mapping[str, str], now: da
     session.connection().execute(upsert(session, Refusal.__table__, key=key, update=["error", "last_at"]), rows)
 
 
+def _as_kept(error: str) -> str:
+    """A sentence that any database keeps, whatever of the call stands in it: the good ones are in the same commit."""
+    masked: str = addresses.mask_all(error)
+    return masked.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def newest(workspace_id: int) -> list[Shown]:
     """Those that were answered last, newest first."""
-    there = and_(Activity.workspace_id == Refusal.workspace_id, Activity.external_id == Refusal.external_id)
+    accepted = (
+        select(Activity.id)
+        .where(Activity.workspace_id == Refusal.workspace_id, Activity.external_id == Refusal.external_id)
+        .scalar_subquery()
+    )
     statement = (
-        select(Refusal.external_id, Refusal.error, Refusal.first_at, Refusal.last_at, Activity.id)
-        .outerjoin(Activity, there)
+        select(Refusal.external_id, Refusal.error, Refusal.first_at, Refusal.last_at, accepted)
         .where(Refusal.workspace_id == workspace_id)
         .order_by(Refusal.last_at.desc(), Refusal.id.desc())
     )
     return [Shown(*row) for row in db.session.execute(statement.limit(SHOWN))]
 
 
-def of(workspace_id: int, external_id: str) -> Refusal | None:
-    """What was answered about this id; None where it was never refused."""
-    mine = (Refusal.workspace_id == workspace_id, Refusal.external_id == external_id)
-    return db.session.scalar(select(Refusal).where(*mine))
+def of(workspace_id: int, typed: str) -> Refusal | None:
+    """What was answered about an id, with or without the spaces around it; None where it was never refused."""
+    mine = (Refusal.workspace_id == workspace_id, Refusal.external_id.in_([typed, typed.strip()]))
+    return db.session.scalar(select(Refusal).where(*mine).order_by(Refusal.external_id != typed).limit(1))
 
 
-def prune() -> None:
-    """A bite of those nobody repeats any more goes; the next round goes on."""
+def prune() -> bool:
+    """A bite of those nobody repeats any more goes; whether there may be more."""
     over = select(Refusal.id).where(Refusal.last_at < clock.now() - KEPT).order_by(Refusal.last_at).limit(BITE)
     with reading() as session:
         ids = list(session.scalars(over))
     if ids:
         run_writing(lambda session: session.execute(delete(Refusal).where(among(session, Refusal.id, ids))))
+    return len(ids) == BITE

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Grant, ScopeProof
+from webapp.upserts import upsert
 
 NOTE_EVERY = timedelta(minutes=1)
 Noted = dict[tuple[int, str], datetime]

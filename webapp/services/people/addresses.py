@@ -27,7 +27,7 @@ def masked(email: str | None) -> str:
 def mask_all(value: Any) -> Any:
     """`value` (as of JSON) with every address in its texts masked."""
     if isinstance(value, str):
-        return ADDRESS.sub(lambda found: masked(found.group().replace("%40", "@")), value)
+        return ADDRESS.sub(lambda found: found["lead"] + masked(found["address"].replace("%40", "@")), value)
     if isinstance(value, dict):
         return {mask_all(key): mask_all(entry) for key, entry in value.items()}
     if isinstance(value, list):

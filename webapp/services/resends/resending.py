@@ -15,7 +15,7 @@ from webapp.catalogue.causes import RESENDABLE
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import after_commit
-from webapp.dialects import db_now, insert_or_ignore
+from webapp.dialects import db_now
 from webapp.models import Activity, Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services import lanes
@@ -23,6 +23,7 @@ from webapp.services.activities import routing
 from webapp.services.activities.ingest import LIFE
 from webapp.services.deliveries.resend_rules import STATUSES, Left, refusal
 from webapp.services.workspaces import snapshot
+from webapp.upserts import insert_or_ignore
 
 
 def again(session: Session, workspace_id: int, ids: Iterable[int]) -> tuple[int, Counter[Left]]:

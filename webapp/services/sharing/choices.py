@@ -15,11 +15,11 @@ from webapp import clock
 from webapp.catalogue.events import EVENTS, Event
 from webapp.catalogue.fields import FIELDS, Field
 from webapp.database import reading, run_writing
-from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.models import EventChoice, FieldChoice, Store
 from webapp.services import audit
 from webapp.services.workspaces import snapshot, tenancy
+from webapp.upserts import upsert
 
 Choice = type[EventChoice] | type[FieldChoice]
 NAMED = 20

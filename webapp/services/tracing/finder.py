@@ -13,13 +13,15 @@ from webapp.services.tracing import trace
 
 def find(workspace_id: int, text: str) -> Filters | int | None:
     """The filters that show it, or one delivery's id; None where nothing of this workspace is called so."""
-    text = text.strip()
+    typed, text = text, text.strip()
     if "@" in text:
         person_id = trace.by_address(workspace_id, text)
         if person_id is not None:
             return Filters(person_id=person_id)
-    activity = select(Activity.id).where(Activity.workspace_id == workspace_id, Activity.external_id == text)
-    activity_id = db.session.scalar(activity)
+    # An id may begin or end with a space, and a copied one with one too many.
+    activity = select(Activity.id).where(Activity.workspace_id == workspace_id)
+    called = activity.where(Activity.external_id.in_([typed, text])).order_by(Activity.external_id != typed).limit(1)
+    activity_id = db.session.scalar(called)
     if activity_id is not None:
         return Filters(activity_id=activity_id)
     carried = (

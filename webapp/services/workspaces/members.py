@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.crypto import new_secret
 from webapp.database import run_writing
-from webapp.dialects import insert_or_ignore
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Authorization, Membership, Role, User
 from webapp.services import audit
 from webapp.services.workspaces import users
+from webapp.upserts import insert_or_ignore
 
 LAST_OWNER = "This is the only owner here. Make somebody else an owner first."
 

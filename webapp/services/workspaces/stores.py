@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.database import run_writing
-from webapp.dialects import insert_or_ignore
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import Connection, ConnectionState, Store
 from webapp.services import audit
 from webapp.services.workspaces import tenancy
+from webapp.upserts import insert_or_ignore
 
 
 def put(workspace_id: int, external_id: str, name: str, actor_id: int | None = None) -> bool:

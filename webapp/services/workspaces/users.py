@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session as DatabaseSession
 from webapp import clock, published
 from webapp.crypto import digest
 from webapp.database import run_writing, writing
-from webapp.dialects import upsert
 from webapp.extensions import db
 from webapp.forms.invalid import Invalid
 from webapp.models import SignInFailure, User
 from webapp.services import audit
 from webapp.services.workspaces import sessions
+from webapp.upserts import upsert
 
 FREE_TRIES = 5
 FREE_TRIES_OF_AN_ADDRESS = 50  # a whole office, or everybody behind a proxy, comes from one
