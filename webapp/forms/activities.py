@@ -29,7 +29,11 @@ CONSENT_WORDS = {
 
 
 class Refused(Exception):
-    """Why an activity is not accepted: one sentence naming the field."""
+    """Why an activity is not accepted: one sentence naming the field. `identity`: its id, where no more can be read."""
+
+    def __init__(self, why: str, identity: Any = None) -> None:
+        super().__init__(why)
+        self.identity = identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ def _moment(text: Any, now: datetime) -> datetime:
     if not isinstance(text, str):
         raise Refused("occurred_at is required, such as 2026-11-23T10:00:00Z")
     try:
+        if not text.isprintable():  # Python reads a time up to its end, whatever stands behind
+            raise ValueError
         moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows t and z
     except ValueError:
         raise Refused("occurred_at must be an ISO 8601 time") from None

@@ -30,3 +30,18 @@ def parse(body: bytes) -> Any:
         return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
     except (ValueError, RecursionError):
         raise NotJSON from None
+
+
+def parse_leniently(body: bytes) -> Any:
+    """The same where one of its numbers is too large for the fast parser, which refuses the whole body. Raises NotJSON.
+
+    What is in it is to be parsed once more, part by part.
+    """
+    try:
+        return json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise NotJSON from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)  # NaN and Infinity are no JSON

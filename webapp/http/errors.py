@@ -21,6 +21,7 @@ SENTENCES = {
     404: "There is no such page, or it is not yours to see.",
     405: "This address only takes what a form sends. Go back to the page with the form.",
     413: "That is more than we take at once.",
+    422: "Nothing was changed: the form names what is not there. Go back, reload the page, then send it again.",
     429: "Too many tries. Wait a moment, then try again.",
     500: "Something broke on our side. It is in our log; try again in a moment.",
     503: "We cannot reach our database. Nothing is lost; try again in a moment.",

@@ -35,7 +35,7 @@ MATRIX = (
     Row(
         ("profiles:read", "profiles:write"),
         "Sharing profile data with the matching Klaviyo profile",
-        "To keep points, tier and your own fields current on Klaviyo profiles",
+        "To keep the platform's fields on Klaviyo profiles current",
     ),
     Row(
         ("lists:read", "lists:write"),
@@ -67,3 +67,8 @@ def missing(granted: frozenset[str]) -> dict[str, tuple[str, ...]]:
 def calls_needing(scope: str) -> tuple[str, ...]:
     """The Klaviyo calls of ours that need `scope`, by name."""
     return tuple(endpoint.name for endpoint in endpoints.ALL if scope in endpoint.scopes)
+
+
+def features_needing(scope: str) -> tuple[str, ...]:
+    """What does not work without `scope`, by title."""
+    return tuple(feature.title for feature in FEATURES if scope in feature.needs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from io import BytesIO
 from typing import Any
@@ -88,9 +89,17 @@ def _items() -> list[Any]:
         _check_number(len(lines))  # before any is read: a small gzip body holds half a million of them
         return [_line(line) for line in lines]
     try:
-        parsed = json_text.parse(body)
+        return _activities(json_text.parse(body))
+    except json_text.NotJSON:
+        pass
+    try:
+        found = _activities(json_text.parse_leniently(body))
     except json_text.NotJSON:
         raise Unusable(400, f"The body is not JSON. One activity a line is taken as {NDJSON}.") from None
+    return [_readable(each) for each in found]
+
+
+def _activities(parsed: Any) -> list[Any]:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("activities"), list):
         raise Unusable(400, 'The body must be an object such as {"activities": [...]}.')
     found: list[Any] = parsed["activities"]
@@ -101,6 +110,14 @@ def _items() -> list[Any]:
 def _check_number(number: int) -> None:
     if number > ACTIVITIES:
         raise Unusable(413, f"A call may hold {ACTIVITIES:,} activities; this one has {number:,}.")
+
+
+def _readable(item: Any) -> Any:
+    try:
+        return json_text.parse(json.dumps(item).encode())
+    except json_text.NotJSON:
+        identity = item.get("id") if isinstance(item, dict) else None
+        return Refused("a number in it is too large", identity if isinstance(identity, str) else None)
 
 
 def _line(line: bytes) -> Any:

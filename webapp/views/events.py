@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.events import COMMON, EVENTS, GROUPS
@@ -45,6 +45,8 @@ def save() -> ResponseReturnValue:
     wanted, shown = set(request.form.getlist("event")), None
     if "complete" in request.form:
         shown = set(request.form.getlist("shown"))
+    elif not wanted <= set(EVENTS):
+        abort(422)  # taken for a choice, it would turn off what it does not name
     if "recommended" in request.form:
         before = choices.events_on(g.workspace.id) if shown is None else set()
         wanted |= before | choices.recommended_events()

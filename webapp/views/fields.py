@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.catalogue.fields import PREFIX, Field
@@ -52,6 +52,8 @@ def save() -> ResponseReturnValue:
     wanted, shown = set(request.form.getlist("field")), None
     if "complete" in request.form:
         shown = set(request.form.getlist("shown"))
+    elif not wanted <= set(known):
+        abort(422)  # taken for a choice, it would turn off what it does not name
     if "recommended" in request.form:
         wanted |= (on if shown is None else set()) | choices.recommended_fields()
     change = choices.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)

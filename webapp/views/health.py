@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from webapp.extensions import db
 from webapp.http.access import public
-from webapp.models import Lane, Workspace
+from webapp.models import ConnectionStat, Lane, Workspace
+from webapp.services import lanes
 
 blueprint = Blueprint("health", __name__)
 
@@ -31,14 +32,17 @@ def ready() -> ResponseReturnValue:
 @blueprint.get("/metrics")
 @public
 def metrics() -> ResponseReturnValue:
-    """Deliveries by outcome over all lanes, for Prometheus. No names, no addresses."""
+    """Deliveries by outcome, for Prometheus. No names, no addresses."""
     sums = [func.coalesce(func.sum(column), 0) for column in (Lane.made, Lane.delivered, Lane.skipped, Lane.failed)]
     made, delivered, skipped, failed = tuple(db.session.execute(select(*sums)).one())
+    # What no account was there for has no lane, and is skipped at once.
+    counted = func.coalesce(func.sum(ConnectionStat.skipped), 0)
+    unrouted = db.session.scalar(select(counted).where(ConnectionStat.connection_id == lanes.NO_CONNECTION))
     lines = ["# HELP cevoid_deliveries Deliveries by status.", "# TYPE cevoid_deliveries gauge"]
     waiting = made - delivered - skipped - failed
     for status, count in (
         ("delivered", delivered),
-        ("skipped", skipped),
+        ("skipped", skipped + (unrouted or 0)),
         ("failed", failed),
         ("waiting", waiting),
     ):

@@ -11,6 +11,7 @@ from webapp.klaviyo import scopes
 from webapp.services.oauth import scope_matrix
 from webapp.views.connections import BASE, EVERYBODY
 
+_NEEDS = {"calls_needing": scopes.calls_needing, "features_needing": scopes.features_needing}
 blueprint = Blueprint("scopes", __name__)
 
 
@@ -18,7 +19,7 @@ blueprint = Blueprint("scopes", __name__)
 @public
 def explained() -> ResponseReturnValue:
     """The explanation alone, for anybody."""
-    return render_template("scopes/index.html", matrix=scopes.MATRIX, columns=[], calls_needing=scopes.calls_needing)
+    return render_template("scopes/index.html", matrix=scopes.MATRIX, columns=[], **_NEEDS)
 
 
 @blueprint.get(f"{BASE}/scopes")
@@ -30,6 +31,6 @@ def matrix() -> ResponseReturnValue:
         "scopes/index.html",
         matrix=scopes.MATRIX,
         columns=columns,
-        calls_needing=scopes.calls_needing,
+        **_NEEDS,
         now=clock.now(),
     )

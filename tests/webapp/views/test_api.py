@@ -16,7 +16,7 @@ from webapp.extensions import db
 from webapp.forms import json_text
 from webapp.models import Activity, Delivery, Lane, Person, Workspace
 from webapp.services.sharing import choices
-from webapp.services.workspaces import ingest_keys
+from webapp.services.workspaces import ingest_keys, stores
 
 URL = "/api/v1/activities"
 KEY = "test-ingest-key"
@@ -189,6 +189,23 @@ def test_what_is_a_thousand_lists_deep_costs_nobody_the_rest(any_app: Flask, wor
     assert name in answer.get_json()["rejected"][0]["error"]
 
 
+@pytest.mark.parametrize("number", ["1e999", "9" * 400])
+def test_a_number_no_machine_holds_costs_nobody_the_rest(any_app: Flask, workspace: Workspace, number: str) -> None:
+    broken = event("n-2", profile={"email": "ada@example.com", "fields": {"points": 17}})
+    body = json.dumps({"activities": [event("n-1"), broken, event("n-3")]}).replace("17", number)
+    answer = any_app.test_client().post(URL, data=body, headers=AUTH)
+    assert answer.status_code == 202
+    assert answer.get_json()["accepted"] == 2
+    (rejected,) = answer.get_json()["rejected"]
+    assert rejected == {"index": 1, "id": "n-2", "error": "a number in it is too large"}
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "[" * 100_000])
+def test_what_is_no_json_is_none_for_the_patient_parser_either(any_app: Flask, workspace: Workspace, text: str) -> None:
+    body = json.dumps({"activities": [event("n-1", properties={"n": 17})]}).replace("17", text)
+    assert any_app.test_client().post(URL, data=body, headers=AUTH).status_code == 400
+
+
 def reasons(any_app: Flask, identity: str) -> dict[str, str]:
     found = any_app.test_client().get(f"{URL}/{identity}", headers=AUTH).get_json()
     return {row["kind"]: row["reason"] for row in found["deliveries"]}
@@ -221,6 +238,32 @@ def test_leaving_the_program_clears_what_only_members_have(any_app: Flask, works
     fields = orjson.loads(db.session.execute(select(Person.fields)).scalar_one())
     assert fields["program_member"]["v"] is False
     assert fields["points"]["v"] is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_of_two_at_the_same_moment_the_one_that_came_last_counts_whole(
+    any_app: Flask, workspace: Workspace, at_once: bool
+) -> None:
+    """Value by value, somebody who left would stay a member without points."""
+    fields = {"points": 120, "tier_name": "Gold", "program_member": True}
+    member = event("z-joined", profile={"email": "ada@example.com", "fields": fields})
+    left = event("a-left", event="member_left_program", properties={}, profile={"email": "ada@example.com"})
+    for items in ([member, left],) if at_once else ([member], [left]):
+        post(any_app, *items)
+    kept = orjson.loads(db.session.execute(select(Person.fields)).scalar_one())
+    assert (kept["program_member"]["v"], kept["points"]["v"], kept["tier_name"]["v"]) == (False, None, None)
+    back = {"points": 3, "program_member": True}
+    post(any_app, event("back", profile={"email": "ada@example.com", "fields": back}))
+    kept = orjson.loads(db.session.execute(select(Person.fields)).scalar_one())
+    assert (kept["program_member"]["v"], kept["points"]["v"]) == (True, 3)
+
+
+def test_what_no_account_was_there_for_is_counted_for_machines(any_app: Flask, workspace: Workspace) -> None:
+    stores.put(workspace.id, "elsewhere", "elsewhere.example")
+    post(any_app, event("m-1"), event("m-2", store="elsewhere"))
+    told = any_app.test_client().get("/metrics").text
+    assert 'cevoid_deliveries{status="skipped"} 1' in told
+    assert 'cevoid_deliveries{status="waiting"} 2' in told
 
 
 def test_an_erased_person_leaves_ids_and_times_only(any_app: Flask, workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -21,7 +22,7 @@ from webapp.models import (
     Task,
     TaskState,
 )
-from webapp.services.connections import lifecycle
+from webapp.services.connections import lifecycle, lists
 from webapp.services.oauth import grants
 
 
@@ -155,6 +156,32 @@ def test_a_list_deleted_since_is_refused_and_the_present_one_can_be_kept(shop: S
     assert "1 needs you" in text_of(shop.owner.get(BASE))
     shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L3"))
     assert shop.read(shop.first).list_missing_at is None
+
+
+def test_a_list_may_be_chosen_before_anybody_looked_at_them(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker is asked then, and waited for a moment."""
+    asked: list[int] = []
+
+    def sleep(_seconds: float) -> None:
+        asked.append(1)
+        shop.fetched(shop.first, ("L1", "News", "double_opt_in"))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    saved = shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L1"))
+    assert (saved.status_code, shop.read(shop.first).list_name, len(asked)) == (303, "News", 1)
+    gone = shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L2"))
+    assert gone.status_code == 422
+    assert "not in the Klaviyo account any more" in text_of(gone)
+    assert len(asked) == 1, "they have just been read"
+
+
+def test_where_klaviyo_is_not_asked_in_time_nothing_is_said_of_the_list(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "WAITED_SECONDS", 0)
+    late = shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L1"))
+    assert late.status_code == 422
+    assert "still being asked for its lists. Save again in a moment" in text_of(late)
 
 
 def test_a_form_without_a_list_keeps_the_list(shop: Shop) -> None:

@@ -73,3 +73,13 @@ def test_what_klaviyo_does_not_take_is_worse_than_what_it_takes(any_app: Flask, 
     page = signed_in(any_app, rows.user(support=True)).get("/")
     assert order(page.text) == [held.id, fine.id]
     assert "Acme stuck three" in text_of(page)
+
+
+def test_what_is_delivered_in_part_is_worse_than_what_is_whole(any_app: Flask, rows: Rows) -> None:
+    fine, part = rows.workspace("a-fine"), rows.workspace("part")
+    rows.connection(fine, rows.store(fine, "one"), account_name="Acme fine")
+    rows.connection(part, rows.store(part, "two"), account_name="Acme whole")
+    rows.connection(part, rows.store(part, "three"), account_name="Acme part", scopes="accounts:read events:write")
+    page = signed_in(any_app, rows.user(support=True)).get("/")
+    assert order(page.text) == [part.id, fine.id]
+    assert "Acme part three Delivering in part" in text_of(page)

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.rows import Rows
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, Shop
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.fields import FIELDS
@@ -91,6 +91,20 @@ def test_a_save_is_undone_by_a_button(owner: FlaskClient, url: str, name: str, f
     undone = owner.post(url, data=back)
     assert ticked(owner.get(undone.location).text, name) == {first}
     assert "Undo" not in text(owner.get(saved.location)), "somebody changed it since"
+
+
+@pytest.mark.parametrize(("page", "name"), [("events", "event"), ("profile-data", "field")])
+def test_a_form_that_names_what_is_not_there_turns_nothing_off(
+    owner: FlaskClient, shop: Shop, page: str, name: str
+) -> None:
+    url = f"/w/mine/settings/integrations/klaviyo/{page}"
+    on = "tier_earned" if name == "event" else "points"
+    assert owner.post(url, data={name: [on]}).status_code == 303
+    refused = owner.post(url, data={name: ["no_such"]})
+    assert refused.status_code == 422
+    assert "the form names what is not there" in text_of(refused)
+    chosen = choices.events_on(shop.workspace.id) if name == "event" else choices.fields(shop.workspace.id)[1]
+    assert chosen == {on}
 
 
 def test_support_sees_but_does_not_choose(app: Flask, shop: Shop) -> None:

@@ -96,7 +96,7 @@ def accept(workspace_id: int, items: Sequence[Any]) -> Accepted:
 
 def _identity(item: Any) -> Any:
     """A refused item's id as it was sent, for the answer, which could not be written with one a thousand lists deep."""
-    identity = item.get("id") if isinstance(item, dict) else None
+    identity = item.get("id") if isinstance(item, dict) else getattr(item, "identity", None)
     return None if isinstance(identity, list | dict) else identity
 
 

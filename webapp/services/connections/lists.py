@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import writing
+from webapp.database import reading, writing
 from webapp.extensions import db
 from webapp.klaviyo.parse import FoundList
 from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
@@ -17,6 +18,7 @@ from webapp.services import tasks
 
 KIND = "lists"
 REMEMBERED = timedelta(minutes=5)
+WAITED_SECONDS = 3.0
 OPT_IN = {"single_opt_in": "single opt-in", "double_opt_in": "double opt-in"}
 
 
@@ -93,6 +95,42 @@ def ask(connection: Connection, actor_id: int) -> None:
         tasks.ask(
             session, connection.workspace_id, connection.id, KIND, arguments=arguments, name="Lists", actor_id=actor_id
         )
+
+
+def make_known(workspace_id: int, connection_id: int, list_id: str, actor_id: int) -> None:
+    """Have the lists fetched where this one is not among those remembered, and wait a moment for them.
+
+    So a list may be chosen whether or not the picker has been looked at.
+    """
+    with reading() as session:
+        mine = (Connection.id == connection_id, Connection.workspace_id == workspace_id)
+        connection = session.scalar(select(Connection).where(*mine))
+        if connection is None or connection.list_id == list_id or find(session, connection, list_id) is not None:
+            return
+    known = picker(connection)
+    if known.due:
+        ask(connection, actor_id)
+    elif not known.asking:
+        return
+    end = time.monotonic() + WAITED_SECONDS
+    while time.monotonic() < end and _is_asking(connection):
+        time.sleep(0.1)
+
+
+def _is_asking(connection: Connection) -> bool:
+    unfinished = (Task.connection_id == connection.id, Task.kind == KIND, Task.state.in_(tasks.UNFINISHED))
+    with reading() as session:
+        return session.scalar(select(Task.id).where(*unfinished).limit(1)) is not None
+
+
+def why_unknown(connection: Connection) -> str:
+    """What to say of a list that is not among those remembered."""
+    known = picker(connection)
+    if known.problem:
+        return known.problem
+    if known.asking:
+        return "Klaviyo is still being asked for its lists. Save again in a moment."
+    return "This list is not in the Klaviyo account any more. Refresh and choose again."
 
 
 def find(session: Session, connection: Connection, list_id: str) -> FoundList | None:

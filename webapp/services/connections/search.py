@@ -26,7 +26,8 @@ from webapp.catalogue.incidents import Incident
 from webapp.database import plain
 from webapp.dialects import db_now
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
-from webapp.models import Alert, Connection, ConnectionState, Lane, LaneKind, Store
+from webapp.klaviyo import scopes
+from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store
 
 PAGE = 50
 
@@ -73,6 +74,10 @@ _STATUS: dict[str, ColumnElement[bool]] = {
     WAITING: and_(_live, _waiting > 0),
     DISCONNECTED: Connection.state == ConnectionState.DISCONNECTED,
 }
+_needed = sorted({scope for feature in scopes.FEATURES for scope in feature.needs})
+_in_part = Connection.id.in_(
+    select(Grant.connection_id).where(or_(*(not_(Grant.scopes.contains(scope)) for scope in _needed)))
+)
 # Worst first.
 RANK = case(
     (Connection.state == ConnectionState.DISCONNECTED, 9),
@@ -80,7 +85,8 @@ RANK = case(
     (_needs_you, 1),
     (Connection.paused_at.is_not(None), 2),
     (_retried, 3),
-    else_=4,
+    (_in_part, 4),
+    else_=5,
 )
 _SORT: dict[str, Any] = {
     "added": Connection.id,

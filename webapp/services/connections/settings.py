@@ -42,6 +42,8 @@ class Settings:
 
 def save(workspace_id: int, connection_id: int, actor_id: int, edit: Edit) -> None:
     """Save what a person chose. Raises Stale, Invalid (by field), Refusal, LookupError."""
+    if edit.list_id is not None and not edit.keeps_list:
+        lists.make_known(workspace_id, connection_id, edit.list_id, actor_id)
     try:
         with writing() as session:
             connection = _editable(session, workspace_id, connection_id, edit.version)
@@ -100,7 +102,7 @@ def _wanted(session: Session, connection: Connection, edit: Edit) -> Settings:
     else:
         found = lists.find(session, connection, edit.list_id)
         if found is None:
-            raise Invalid({"list": "This list is not in the Klaviyo account any more. Refresh and choose again."})
+            raise Invalid({"list": lists.why_unknown(connection)})
         chosen = (found.id, found.name, found.opt_in)
     return Settings(edit.store_id, edit.behavior, *chosen)
 

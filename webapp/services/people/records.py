@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
@@ -84,24 +83,21 @@ def merge_fields(
 ) -> tuple[dict[str, Any], int]:
     """`known` with `news` merged in, and the new version (the same where nothing changed).
 
-    Per field the newest `occurred_at` wins; of two at the same moment the larger value (as JSON), so that any order
-    of arrival ends the same.
+    Per field the newest `occurred_at` wins; of two at the same moment the one that came last, as of consents, so that
+    what an activity changes together stays together.
     """
     at = clock.iso(occurred_at)
     merged, grown = dict(known), version
     for key, value in news.items():
         held = merged.get(key)
-        if held is None or (held["v"] != value and _newer(at, value, held)):
+        if held is not None and datetime.fromisoformat(held["at"]) > occurred_at:
+            continue
+        if held is not None and held["v"] == value:
+            merged[key] = {**held, "at": at}
+        else:
             grown = version + 1
             merged[key] = {"v": value, "at": at, "n": grown}
-        elif _newer(at, value, held):
-            merged[key] = {**held, "at": at}
     return merged, grown
-
-
-def _newer(at: str, value: Any, held: Mapping[str, Any]) -> bool:
-    old, new = datetime.fromisoformat(held["at"]), datetime.fromisoformat(at)
-    return new > old or (new == old and orjson.dumps(value) > orjson.dumps(held["v"]))
 
 
 def shared_changes(
