@@ -18,6 +18,7 @@ from webapp.extensions import db
 from webapp.models import LaneKind, Task, TaskState
 from webapp.services import audit, lanes
 
+SETTLE_REST = "settle_rest"  # what waited in an account that went away
 UNFINISHED = (TaskState.WAITING, TaskState.RUNNING, TaskState.PAUSED)
 WORKED_ON = (TaskState.WAITING, TaskState.RUNNING)
 

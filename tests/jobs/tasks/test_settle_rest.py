@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from jobs.tasks import settle_rest
 from tests.jobs.tasks.place import work
 from tests.rows import Rows
+from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing, writing
@@ -28,6 +29,7 @@ from webapp.models import (
 )
 from webapp.services.connections import lifecycle, settling
 from webapp.services.connections.lifecycle import Refusal
+from webapp.services.deliveries import activity_status, search, waiting_reasons
 
 
 class Place:
@@ -124,6 +126,40 @@ def test_a_replaced_account_keeps_nothing_and_the_new_one_gets_nothing_of_it(
     assert replaced is not None
     assert replaced.done == 9
     assert place.revoked == [f"refresh-{connection.id}"]
+
+
+def accounts_told(place: Place, *delivery_ids: int) -> list[tuple[str, str]]:
+    """What the platform is told, and what the list shows."""
+    found = []
+    with reading() as session:
+        for each in search.details(session, list(delivery_ids), waiting_reasons.of_workspace(session, 1, ()))[::-1]:
+            told = activity_status.of(place.workspace.id, each.activity_id)
+            assert told is not None
+            found.append((told["deliveries"][0]["connection"], each.account or ""))
+    return found
+
+
+def settled(place: Place, delivery_id: int) -> None:
+    with writing() as session:
+        row = session.get_one(Delivery, delivery_id)
+        row.status, row.reason, row.settled_at = Status.DELIVERED, Reason.WRITTEN, clock.now()
+
+
+def test_what_went_to_an_account_is_told_of_it_after_it_was_replaced(place: Place) -> None:
+    went, waited = place.wait(2)
+    settled(place, went)
+    assert accounts_told(place, went, waited) == [("OLD", "Old")] * 2
+    place.replace()
+    work(place.connection)
+    (later,) = place.wait(1)
+    assert accounts_told(place, went, waited, later) == [("OLD", "Old")] * 2 + [("NEW", "New")]
+    settled(place, later)
+    settled(place, waited)  # it was resent
+    place.replace("THIRD")
+    work(place.connection)
+    (last,) = place.wait(1)
+    told = [("OLD", "Old"), ("NEW", "New"), ("NEW", "New"), ("THIRD", "Third")]
+    assert accounts_told(place, went, waited, later, last) == told
 
 
 def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -> None:

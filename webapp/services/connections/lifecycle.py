@@ -224,7 +224,7 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     old_account, old_name = connection.klaviyo_account_id, connection.account_name
     grant = grants.of(session, connection.id)
     lanes.stop(session, connection.id)
-    arguments = {"account": old_account, "revoke": grant.refresh_token if grant is not None else None}
+    arguments = {"account": old_account, "name": old_name, "revoke": grant.refresh_token if grant is not None else None}
     settling.ask(session, connection, Reason.ACCOUNT_REPLACED, actor_id, **arguments)
     connection.klaviyo_account_id, connection.account_name = account_id, name
     connection.list_id = connection.list_name = connection.list_opt_in = connection.list_missing_at = None

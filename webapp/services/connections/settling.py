@@ -14,7 +14,7 @@ from webapp.extensions import db
 from webapp.models import Connection, Delivery, Task, TaskState
 from webapp.services import tasks
 
-KIND = "settle_rest"
+KIND = tasks.SETTLE_REST
 NAME = "Settling what waited"
 RESEND_OFFERED = timedelta(days=7)
 

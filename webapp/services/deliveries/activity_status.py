@@ -10,7 +10,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery
-from webapp.services.deliveries import waiting_reasons
+from webapp.services.deliveries import accounts_then, waiting_reasons
 from webapp.services.deliveries.attempts import attempts_of
 
 
@@ -28,19 +28,25 @@ def of(workspace_id: int, external_id: str) -> dict[str, Any] | None:
     ).all()
     owners = {connection.id for _, connection in rows if connection is not None}
     holds = waiting_reasons.of_workspace(db.session(), workspace_id, owners)
+    before = accounts_then.of(db.session(), [(delivery, connection) for delivery, connection in rows])
+    deliveries = []
+    for delivery, connection in rows:
+        now = connection.klaviyo_account_id if connection is not None else None
+        account = before[delivery.id].id if delivery.id in before else now
+        deliveries.append(_shown(delivery, account, holds))
     return {
         "id": activity.external_id,
         "accepted_at": clock.iso(activity.accepted_at),
-        "deliveries": [_shown(delivery, connection, holds) for delivery, connection in rows],
+        "deliveries": deliveries,
     }
 
 
-def _shown(delivery: Delivery, connection: Connection | None, holds: waiting_reasons.Holds) -> dict[str, Any]:
+def _shown(delivery: Delivery, account: str | None, holds: waiting_reasons.Holds) -> dict[str, Any]:
     # Where nothing is sent before somebody acts, it is kept until it expires.
     waits = delivery.status is Status.WAITING
     until = (waiting_reasons.until(delivery, holds) or delivery.expires_at) if waits else None
     return {
-        "connection": connection.klaviyo_account_id if connection else None,
+        "connection": account,
         "kind": delivery.kind,
         "status": delivery.status,
         "reason": waiting_reasons.of(delivery, holds),

@@ -14,7 +14,7 @@ from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.extensions import db
 from webapp.forms.delivery_filters import Filters
 from webapp.models import Activity, Connection, Delivery, Person
-from webapp.services.deliveries import attempts, waiting_reasons
+from webapp.services.deliveries import accounts_then, attempts, waiting_reasons
 from webapp.services.deliveries import ranges as delivery_ranges
 from webapp.services.deliveries.ranges import LAST_ID, SLACK, AnyRow, Wanted, around, ranges, scan
 
@@ -144,17 +144,21 @@ def rows_of(session: Session, ids: Iterable[int]) -> list[AnyRow]:
 def details(session: Session, ids: list[int], holds: waiting_reasons.Holds) -> list[Found]:
     """What a list shows of some deliveries, newest first."""
     statement = (
-        select(Delivery, Activity.external_id, Person.email, Connection.account_name)
+        select(Delivery, Activity.external_id, Person.email, Connection)
         .join(Activity, Activity.id == Delivery.activity_id)
         .outerjoin(Person, Person.id == Delivery.person_id)
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
         .where(Delivery.id.in_(ids))
         .order_by(Delivery.id.desc())
     )
-    return [
-        Found(delivery, external_id, email, account, waiting_reasons.of(delivery, holds))
-        for delivery, external_id, email, account in session.execute(statement)
-    ]
+    rows = session.execute(statement).all()
+    before = accounts_then.of(session, [(delivery, connection) for delivery, _, _, connection in rows])
+    found = []
+    for delivery, external_id, email, connection in rows:
+        now = connection.account_name if connection is not None else None
+        account = before[delivery.id].name if delivery.id in before else now
+        found.append(Found(delivery, external_id, email, account, waiting_reasons.of(delivery, holds)))
+    return found
 
 
 def accounts(workspace_id: int) -> dict[int, str]:
