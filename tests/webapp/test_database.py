@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import psycopg
 import pytest
@@ -80,6 +81,21 @@ def test_after_commit_runs_after_the_commit_and_not_without_one(any_app: Flask) 
         after_commit(session, count)
         raise RuntimeError
     assert seen == [1]
+
+
+def test_whoever_is_kept_out_for_long_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times as long as SQLite waits would be more than anybody at the other end does."""
+    tries: list[int] = []
+    monkeypatch.setattr(time, "monotonic", lambda: 10.0 * len(tries))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+
+    def locked(_session: object) -> None:
+        tries.append(0)
+        raise OperationalError("x", None, Exception("database is locked"))
+
+    with pytest.raises(OperationalError):
+        run_writing(locked)
+    assert len(tries) == 2
 
 
 def test_run_writing_tries_again_only_what_may_pass(any_app: Flask) -> None:
