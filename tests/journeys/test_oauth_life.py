@@ -117,7 +117,7 @@ def test_reconnecting_with_another_account_changes_nothing(stack: Stack, owner: 
     waiting = post(stack, 3)
     owner.says("Reconnect needed")
     page = owner.choose(owner.on("ACCTSE", "Reconnect"), "ACCTNO")
-    assert "belongs to Acme SE, and you chose Acme NO. Nothing was changed" in page.text
+    assert "belongs to Acme SE, and you chose Acme NO. Nothing was changed here. The connection of" in page.text
     assert "Reconnect needed" in owner.table()
     assert all(reasons(stack, number)["event"][0] == "waiting" for number in waiting)
     # The grant went to the connection that has that account.

@@ -198,13 +198,13 @@ def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
 def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
     wanted, same = _wanted(session, attempt), _same(session, attempt, chosen)
     if same is None or same.id != wanted.id:
+        came = "Nothing was changed."
         if same is not None:
             _take_grant(session, attempt, same, chosen)
-        sentence = (
-            f"This connection belongs to {wanted.account_name}, and you chose {chosen.name}. Nothing was changed; "
-            f"reconnect and choose {wanted.account_name}."
-        )
-        return Outcome(sentence, False)
+            where = _store_name(session, same.store_id)
+            came = f"Nothing was changed here. The connection of {where} has the new access.{_what_is_off(chosen)}"
+        sentence = f"This connection belongs to {wanted.account_name}, and you chose {chosen.name}. {came}"
+        return Outcome(f"{sentence} Reconnect and choose {wanted.account_name}.", False)
     _take_grant(session, attempt, wanted, chosen)
     goes_on = "It stays paused until somebody resumes it." if wanted.is_paused else "What waited goes out now."
     off = _what_is_off(chosen)
