@@ -46,12 +46,18 @@ def _limit_factor(text: str) -> float | None:
     return factor
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     standard = Options()
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A stand-in for Klaviyo.")
     add = parser.add_argument
     add("--host", default=standard.host)
-    add("--port", type=int, default=standard.port)
+    add("--port", type=_port, default=standard.port)
     add("--client-id", default=standard.client_id)
     add("--client-secret", default=standard.client_secret)
     add("--app-name", default=standard.app_name)

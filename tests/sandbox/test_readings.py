@@ -123,6 +123,8 @@ def test_demo_accounts(ever_and_reject: SandboxProcess) -> None:
         ("--reauthorize", "maybe"),
         ("--repeated-unique-id", "never"),
         ("--unknown-profile-id", "ignore"),
+        ("--port", "99999"),
+        ("--port", "http"),
         ("--no-such-option",),
     ],
 )
