@@ -30,6 +30,7 @@ from webapp.models import (
 from webapp.services.connections import lifecycle, settling
 from webapp.services.connections.lifecycle import Refusal
 from webapp.services.deliveries import activity_status, search, waiting_reasons
+from webapp.services.tracing import trace
 
 
 class Place:
@@ -160,6 +161,7 @@ def test_what_went_to_an_account_is_told_of_it_after_it_was_replaced(place: Plac
     (last,) = place.wait(1)
     told = [("OLD", "Old"), ("NEW", "New"), ("NEW", "New"), ("THIRD", "Third")]
     assert accounts_told(place, went, waited, later, last) == told
+    assert trace.steps(place.person, None).accounts == {went: "Old", waited: "New", later: "New"}
 
 
 def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.rows import Rows
 from tests.webapp.views.connection_shop import BASE, Shop, shown
@@ -173,6 +173,22 @@ def test_a_list_may_be_chosen_before_anybody_looked_at_them(shop: Shop, monkeypa
     assert gone.status_code == 422
     assert "not in the Klaviyo account any more" in text_of(gone)
     assert len(asked) == 1, "they have just been read"
+
+
+def test_a_list_that_is_not_there_when_klaviyo_was_asked_is_said_to_be_gone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody's picker had asked already."""
+    lists.ask(shop.read(shop.first), shop.owner_user.id)
+
+    def sleep(_seconds: float) -> None:
+        with writing() as session:
+            done = {"state": TaskState.DONE, "result": {"lists": []}, "finished_at": clock.now()}
+            session.execute(update(Task).values(done))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    gone = shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L1"))
+    assert "not in the Klaviyo account any more" in text_of(gone)
 
 
 def test_where_klaviyo_is_not_asked_in_time_nothing_is_said_of_the_list(

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.database import reading, writing
+from webapp.database import end_reads, reading, writing
 from webapp.extensions import db
 from webapp.klaviyo.parse import FoundList
 from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
@@ -115,6 +115,7 @@ def make_known(workspace_id: int, connection_id: int, list_id: str, actor_id: in
     end = time.monotonic() + WAITED_SECONDS
     while time.monotonic() < end and _is_asking(connection):
         time.sleep(0.1)
+    end_reads()
 
 
 def _is_asking(connection: Connection) -> bool:

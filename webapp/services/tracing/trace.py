@@ -13,7 +13,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
-from webapp.services.deliveries import waiting_reasons
+from webapp.services.deliveries import accounts_then, waiting_reasons
 from webapp.services.deliveries.ranges import LAST_ID, merged
 from webapp.services.people import addresses
 from webapp.services.workspaces import snapshot
@@ -65,10 +65,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A page of them, newest first, and the cursor of the next page."""
+    """A page of them, newest first, and the cursor of the next page. `accounts`: by delivery, where it was another."""
 
     steps: list[Step]
     following: int | None
+    accounts: dict[int, str]
 
 
 def by_address(workspace_id: int, email: str) -> int | None:
@@ -136,16 +137,20 @@ def steps(person: Person, before: int | None) -> Steps:
     holds = waiting_reasons.of_workspace(session, person.workspace_id)
     named = select(Delivery.activity_id).where(Delivery.id.in_(ids))
     statement = (
-        select(Delivery, Activity, Store.name)
+        select(Delivery, Activity, Store.name, Connection)
         .join(Activity, Activity.id == Delivery.activity_id)
+        .outerjoin(Connection, Connection.id == Delivery.connection_id)
         .outerjoin(Store, Store.id == Activity.store_id)
         .where(Delivery.activity_id.in_(named), Delivery.person_id == person.id)
         .order_by(Delivery.id)
     )
     found: dict[int, Step] = {}
-    for delivery, activity, store in session.execute(statement):
+    entries = session.execute(statement).all()
+    for delivery, activity, store, _ in entries:
         step = found.setdefault(activity.id, Step(activity, store, []))
         step.deliveries.append((delivery, waiting_reasons.of(delivery, holds)))
     mine = [step for step in found.values() if step.deliveries[0][0].id in ids]
     newest_first = sorted(mine, key=lambda step: step.deliveries[0][0].id, reverse=True)
-    return Steps(newest_first, rows[PAGE - 1].id if len(rows) > PAGE else None)
+    before_it = accounts_then.of(session, [(entry[0], entry[3]) for entry in entries])
+    names = {delivery_id: account.name for delivery_id, account in before_it.items()}
+    return Steps(newest_first, rows[PAGE - 1].id if len(rows) > PAGE else None, names)
