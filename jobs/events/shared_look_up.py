@@ -22,7 +22,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.dialects import among, db_now, unindexed, unindexed_word
+from webapp.dialects import among_many, db_now, unindexed, unindexed_word
 from webapp.klaviyo import payloads
 from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind
 
@@ -48,22 +48,26 @@ def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> boo
         is_held = lane.lease_until is not None and lane.lease_until > now
         if not _gets_on(lane, now, has_open=has_open and not is_held) or not (are_many or is_held):
             return False
-        line = _Line(run.held.connection_id, items[0].priority, now)
-        first = session.scalar(line.ids().limit(1))
-        if first is None or first > items[-1].id:
-            return False
-        if are_many:
-            return len(line.owed(session, unknown)) > payloads.LOOKUP_ADDRESSES
-        beyond = session.scalar(line.ids().offset(FOR_IMPORTS).limit(1))
-        return len(line.owed(session, unknown, before=beyond)) == len(unknown)
+        return _Line(session, run.held.connection_id, items[0].priority, now).comes_to(unknown, items[-1].id)
 
 
 class _Line(NamedTuple):
     """What the fields lane has before it."""
 
+    session: Session
     connection_id: int
     priority: int
     now: datetime
+
+    def comes_to(self, people: Sequence[int], last_id: int) -> bool:
+        """Whether it is not past their last event, and is about to look up many of them; of few all, and right now."""
+        first = self.session.scalar(self.ids().limit(1))
+        if first is None or first > last_id:
+            return False
+        if len(people) > payloads.LOOKUP_ADDRESSES:
+            return len(self.owed(people)) > payloads.LOOKUP_ADDRESSES
+        beyond = self.session.scalar(self.ids().offset(FOR_IMPORTS).limit(1))
+        return len(self.owed(people, before=beyond)) == len(people)
 
     def ids(self) -> Select[int]:
         """Its deliveries, in order."""
@@ -71,13 +75,13 @@ class _Line(NamedTuple):
         mine = (Delivery.connection_id == self.connection_id, Delivery.kind == Kind.FIELDS)
         return select(Delivery.id).where(*mine, *due).order_by(Delivery.id)
 
-    def owed(self, session: Session, people: Sequence[int], *, before: int | None = None) -> Sequence[int | None]:
+    def owed(self, people: Sequence[int], *, before: int | None = None) -> Sequence[int | None]:
         """Which of these people stand in it, found by themselves. `before`: that delivery."""
         due = (unindexed_word(Delivery.status) == Status.WAITING.value, Delivery.due_at <= self.now)
         mine = (unindexed(Delivery.connection_id) == self.connection_id, Delivery.kind == Kind.FIELDS)
         reached = () if before is None else (Delivery.id < before,)
-        where = (among(session, Delivery.person_id, people), *mine, *due, *reached)
-        return session.scalars(select(Delivery.person_id).where(*where).distinct()).all()
+        where = (among_many(self.session, Delivery.person_id, people), *mine, *due, *reached)
+        return self.session.scalars(select(Delivery.person_id).where(*where).distinct()).all()
 
 
 def _gets_on(lane: Lane, now: datetime, *, has_open: bool) -> bool:
