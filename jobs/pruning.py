@@ -25,7 +25,7 @@ from webapp.services.activities import refusals
 KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=730)
 BITE = 1000
-LONGEST_SECONDS = 20.0  # of a round, with each kind of row
+LONGEST_SECONDS = 5.0  # of a round, with each kind of row: what else is looked at once a minute has to wait for it
 
 
 def run() -> None:

@@ -25,9 +25,7 @@ from webapp.extensions import db
 
 T = TypeVar("T")
 TRIES = 8
-LONGEST_SECONDS = (
-    15.0  # SQLite waits ten itself: whoever was kept out twice is told, instead of being held for a minute
-)
+LONGEST_SECONDS = 15.0  # SQLite itself waits for ten: whoever was kept out twice is told so
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 
 _current: ContextVar[Session | None] = ContextVar("writing_session", default=None)

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue import actions
-from webapp.catalogue.reasons import Reason
 from webapp.models import AuditEntry, Connection, Delivery
+from webapp.services.deliveries import accounts_then
 from webapp.services.workspaces import snapshot
 
 OF_WORKSPACE = ("events.chosen", "fields.chosen")
@@ -77,13 +77,11 @@ def of(session: Session, delivery: Delivery, accepted_at: datetime, connection: 
     events = _before(entries, ("events.chosen",), accepted_at)
     fields = _before(entries, ("fields.chosen",), sent_at)
     edited = _before(entries, ("connection.edited", "connection.undone"), sent_at) or {}
-    # What a replacement ended was written down after it, and was meant for the account before it.
-    meant_at = accepted_at if delivery.reason is Reason.ACCOUNT_REPLACED else sent_at
-    replaced = _before(entries, ("connection.replace",), meant_at) or {}
+    replaced = accounts_then.of(session, [(delivery, connection)]).get(delivery.id)
     then = Values(
         event_on=now.event_on if now.event_on is None or events is None else delivery.event in events["on"],
         fields_on=now.fields_on if fields is None else len(fields["on"]),
-        account=replaced.get("account_name", replaced.get("account", now.account)),
+        account=replaced.name if replaced else now.account,
         behavior=edited.get("behavior", now.behavior),
         list_name=edited.get("list_name", now.list_name),
     )
