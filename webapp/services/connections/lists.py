@@ -136,8 +136,22 @@ def why_unknown(connection: Connection) -> str:
 
 def find(session: Session, connection: Connection, list_id: str) -> FoundList | None:
     """A list by id among the remembered ones; None for any other."""
+    return next((row for row in _lists(_remembered(session, connection)) if row.id == list_id), None)
+
+
+def were_read(session: Session, connection: Connection) -> bool:
+    """Whether the lists of the account are remembered at all."""
+    return _remembered(session, connection) is not None
+
+
+def forget(session: Session, connection: Connection, list_id: str) -> None:
+    """A list that was found missing is not among the remembered ones any more, until they are read anew."""
+    task = _remembered(session, connection)
+    if task is not None:
+        task.result = {"lists": [row for row in task.result.get("lists", ()) if row[0] != list_id]}
+
+
+def _remembered(session: Session, connection: Connection) -> Task | None:
     statement = select(Task).where(Task.connection_id == connection.id, Task.kind == KIND, Task.state == TaskState.DONE)
     task = session.scalar(statement.order_by(Task.id.desc()).limit(1))
-    if task is None or task.arguments != _arguments(connection):
-        return None
-    return next((row for row in _lists(task) if row.id == list_id), None)
+    return task if task is not None and task.arguments == _arguments(connection) else None

@@ -64,6 +64,7 @@ def undo(workspace_id: int, connection_id: int, actor_id: int, version: int) -> 
                 raise Refusal("There is nothing to undo.")
             store_id = stored["store_id"]
             _check_store(session, connection, store_id, may_lose_it=True)
+            _check_list(session, connection, stored)
             values = {**stored, "behavior": SyncBehavior(stored["behavior"])}
             back = Settings(**{name: values[name] for name in Settings.__slots__})
             _put(session, connection, back, actor_id, "connection.undone")
@@ -93,6 +94,15 @@ def _check_store(session: Session, connection: Connection, store_id: int | None,
         raise Invalid({"store": TAKEN})
 
 
+def _check_list(session: Session, connection: Connection, stored: dict[str, Any]) -> None:
+    """Whether an undo may go back to its list: never to one that was found missing, or that a later reading lacks."""
+    list_id = stored["list_id"]
+    if list_id is None or list_id == connection.list_id or lists.find(session, connection, list_id) is not None:
+        return
+    if stored.get("list_missing") or lists.were_read(session, connection):
+        raise Refusal("The list it had is gone in Klaviyo, so this cannot be undone. Press Edit and choose again.")
+
+
 def _wanted(session: Session, connection: Connection, edit: Edit) -> Settings:
     same = edit.keeps_list or edit.list_id == connection.list_id
     if same:
@@ -112,9 +122,13 @@ def _put(session: Session, connection: Connection, wanted: Settings, actor_id: i
     if wanted == before:
         return
     connection.row_version += 1
-    connection.previous_settings = {**before.stored(), "at": clock.now().isoformat()}
+    was_missing = connection.list_missing_at is not None
+    extras = {"list_missing": was_missing, "at": clock.now().isoformat()}
+    connection.previous_settings = {**before.stored(), **extras}
     connection.store_id, connection.sync_behavior = wanted.store_id, wanted.behavior
     if wanted.list_id != before.list_id:
+        if before.list_id is not None and was_missing:
+            lists.forget(session, connection, before.list_id)
         connection.list_missing_at = None
     connection.list_id, connection.list_name, connection.list_opt_in = (
         wanted.list_id,
