@@ -1,19 +1,24 @@
-"""Lists gone in Klaviyo: not offered, not accepted, not gone back to until Klaviyo shows them. Both databases."""
+"""What Klaviyo said of its lists and says no more: lists that are gone, refusals of a lost grant. Both databases."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from flask import Flask
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
-from tests.rows import Rows
+from tests.rows import ALL_SCOPES, Rows
 from tests.webapp.views.connection_shop import Shop
 from tests.webapp.views.pages import HTMX, text_of
 from webapp import clock
 from webapp.database import writing
-from webapp.models import Task
+from webapp.klaviyo.oauth import TokenSet
+from webapp.models import Task, TaskState
+from webapp.services.oauth import grants
 
 GONE, OTHER = ("L1", "Newsletter", "double_opt_in"), ("L2", "Members", "single_opt_in")
+NO_ACCESS = "Klaviyo no longer accepts our access. Reconnect first."
 
 
 @pytest.fixture
@@ -64,6 +69,37 @@ def test_undoing_another_change_keeps_the_missing_list_and_says_so_still(shop: S
     assert _undo(shop)[0] == 200
     now = shop.read(shop.first)
     assert (now.store_id, now.list_id, now.list_missing_at is not None) == (shop.se.id, "L1", True)
+
+
+def test_what_went_wrong_before_the_account_was_connected_again_is_not_said_any_more(
+    any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of its lists nor of who would be added: both are asked for anew."""
+    shop = Shop(any_app, rows)
+    chosen = {"sync_behavior": "create_profile", "store": str(shop.se.id)}
+    shop.owner.post(shop.url(shop.first, "/lists"), headers=HTMX)
+    shop.owner.post(shop.url(shop.first, "/price"), data=chosen, headers=HTMX)
+    with writing() as session:
+        failed = {"state": TaskState.FAILED, "error": NO_ACCESS, "finished_at": clock.now()}
+        session.execute(update(Task).values(failed))
+
+    def said() -> tuple[str, str]:
+        edit = shop.owner.get(shop.url(shop.first, "/edit"), headers=HTMX)
+        price = shop.owner.get(shop.url(shop.first, "/price"), query_string=chosen, headers=HTMX)
+        return text_of(edit), text_of(price)
+
+    assert all(NO_ACCESS in text for text in said())
+    with writing() as session:
+        grants.store(session, shop.first.id, TokenSet("access", "refresh", 3600, frozenset(ALL_SCOPES.split())))
+    assert not any(NO_ACCESS in text for text in said())
+    assert "Asking Klaviyo for its lists" in said()[0]
+    assert "How many would that be?" in said()[1]
+
+    def sleep(_seconds: float) -> None:
+        shop.fetched(shop.first, OTHER)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert shop.owner.post(shop.url(shop.first), data=shop.form(shop.first, list="L2")).status_code == 303
 
 
 def _undo(shop: Shop) -> tuple[int, str]:

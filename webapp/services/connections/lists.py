@@ -15,6 +15,7 @@ from webapp.extensions import db
 from webapp.klaviyo.parse import FoundList
 from webapp.models import Connection, ConnectionState, Grant, Task, TaskState
 from webapp.services import tasks
+from webapp.services.oauth import grants
 
 KIND = "lists"
 REMEMBERED = timedelta(minutes=5)
@@ -45,10 +46,12 @@ class Picker:
 def picker(connection: Connection) -> Picker:
     """The picker of a connection, without asking anybody."""
     done, newest = _newest(connection, TaskState.DONE), _newest(connection)
-    problem, lacks_scope = _hindrance(connection)
+    grant = grants.of(db.session(), connection.id)
+    problem, lacks_scope = _hindrance(connection, grant)
     asking = newest is not None and newest.state in tasks.UNFINISHED and problem is None
     if problem is None and newest is not None and newest.state is TaskState.FAILED and _is_fresh(newest):
-        problem = newest.error
+        # What went wrong before the account was connected again says nothing of how it is now.
+        problem = newest.error if grants.was_held(grant, newest.finished_at) else None
     fetched_at = done.finished_at if done is not None else None
     return Picker(
         lists=_lists(done),
@@ -60,12 +63,11 @@ def picker(connection: Connection) -> Picker:
     )
 
 
-def _hindrance(connection: Connection) -> tuple[str | None, bool]:
+def _hindrance(connection: Connection, grant: Grant | None) -> tuple[str | None, bool]:
     """Why Klaviyo cannot be asked, and whether it is for want of a scope."""
     if connection.state is not ConnectionState.ACTIVE:
         return "Klaviyo does not let us in. Reconnect to see its lists.", False
-    scopes = db.session.scalar(select(Grant.scopes).where(Grant.connection_id == connection.id)) or ""
-    if "lists:read" not in scopes.split():
+    if grant is None or "lists:read" not in grant.scope_set:
         return "Klaviyo does not let us see its lists: lists:read is missing.", True
     return None, False
 

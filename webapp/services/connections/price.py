@@ -13,6 +13,7 @@ from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Connection, Task, TaskState
 from webapp.services import tasks
+from webapp.services.oauth import grants
 
 KIND = "price"
 REMEMBERED = timedelta(minutes=10)
@@ -41,6 +42,8 @@ def latest(connection: Connection, store_id: int | None) -> Price | None:
         return None
     if task.finished_at is not None and clock.now() - task.finished_at > REMEMBERED:
         return None
+    if task.state is TaskState.FAILED and not grants.was_held(grants.of(db.session(), connection.id), task.finished_at):
+        return None  # what went wrong before the account was connected again says nothing of how it is now
     return Price(
         counting=task.state in tasks.UNFINISHED,
         done=task.done,

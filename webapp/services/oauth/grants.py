@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
@@ -104,6 +104,11 @@ _OF = select(Grant).where(Grant.connection_id == bindparam("connection"))
 def of(session: Session, connection_id: int) -> Grant | None:
     """A connection's grant."""
     return session.scalar(_OF, {"connection": connection_id})
+
+
+def was_held(grant: Grant | None, moment: datetime | None) -> bool:
+    """Whether this grant, renewed or not, was there at a moment already."""
+    return grant is not None and moment is not None and moment >= grant.granted_at
 
 
 def refresh_token(grant: Grant) -> str:
