@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from webapp.klaviyo import endpoints
@@ -62,6 +63,11 @@ def missing(granted: frozenset[str]) -> dict[str, tuple[str, ...]]:
     """Feature key -> its missing scopes, for the features that do not work."""
     lacking = {feature.key: tuple(s for s in feature.needs if s not in granted) for feature in FEATURES}
     return {key: scopes for key, scopes in lacking.items() if scopes}
+
+
+def titles(keys: Collection[str]) -> str:
+    """Some features by their keys, as a sentence names them."""
+    return ", ".join(feature.title.lower() for feature in FEATURES if feature.key in keys)
 
 
 def calls_needing(scope: str) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from flask import Flask
 from sqlalchemy import select
@@ -11,12 +13,8 @@ from tests.rows import Rows
 from tests.webapp.views.pages import signed_in
 from webapp import clock
 from webapp.database import reading, writing
-from webapp.models import (
-    Connection,
-    Task,
-    TaskState,
-)
-from webapp.services.connections import lists
+from webapp.models import Authorization, Connection, Purpose, Session, Task, TaskState
+from webapp.services.connections import authorizations, lists
 
 BASE = "/w/mine/settings/integrations/klaviyo"
 
@@ -82,3 +80,15 @@ def version_of(html: str) -> str:
     found = re.search(r'data-version="(\w+)"', html)
     assert found, html
     return found.group(1)
+
+
+def attempt(user_id: int, workspace_id: int, **values: Any) -> Authorization:
+    """An attempt as it is after it was consumed."""
+    with reading() as session:
+        signed = session.scalars(select(Session).where(Session.user_id == user_id)).first()
+    assert signed is not None
+    purpose = values.pop("purpose", Purpose.CONNECT)
+    url = authorizations.begin(signed, workspace_id, Purpose(str(purpose)), **values)
+    found = authorizations.consume(parse_qs(urlsplit(url).query)["state"][0], signed)
+    assert found is not None
+    return found

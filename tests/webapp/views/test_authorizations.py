@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,7 +10,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from tests.rows import ALL_SCOPES, Rows
-from tests.webapp.views.connection_shop import BASE, Shop
+from tests.webapp.views.connection_shop import BASE, Shop, attempt
 from tests.webapp.views.pages import signed_in, text_of
 from webapp.database import reading, writing
 from webapp.klaviyo.oauth import TokenSet
@@ -35,18 +34,6 @@ def klaviyo_says(monkeypatch: pytest.MonkeyPatch, accounts: dict[str, tuple[str,
 
     monkeypatch.setattr("webapp.klaviyo.oauth.OAuthApp.exchange", exchange)
     monkeypatch.setattr(authorizations, "_account", lambda tokens: accounts[tokens.access_token])
-
-
-def attempt(user_id: int, workspace_id: int, **values: Any) -> Authorization:
-    """An attempt as it is after it was consumed."""
-    with reading() as session:
-        signed = session.scalars(select(Session).where(Session.user_id == user_id)).first()
-    assert signed is not None
-    purpose = values.pop("purpose", Purpose.CONNECT)
-    url = authorizations.begin(signed, workspace_id, Purpose(str(purpose)), **values)
-    found = authorizations.consume(parse_qs(urlsplit(url).query)["state"][0], signed)
-    assert found is not None
-    return found
 
 
 def test_installing_asks_for_the_workspace_where_there_are_several(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

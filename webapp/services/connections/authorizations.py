@@ -29,6 +29,7 @@ from webapp.services.workspaces import tenancy
 
 LIFE = timedelta(minutes=10)
 ACCOUNT_SECONDS = 10.0
+STAYS_PAUSED = "It stays paused until somebody resumes it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,9 @@ def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         needed = same.state is ConnectionState.NEEDS_REAUTHORIZATION
         _take_grant(session, attempt, same, chosen)
         if needed:
-            return Outcome(f"{chosen.name} is connected again. What waited goes out now.", True)
-        where = _store_name(session, same.store_id)
-        return Outcome(f"{chosen.name} is connected already, for {where}. Choose another account.", False)
+            return _connected_again(same, chosen)
+        came = f"{chosen.name} is connected already, for {_store_name(session, same.store_id)}."
+        return Outcome(f"{came} Choose another account.{_what_is_off(chosen)}", False)
     lifecycle.check_add(session, attempt.workspace_id, attempt.store_id)
     now = clock.now()
     made = Connection(
@@ -206,19 +207,20 @@ def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen)
         sentence = f"This connection belongs to {wanted.account_name}, and you chose {chosen.name}. {came}"
         return Outcome(f"{sentence} Reconnect and choose {wanted.account_name}.", False)
     _take_grant(session, attempt, wanted, chosen)
-    goes_on = "It stays paused until somebody resumes it." if wanted.is_paused else "What waited goes out now."
-    off = _what_is_off(chosen)
-    return Outcome(f"{chosen.name} is connected again. {goes_on}{off}", True, bool(off))
+    return _connected_again(wanted, chosen)
 
 
 def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
     wanted, same = _wanted(session, attempt), _same(session, attempt, chosen)
     if same is not None:
+        needed = same.state is ConnectionState.NEEDS_REAUTHORIZATION
         _take_grant(session, attempt, same, chosen)
-        if same.id == wanted.id:
-            return Outcome(f"You chose {chosen.name} again, so nothing was replaced.", False)
-        where = _store_name(session, same.store_id)
-        return Outcome(f"{chosen.name} is connected already, for {where}. Nothing was replaced.", False)
+        came = f"You chose {chosen.name} again, so nothing was replaced."
+        if same.id != wanted.id:
+            where = _store_name(session, same.store_id)
+            came = f"{chosen.name} is connected already, for {where}. Nothing was replaced."
+        more = f" {_connected_again(same, chosen).sentence}" if needed else _what_is_off(chosen)
+        return Outcome(came + more, False)
     before = wanted.account_name
     lifecycle.replace(session, wanted, chosen.account_id, chosen.name, attempt.user_id)
     _store_grant(session, wanted, chosen)
@@ -226,8 +228,16 @@ def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         f"{chosen.name} has taken the place of {before}. What waited for {before} is skipped now; "
         "whatever comes from here on goes to the new account."
     )
+    paused = f" {STAYS_PAUSED}" if wanted.is_paused else ""
     off = _what_is_off(chosen)
-    return Outcome(sentence + off, True, bool(off))
+    return Outcome(sentence + paused + off, True, bool(off))
+
+
+def _connected_again(connection: Connection, chosen: Chosen) -> Outcome:
+    """What is said of a connection that has its access back, whichever way it came."""
+    goes_on = STAYS_PAUSED if connection.is_paused else "What waited goes out now."
+    off = _what_is_off(chosen)
+    return Outcome(f"{chosen.name} is connected again. {goes_on}{off}", True, bool(off))
 
 
 def _wanted(session: DatabaseSession, attempt: Authorization) -> Connection:
@@ -252,11 +262,10 @@ def _store_grant(session: DatabaseSession, connection: Connection, chosen: Chose
 
 def _what_is_off(chosen: Chosen) -> str:
     """What does not work with the scopes that were granted; nothing where all does."""
-    lacking = scopes.missing(chosen.tokens.scopes)
-    titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
+    titles = scopes.titles(scopes.missing(chosen.tokens.scopes))
     if not titles:
         return ""
-    return f" Klaviyo granted less than we asked for, so this stays off: {', '.join(titles)}. Scopes says why."
+    return f" Klaviyo granted less than we asked for, so this stays off: {titles}. Scopes says why."
 
 
 def _store_name(session: DatabaseSession, store_id: int | None) -> str:

@@ -9,7 +9,8 @@ from sqlalchemy import func, select, update
 from webapp import clock
 from webapp.database import affected, writing
 from webapp.extensions import db
-from webapp.models import Alert, Connection, ConnectionState, Lane
+from webapp.klaviyo import scopes
+from webapp.models import Alert, Connection, ConnectionState, Grant, Lane
 from webapp.services import alerts
 from webapp.services.connections import lifecycle
 from webapp.services.connections.search import Counts
@@ -22,13 +23,13 @@ class Banners:
     """`needed`: connections that wait for their owner, with how many deliveries wait there, the longest wait first, up
     to SHOWN; `more`: how many others do.
 
-    `mended`: those that did and work again, with the alert that said so. `open`: other incidents that go on, with
-    their sentence.
+    `mended`: those that did and are connected again, with the alert that said so and what is off for want of a scope,
+    in words. `open`: other incidents that go on, with their sentence.
     """
 
     needed: list[tuple[Connection, int]]
     more: int
-    mended: list[tuple[Alert, Connection]]
+    mended: list[tuple[Alert, Connection, str]]
     open: list[tuple[Alert, Connection, str]]
 
 
@@ -54,10 +55,11 @@ def _needed(workspace_id: int) -> list[tuple[Connection, int]]:
     return [(connection, int(count)) for connection, count in db.session.execute(waiting)]
 
 
-def _mended(workspace_id: int) -> list[tuple[Alert, Connection]]:
+def _mended(workspace_id: int) -> list[tuple[Alert, Connection, str]]:
     told = (
-        select(Alert, Connection)
+        select(Alert, Connection, Grant.scopes)
         .join(Connection, Connection.id == Alert.connection_id)
+        .join(Grant, Grant.connection_id == Connection.id)
         .where(
             Alert.workspace_id == workspace_id,
             Alert.cause == lifecycle.ACCESS_LOST,
@@ -68,7 +70,8 @@ def _mended(workspace_id: int) -> list[tuple[Alert, Connection]]:
         .order_by(Alert.id.desc())
         .limit(SHOWN)
     )
-    return [(alert, connection) for alert, connection in db.session.execute(told)]
+    rows = db.session.execute(told)
+    return [(alert, found, scopes.titles(scopes.missing(frozenset(granted.split())))) for alert, found, granted in rows]
 
 
 def _open(workspace_id: int) -> list[tuple[Alert, Connection, str]]:

@@ -71,8 +71,7 @@ def _held(lanes: Sequence[LaneFacts], now: datetime) -> Health | None:
 def _in_part(lacking: Mapping[str, tuple[str, ...]]) -> Health | None:
     if not lacking:
         return None
-    titles = [feature.title.lower() for feature in scopes.FEATURES if feature.key in lacking]
-    return Health("Delivering in part", "warn", "half", f"{', '.join(titles)} off: scope missing")
+    return Health("Delivering in part", "warn", "half", f"{scopes.titles(lacking)} off: scope missing")
 
 
 def since(moment: datetime, now: datetime) -> str:

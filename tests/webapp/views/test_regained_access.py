@@ -1,0 +1,94 @@
+"""Access regained, whichever way: what is said fits what the row shows, paused or in part. Both databases."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from tests.rows import ALL_SCOPES, Rows
+from tests.webapp.views.connection_shop import BASE, Shop, attempt
+from tests.webapp.views.pages import text_of
+from webapp.klaviyo.oauth import TokenSet
+from webapp.models import ConnectionState, Purpose
+from webapp.services.connections import authorizations, lifecycle
+from webapp.services.connections.authorizations import Outcome
+
+PAUSED = "Acme SE is connected again. It stays paused until somebody resumes it."
+GOES_ON = "Acme SE is connected again. What waited goes out now."
+OFF = " Klaviyo granted less than we asked for, so this stays off: newsletter. Scopes says why."
+LESS = frozenset(ALL_SCOPES.split()) - {"subscriptions:write"}
+
+
+@pytest.fixture
+def shop(any_app: Flask, rows: Rows) -> Shop:
+    """Where the first connection has lost its access."""
+    shop = Shop(any_app, rows)
+    lifecycle.lose_grant(shop.first.id, "the app was removed in Klaviyo")
+    return shop
+
+
+def back(shop: Shop, monkeypatch: pytest.MonkeyPatch, granted: frozenset[str], **begun: object) -> Outcome:
+    """Somebody comes back from Klaviyo having chosen Acme SE."""
+    tokens = TokenSet("access", "refresh", 3600, granted)
+    monkeypatch.setattr("webapp.klaviyo.oauth.OAuthApp.exchange", lambda *_: tokens)
+    monkeypatch.setattr(authorizations, "_account", lambda _: ("ACCTSE", "Acme SE"))
+    return authorizations.finish(attempt(shop.owner_user.id, shop.workspace.id, **begun), "code")
+
+
+def ways(shop: Shop) -> dict[Purpose, dict[str, object]]:
+    return {
+        Purpose.CONNECT: {"store_id": shop.de.id},
+        Purpose.RECONNECT: {"purpose": Purpose.RECONNECT, "connection_id": shop.first.id},
+        Purpose.REPLACE: {"purpose": Purpose.REPLACE, "connection_id": shop.first.id},
+    }
+
+
+@pytest.mark.parametrize("way", list(Purpose))
+@pytest.mark.parametrize(("is_paused", "granted"), [(True, LESS), (False, LESS), (True, frozenset(ALL_SCOPES.split()))])
+def test_every_way_back_says_what_goes_on_and_what_stays_off(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, way: Purpose, is_paused: bool, granted: frozenset[str]
+) -> None:
+    lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=is_paused)
+    came = back(shop, monkeypatch, granted, **ways(shop)[way])
+    said = (PAUSED if is_paused else GOES_ON) + (OFF if granted is LESS else "")
+    if way is Purpose.REPLACE:
+        said = f"You chose Acme SE again, so nothing was replaced. {said}"
+    assert came.sentence == said
+    assert came.is_partly is (granted is LESS and way is not Purpose.REPLACE)
+    assert shop.read(shop.first).state is ConnectionState.ACTIVE
+    banner = text_of(shop.owner.get(BASE))
+    assert "Acme SE is connected again" in banner
+    assert ("It is paused: what waits goes out once somebody resumes it." in banner) is is_paused
+    assert ("What waited has gone out or is on its way." in banner) is not is_paused
+    assert ("so this is off: newsletter. Scopes says why" in banner) is (granted is LESS)
+
+
+@pytest.mark.parametrize("way", [Purpose.CONNECT, Purpose.REPLACE])
+def test_a_smaller_grant_is_never_taken_in_silence(shop: Shop, monkeypatch: pytest.MonkeyPatch, way: Purpose) -> None:
+    back(shop, monkeypatch, frozenset(ALL_SCOPES.split()), **ways(shop)[Purpose.RECONNECT])
+    came = back(shop, monkeypatch, LESS, **ways(shop)[way])
+    assert "connected again" not in came.sentence
+    assert came.sentence.endswith(OFF)
+
+
+def test_what_a_paused_connection_waits_for_is_said_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for waiting in ("What comes for it waits here", "1 delivery waits here"):
+        lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=False)
+        assert f"{waiting}, nothing is lost" in text_of(shop.owner.get(BASE))
+        assert "out as soon as you reconnect." in text_of(shop.owner.get(BASE))
+        lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=True)
+        assert "out once you have reconnected and somebody resumes it." in text_of(shop.owner.get(BASE))
+        shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first)
+
+
+def test_a_paused_connection_stays_paused_with_another_account_and_says_so(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacing = {"purpose": Purpose.REPLACE, "connection_id": shop.second.id}
+    lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
+    shop.rows.delivery(shop.rows.activity(shop.workspace), shop.second)
+    lifecycle.pause(shop.workspace.id, shop.second.id, shop.owner_user.id, on=True)
+    came = back(shop, monkeypatch, frozenset(ALL_SCOPES.split()), **replacing)
+    assert came.sentence.endswith("goes to the new account. It stays paused until somebody resumes it.")
+    page = text_of(shop.owner.get(shop.url(shop.second)))
+    assert "goes to Acme SE as soon as this is done and the connection is resumed." in page
