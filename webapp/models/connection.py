@@ -33,6 +33,9 @@ def _one_live(name: str, *columns: str, where: str = "") -> Index:
 class Connection(Base):
     """One Klaviyo account of a workspace. `row_version` guards edits: a stale one is a 409.
 
+    It grows when what a person sets is saved, or the account replaced; not when the connection is paused or loses its
+    access, so that nobody's open form fails for that.
+
     `paused_*` is a flag beside the state, with who (`paused_by`: a user's id, None for ourselves) and why.
     `resumed_at`: when it was last resumed, or its account replaced; its health is judged by what came after.
     `previous_settings` holds what the last save replaced, for undo.

@@ -103,7 +103,6 @@ def make_move(
     connection.state, connection.state_cause = after, cause
     if before is not after:
         connection.state_at = clock.now()
-    connection.row_version += 1
     session.flush()
     if after is ConnectionState.ACTIVE:
         _close_alert(session, connection)
@@ -160,13 +159,13 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
         connection.paused_at = clock.now() if on else None
         connection.paused_by = actor_id if on else None
         connection.paused_cause = None
-        connection.row_version += 1
         if on:
             lanes.stop(session, connection.id)
         else:
             connection.resumed_at = clock.now()
             alerts.close_alert(session, connection.id, Incident.PAUSED_FAILING)
             go_on(session, connection)
+        tenancy.changed(session, workspace_id)
         audit.record(
             session,
             workspace_id=workspace_id,
@@ -182,8 +181,8 @@ def pause_failing(session: Session, connection: Connection) -> None:
         return
     connection.paused_at, connection.paused_by = clock.now(), None
     connection.paused_cause = Incident.PAUSED_FAILING
-    connection.row_version += 1
     lanes.stop(session, connection.id)
+    tenancy.changed(session, connection.workspace_id)
     audit.record(
         session,
         workspace_id=connection.workspace_id,
@@ -229,6 +228,7 @@ def replace(session: Session, connection: Connection, account_id: str, name: str
     connection.klaviyo_account_id, connection.account_name = account_id, name
     connection.list_id = connection.list_name = connection.list_opt_in = connection.list_missing_at = None
     connection.previous_settings = None
+    connection.row_version += 1
     connection.profiles_created = 0
     connection.last_delivered_at = None
     connection.resumed_at = clock.now()
