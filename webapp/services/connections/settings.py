@@ -23,6 +23,8 @@ from webapp.services.connections.lifecycle import Refusal, Stale
 from webapp.services.workspaces import tenancy
 
 TAKEN = "This store has another Klaviyo account already. Choose another store."
+TAKEN_SINCE = "The store it had belongs to another Klaviyo account now, so this cannot be undone."
+STORE_NEEDED = "It had no store before, and beside another account it needs one, so this cannot be undone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,20 @@ def undo(workspace_id: int, connection_id: int, actor_id: int, version: int) -> 
             stored = connection.previous_settings
             if not stored:
                 raise Refusal("There is nothing to undo.")
-            store_id = stored["store_id"]
-            _check_store(session, connection, store_id, may_lose_it=True)
+            _check_store_before(session, connection, stored["store_id"])
             _check_list(session, connection, stored)
             values = {**stored, "behavior": SyncBehavior(stored["behavior"])}
             back = Settings(**{name: values[name] for name in Settings.__slots__})
             _put(session, connection, back, actor_id, "connection.undone")
-    except (IntegrityError, Invalid):
-        raise Refusal("The store it had belongs to another Klaviyo account now, so this cannot be undone.") from None
+    except IntegrityError:
+        raise Refusal(TAKEN_SINCE) from None
+
+
+def _check_store_before(session: Session, connection: Connection, store_id: int | None) -> None:
+    try:
+        _check_store(session, connection, store_id, may_lose_it=True)
+    except Invalid:
+        raise Refusal(STORE_NEEDED if store_id is None else TAKEN_SINCE) from None
 
 
 def _editable(session: Session, workspace_id: int, connection_id: int, version: int) -> Connection:
