@@ -15,9 +15,10 @@ from webapp import clock
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Connection, ConnectionStat, Lane, LaneKind, Task, TaskState
+from webapp.models import Connection, ConnectionStat, ConnectionState, Lane, LaneKind, Task, TaskState
 from webapp.services import alerts
 from webapp.services.connections import lifecycle, settling
+from webapp.services.connections import table as connection_table
 
 
 @pytest.fixture
@@ -78,3 +79,26 @@ def test_what_is_only_being_retried_is_not_counted_as_delivering(
     with writing() as session:
         session.merge(lane).skipped = 1
     assert "2 of 2 delivering" in text_of(shop.owner.get(BASE)), "nothing waits for the next try"
+
+
+@pytest.mark.parametrize("query", ["", "?search=SE", "?status=disconnected", "?sort=-added"])
+@pytest.mark.parametrize("page", [50, 1])
+def test_what_was_delivered_is_that_of_the_live_ones_whatever_is_looked_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, query: str, page: int
+) -> None:
+    """In a small workspace, and in one whose connections fill more than a page."""
+    monkeypatch.setattr(connection_table, "PAGE", page)
+    ended = shop.rows.connection(shop.workspace, None, state=ConnectionState.DISCONNECTED, account_name="Old SE")
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    for connection, delivered in ((shop.first, 1), (shop.second, 20), (ended, 300)):
+        key = {"connection_id": connection.id, "kind": Kind.EVENT, "workspace_id": shop.workspace.id}
+        shop.rows.save(ConnectionStat(**key, hour=hour, delivered=delivered, skipped=0, failed=0))
+    assert "2 of 2 delivering · 21 delivered in 24 hours" in text_of(shop.owner.get(BASE + query))
+
+
+def test_what_was_delivered_is_as_new_in_a_filtered_table(shop: Shop) -> None:
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    key = {"connection_id": shop.first.id, "kind": Kind.EVENT, "workspace_id": shop.workspace.id}
+    for kind, sum_ in ((Kind.EVENT, 1), (Kind.FIELDS, 2)):
+        shop.rows.save(ConnectionStat(**{**key, "kind": kind}, hour=hour, delivered=1, skipped=0, failed=0))
+        assert f"· {sum_} delivered in 24 hours" in text_of(shop.owner.get(f"{BASE}?search=SE"))
