@@ -13,7 +13,7 @@ from webapp.models import ConnectionState, Purpose, Role, Workspace
 from webapp.services.connections import authorizations, lifecycle
 from webapp.services.connections.lifecycle import Refusal
 from webapp.services.workspaces import tenancy
-from webapp.views.connections import BASE, own_row, table_url
+from webapp.views.connections import BASE, confirmation
 
 blueprint = Blueprint("authorizations", __name__)
 
@@ -48,7 +48,7 @@ def reconnect(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def confirm_replace(connection_id: int) -> ResponseReturnValue:
     """Say what replacing the account means before it is done."""
-    return render_template("connections/replace.html", row=own_row(connection_id), base=table_url())
+    return confirmation("connections/replace.html", connection_id)
 
 
 @blueprint.post(f"{BASE}/connections/<int:connection_id>/replace")

@@ -205,7 +205,16 @@ def pause(connection_id: int) -> ResponseReturnValue:
 @workspace_access(Role.OWNER)
 def confirm_disconnect(connection_id: int) -> ResponseReturnValue:
     """Say what disconnecting means before it is done."""
-    return render_template("connections/disconnect.html", row=own_row(connection_id), base=table_url())
+    return confirmation("connections/disconnect.html", connection_id)
+
+
+def confirmation(template: str, connection_id: int) -> ResponseReturnValue:
+    """A page that asks before something is done; where the connection has ended, its own page, which says so."""
+    row = own_row(connection_id)
+    if not row.connection.is_live:
+        flash(lifecycle.ENDED, "problem")
+        return redirect(url_for("connections.show", connection_id=connection_id), 303)
+    return render_template(template, row=row, base=table_url())
 
 
 @blueprint.post("/connections/<int:connection_id>/disconnect")

@@ -19,6 +19,7 @@ from webapp.services.oauth import grants
 from webapp.services.workspaces import tenancy
 
 ACCESS_LOST = Incident.NEEDS_REAUTHORIZATION
+ENDED = "This connection has been disconnected. Add a new one."
 
 
 class Move(StrEnum):
@@ -85,7 +86,7 @@ def check_move(connection: Connection, move: Move) -> ConnectionState:
     """The state after `move`. Raises Refusal where it is not a legal one."""
     after = MOVES.get((connection.state, move))
     if after is None:
-        raise Refusal("This connection has been disconnected. Add a new one.")
+        raise Refusal(ENDED)
     return after
 
 
@@ -153,7 +154,7 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
     with writing() as session:
         connection = own(session, workspace_id, connection_id)
         if not connection.is_live:
-            raise Refusal("This connection has been disconnected. Add a new one.")
+            raise Refusal(ENDED)
         if connection.is_paused is on:
             return  # somebody else pressed it first: who and why stay as they are
         connection.paused_at = clock.now() if on else None

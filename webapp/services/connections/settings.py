@@ -83,7 +83,7 @@ def _check_store_before(session: Session, connection: Connection, store_id: int 
 def _editable(session: Session, workspace_id: int, connection_id: int, version: int) -> Connection:
     connection = lifecycle.own(session, workspace_id, connection_id)
     if not connection.is_live:
-        raise Refusal("This connection has been disconnected. Add a new one.")
+        raise Refusal(lifecycle.ENDED)
     if connection.row_version != version:
         raise Stale
     return connection

@@ -1,0 +1,24 @@
+"""A connection that has ended: nothing about it is asked any more. Both databases."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from tests.rows import Rows
+from tests.webapp.views.connection_shop import Shop
+from tests.webapp.views.pages import text_of
+from webapp.services.connections import lifecycle
+
+
+@pytest.mark.parametrize("what", ["disconnect", "replace"])
+def test_what_cannot_be_done_any_more_is_not_asked(any_app: Flask, rows: Rows, what: str) -> None:
+    shop = Shop(any_app, rows)
+    url = shop.url(shop.first, f"/{what}")
+    assert f"{what.title()} Acme SE?" in text_of(shop.owner.get(url))
+    lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
+    asked = shop.owner.get(url)
+    assert (asked.status_code, asked.location) == (303, shop.url(shop.first))
+    shown = text_of(shop.owner.get(asked.location))
+    assert "This connection has been disconnected. Add a new one." in shown
+    assert shop.support.get(url).status_code == 403
