@@ -67,7 +67,7 @@ class Form:
             picker=picker,
             choices=_choices(connection, picker, chosen),
             chosen=chosen,
-            price=price.latest(connection, chosen.store_id) if adds_people(connection, chosen) else None,
+            price=price.latest(connection, chosen.store_id) if may_begin(connection) else None,
             problems=problems or {},
             theirs=now if is_stale else None,
         )
@@ -75,7 +75,7 @@ class Form:
     @property
     def adds_people(self) -> bool:
         """Whether saving would begin to create people."""
-        return adds_people(self.connection, self.chosen)
+        return self.chosen.behavior == SyncBehavior.CREATE_PROFILE and may_begin(self.connection)
 
     @property
     def store_of(self) -> dict[int | None, str]:
@@ -83,11 +83,9 @@ class Form:
         return {store.id: store.name for store in self.stores}
 
 
-def adds_people(connection: Connection, chosen: Typed) -> bool:
-    """Whether saving would begin to create people, so that its price is worth knowing."""
-    return (
-        chosen.behavior == SyncBehavior.CREATE_PROFILE and connection.sync_behavior is not SyncBehavior.CREATE_PROFILE
-    )
+def may_begin(connection: Connection) -> bool:
+    """Whether a save could begin to create people, so that its price is worth knowing."""
+    return connection.sync_behavior is not SyncBehavior.CREATE_PROFILE
 
 
 def _choices(connection: Connection, picker: lists.Picker, chosen: Typed) -> list[FoundList]:
