@@ -131,7 +131,9 @@ def _record(run: Run, groups: Sequence[Group], result: Result, *, added: bool) -
         )
         session.execute(statement.values(**values))
         if result.reason is Reason.LIST_MISSING:
-            missing = update(Connection).where(Connection.id == run.held.connection_id)
+            # Where another list was chosen meanwhile, nothing is known of that one.
+            mine = (Connection.id == run.held.connection_id, Connection.list_id == run.connection.list_id)
+            missing = update(Connection).where(*mine)
             session.execute(missing.values(list_missing_at=clock.now()))
         results = {id_: value for group in groups for id_, value in group.results(result).items()}
         settle.settle(session, run.connection, Kind.FIELDS, results)

@@ -10,7 +10,7 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Budget, Delivery, Person
+from webapp.models import Budget, Connection, Delivery, Person
 
 ADD = "POST /api/lists/{id}/relationships/profiles"
 
@@ -90,3 +90,18 @@ def test_a_list_that_takes_nobody_is_missing(shop: Shop) -> None:
     shop.drain(Kind.FIELDS)
     assert shop.said(*deliveries) == ["delivered: list_missing"] * 3
     assert shop.again().list_missing_at is not None
+
+
+def test_another_list_chosen_meanwhile_is_not_said_to_be_missing(shop: Shop) -> None:
+    people, deliveries = owed(shop, 1)
+
+    def answer(_asked: Asked) -> Given:
+        with writing() as session:
+            session.get_one(Connection, shop.connection.id).list_id = "LIST02"
+        return error(404, detail="A list with id LIST01 does not exist.")
+
+    shop.klaviyo.script(ADD, answer)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(*deliveries) == ["delivered: list_missing"]
+    assert added(shop, people) == [False]
+    assert shop.again().list_missing_at is None
