@@ -102,7 +102,7 @@ def live_through_everything(shop: Shop) -> int:
     shop.drain(Kind.EVENT)
     post(shop, "waits")
     ada = person(shop)
-    addresses.note_reveal(shop.workspace.id, ada.id, 1, f"person {ada.id}")
+    addresses.note_reveal(shop.workspace.id, ("person", ada.id), 1, f"person {ada.id}")
     trials.send(
         shop.workspace.id, 1, connection_id=shop.connection.id, event="post_created", email=ADA, starts_flows=False
     )

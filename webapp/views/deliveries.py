@@ -140,11 +140,25 @@ def show(delivery_id: int) -> ResponseReturnValue:
 @blueprint.post("/<int:delivery_id>/reveal")
 @workspace_access(*EVERYBODY)
 def reveal(delivery_id: int) -> ResponseReturnValue:
-    """The same page with addresses in full, written down first. Nothing is kept: the next look is masked again."""
+    """The same page with addresses in full, written down first. Nothing is kept: the next look is masked again.
+
+    Where nothing is masked there is nothing to reveal: back to the page.
+    """
     found = _found(delivery_id)
-    if found.person is not None:
-        addresses.note_reveal(g.workspace.id, found.person.id, g.user.id, f"delivery {delivery_id}")
+    if not _can_reveal(found):
+        return redirect(url_for("deliveries.show", delivery_id=delivery_id), 303)
+    subject = ("person", found.person.id) if found.person is not None else ("delivery", delivery_id)
+    addresses.note_reveal(g.workspace.id, subject, g.user.id, f"delivery {delivery_id}")
     return _page(found, revealed=True)
+
+
+def _can_reveal(found: Detail) -> bool:
+    """Whether the page shows somebody an address masked: the person's, or one in what came, went or was answered."""
+    if g.role is Role.OWNER:
+        return False
+    said = [found.activity.external_id, found.delivery.detail, *(attempt.error for attempt in found.attempts)]
+    shown = [*said, _posted(found.activity), found.item.body if found.item else None]
+    return bool(found.person and found.person.email) or mask_all(shown) != shown
 
 
 @blueprint.post("/<int:delivery_id>/proof")
@@ -175,7 +189,7 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
         causes=CAUSES,
         mend=mending.button(found.reason, found.connection),
         email=(email or "no address") if in_full else addresses.masked(email),
-        in_full=in_full,
+        can_reveal=not revealed and _can_reveal(found),
         seen=seen,
         received=_received(found.activity, seen),
         item=_pretty(seen(found.item.body)) if found.item else None,
@@ -187,9 +201,13 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
 
 def _received(activity: Activity, seen: Callable[[Any], Any]) -> dict[str, str]:
     """What the platform posted, part by part, as text."""
+    return {name: _pretty(seen(part)) for name, part in _posted(activity).items()}
+
+
+def _posted(activity: Activity) -> dict[str, Any]:
     parts = {"Consent": activity.consent, "Properties": activity.properties, "Profile": activity.profile}
     posted = {name: orjson.loads(text) for name, text in parts.items() if text}
-    return {name: _pretty(seen(part)) for name, part in posted.items() if any(part.values())}
+    return {name: part for name, part in posted.items() if any(part.values())}
 
 
 def _pretty(value: Any) -> str:

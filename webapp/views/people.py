@@ -64,7 +64,7 @@ def show(person_id: int) -> ResponseReturnValue:
 def reveal(person_id: int) -> ResponseReturnValue:
     """The same page with addresses in full, written down first. Nothing is kept: the next look is masked again."""
     person = _found(person_id)
-    addresses.note_reveal(g.workspace.id, person.id, g.user.id, f"person {person_id}")
+    addresses.note_reveal(g.workspace.id, ("person", person.id), g.user.id, f"person {person_id}")
     return _page(person, revealed=True)
 
 

@@ -144,6 +144,27 @@ def test_every_reveal_is_written_down_and_lasts_for_one_look(any_app: Flask, sho
         assert not leaks(client, path)
 
 
+def test_also_of_somebody_without_an_address(any_app: Flask, shop: Shop) -> None:
+    """Its payload may hold one all the same: the button, the answer and the audit log go together."""
+    named = shop.rows.activity(shop.workspace, properties=text({"email": ADDRESS}))
+    plain = shop.rows.activity(shop.workspace, external_id="plain", properties=text({"shortId": "1"}))
+    ended = {"status": Status.SKIPPED, "reason": Reason.NO_EMAIL}
+    deliveries = [shop.rows.delivery(activity, None, **ended) for activity in (named, plain)]
+    client, owner = signed_in(any_app, shop.support), signed_in(any_app, shop.owner)
+    pages = [f"{BASE}/deliveries/{delivery.id}" for delivery in deliveries]
+    assert [">Reveal</button>" in client.get(page).text for page in pages] == [True, False]
+    assert ADDRESS in client.post(f"{pages[0]}/reveal").text
+    db.session.rollback()
+    entry = db.session.query(AuditEntry).filter_by(action="person.revealed").one()
+    about = (entry.actor_id, entry.subject_type, entry.subject_id)
+    assert about == (shop.support.id, "delivery", str(deliveries[0].id))
+    assert not leaks(client, pages[0])
+    for browser, page in ((client, pages[1]), (owner, pages[0])):  # nothing is hidden from them
+        assert ">Reveal</button>" not in browser.get(page).text
+        assert browser.post(f"{page}/reveal").location.endswith(page)
+    assert db.session.query(AuditEntry).filter_by(action="person.revealed").count() == 1
+
+
 def test_addresses_in_names_links_and_lists() -> None:
     assert mask_all({ADDRESS: [f"<{ADDRESS}>", 7, None]}) == {"a…@example.com": ["<a…@example.com>", 7, None]}
     assert "ada" not in mask_all(IN_A_LINK)

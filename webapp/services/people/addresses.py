@@ -35,15 +35,18 @@ def mask_all(value: Any) -> Any:
     return value
 
 
-def note_reveal(workspace_id: int, person_id: int, actor_id: int, where: str) -> None:
-    """Write down who looked at whose address, and on which page. In the log before it is on the screen."""
+def note_reveal(workspace_id: int, subject: tuple[str, int], actor_id: int, where: str) -> None:
+    """Write down who looked at whose address, and on which page. In the log before it is on the screen.
+
+    `subject`: the person, or what the addresses stand in where nobody is known: `("person", 7)`.
+    """
     run_writing(
         lambda session: audit.record(
             session,
             workspace_id=workspace_id,
             actor_id=actor_id,
             action="person.revealed",
-            subject=("person", person_id),
+            subject=subject,
             after={"where": where},
         )
     )
