@@ -65,7 +65,9 @@ def _list(
         refusal=refusal,
         number=number,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
-        choosable={row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery)},
+        choosable={
+            row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery, is_erased=row.is_erased)
+        },
         **_choices(),
     )
 

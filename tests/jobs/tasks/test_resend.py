@@ -21,6 +21,7 @@ from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services.deliveries.resend_rules import Left
 from webapp.services.resends import runs
 from webapp.services.sharing import choices
+from webapp.services.tracing import erasures
 
 
 class Place:
@@ -154,6 +155,28 @@ def test_consents_and_events_that_are_off_are_left_out_and_said(place: Place) ->
     with reading() as session:
         beside = select(Delivery).where(Delivery.activity_id == off.id, Delivery.kind == Kind.FIELDS)
         assert session.scalars(beside).one().status is Status.WAITING
+    counters_agree(place.connection)
+
+
+@pytest.mark.parametrize("by_filter", [False, True])
+def test_what_ended_of_an_erased_person_keeps_its_status(place: Place, *, by_filter: bool) -> None:
+    failed = [place.ended(Status.FAILED, Reason.REJECTED, kind) for kind in (Kind.EVENT, Kind.FIELDS)]
+    lost = place.ended(Status.SKIPPED, Reason.NO_ROUTE, routed=False)
+    erased = [delivery.id for delivery in (*failed, lost)]
+    going = place.start(ids=tuple(erased), token="asked before")
+    erasures.erase(place.workspace.id, str(place.person.email), 1)
+    place.person = place.rows.person(place.workspace)
+    good = place.ended(Status.FAILED, Reason.REJECTED)
+    ids = [] if by_filter else [*erased, good.id]
+    plan = runs.plan(place.workspace.id, ids, Filters())
+    assert (plan.total, dict(plan.left)) == (1, {Left.ERASED: 3})
+    found = place.start(ids=tuple(ids))
+    work(place.connection)
+    assert place.again(going).left == {Left.ERASED: 3}
+    assert (place.again(found).resent, read(good).status) == (1, Status.WAITING)
+    for delivery in (*failed, lost):
+        row = read(delivery)
+        assert (row.status, row.reason, row.settled_at) == (delivery.status, delivery.reason, delivery.settled_at)
     counters_agree(place.connection)
 
 

@@ -13,6 +13,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.extensions import db
 from webapp.models import AuditEntry, Delivery, Task, TaskState
+from webapp.services.tracing import erasures
 
 NEW = f"{BASE}/deliveries/resends/new"
 ALL = f"{BASE}/deliveries/resends"
@@ -100,3 +101,15 @@ def test_a_box_is_offered_only_where_a_resend_could_do_something(app: Flask, sho
     page = client.get(f"{BASE}/deliveries").text
     assert page.count('name="id"') == 1
     assert "Resend chosen" in page
+
+
+def test_nothing_of_an_erased_person_is_offered(app: Flask, shop: Shop) -> None:
+    delivery = shop.delivery(Status.FAILED, Reason.REJECTED)
+    client = signed_in(app, shop.owner)
+    pages = f"{BASE}/deliveries", f"{BASE}/deliveries/{delivery.id}"
+    assert ['name="id"' in client.get(pages[0]).text, 'id="resend"' in client.get(pages[1]).text] == [True, True]
+    erasures.erase(shop.workspace.id, str(shop.person.email), shop.owner.id)
+    assert ['name="id"' in client.get(pages[0]).text, 'id="resend"' in client.get(pages[1]).text] == [False, False]
+    page = client.get(NEW, query_string={"id": delivery.id}).text
+    assert "Nothing to send again" in page
+    assert "<b>1</b> of erased people: nothing is kept of them that could be sent" in page

@@ -78,14 +78,18 @@ class Detail:
     @property
     def can_resend(self) -> bool:
         """Whether sending it again is possible at all."""
-        return resend_rules.refusal(self.delivery, self.connection) is None
+        return self._may_go_again(self.delivery)
 
     @property
     def resent_with_it(self) -> list[int]:
         """What goes along when it is sent again: itself, and what ended undelivered beside it in the same account."""
         mine = [each for each, _ in self.siblings if each.connection_id == self.delivery.connection_id]
-        beside = [each.id for each in mine if resend_rules.refusal(each, self.connection) is None]
-        return [self.delivery.id, *beside]
+        return [self.delivery.id, *(each.id for each in mine if self._may_go_again(each))]
+
+    def _may_go_again(self, delivery: Delivery) -> bool:
+        """Whether this delivery of the same activity, in the same account, may be sent again."""
+        is_erased = self.person is not None and self.person.erased_at is not None
+        return resend_rules.refusal(delivery, self.connection, is_erased=is_erased) is None
 
 
 def of(workspace_id: int, delivery_id: int) -> Detail | None:

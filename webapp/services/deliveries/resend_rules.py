@@ -32,6 +32,7 @@ class Left(StrEnum):
     NOT_ENDED = "not_ended"
     DELIVERED = "delivered"
     CONSENT = "consent"
+    ERASED = "erased"
     POINTLESS = "pointless"
     DISCONNECTED = "disconnected"
     STILL_OFF = "still_off"
@@ -42,6 +43,7 @@ SENTENCES = {
     Left.NOT_ENDED: "still waiting: they go out by themselves",
     Left.DELIVERED: "delivered already",
     Left.CONSENT: "consents: a consent is never sent again without a fresh choice of the person",
+    Left.ERASED: "of erased people: nothing is kept of them that could be sent",
     Left.POINTLESS: "ended for a reason that sending again does not change",
     Left.DISCONNECTED: "belong to a disconnected account",
     Left.STILL_OFF: "their event is still off under Events",
@@ -49,14 +51,21 @@ SENTENCES = {
 }
 
 
-def refusal(ended: Ended, connection: Connection | None, settings: WorkspaceSettings | None = None) -> Left | None:
-    """Why a delivery is not sent again; None where it is. With `settings` also whether its event is on by now."""
+def refusal(
+    ended: Ended, connection: Connection | None, settings: WorkspaceSettings | None = None, *, is_erased: bool
+) -> Left | None:
+    """Why a delivery is not sent again; None where it is. With `settings` also whether its event is on by now.
+
+    `is_erased`: its person was, so that its status is kept as it is.
+    """
     if ended.status is Status.WAITING:
         return Left.NOT_ENDED
     if ended.status is Status.DELIVERED:
         return Left.DELIVERED
     if ended.kind is Kind.CONSENT:
         return Left.CONSENT
+    if is_erased:
+        return Left.ERASED
     if ended.reason not in RESENDABLE or ended.person_id is None:
         return Left.POINTLESS
     if connection is not None and not connection.is_live:
@@ -65,6 +74,6 @@ def refusal(ended: Ended, connection: Connection | None, settings: WorkspaceSett
     return Left.STILL_OFF if is_off else None
 
 
-def may_be_chosen(ended: Ended) -> bool:
+def may_be_chosen(ended: Ended, *, is_erased: bool) -> bool:
     """Whether a list offers it, without looking at its connection: `refusal` has the last word."""
-    return refusal(ended, None) is None
+    return refusal(ended, None, is_erased=is_erased) is None

@@ -30,6 +30,7 @@ class Found:
     email: str | None
     account: str | None
     reason: Reason
+    is_erased: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def rows_of(session: Session, ids: Iterable[int]) -> list[AnyRow]:
 def details(session: Session, ids: list[int], holds: waiting_reasons.Holds) -> list[Found]:
     """What a list shows of some deliveries, newest first."""
     statement = (
-        select(Delivery, Activity.external_id, Person.email, Connection)
+        select(Delivery, Activity.external_id, Person.email, Person.erased_at, Connection)
         .join(Activity, Activity.id == Delivery.activity_id)
         .outerjoin(Person, Person.id == Delivery.person_id)
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
@@ -152,12 +153,14 @@ def details(session: Session, ids: list[int], holds: waiting_reasons.Holds) -> l
         .order_by(Delivery.id.desc())
     )
     rows = session.execute(statement).all()
-    before = accounts_then.of(session, [(delivery, connection) for delivery, _, _, connection in rows])
+    before = accounts_then.of(session, [(row.Delivery, row.Connection) for row in rows])
     found = []
-    for delivery, external_id, email, connection in rows:
+    for delivery, external_id, email, erased_at, connection in rows:
         now = connection.account_name if connection is not None else None
         account = before[delivery.id].name if delivery.id in before else now
-        found.append(Found(delivery, external_id, email, account, waiting_reasons.of(delivery, holds)))
+        found.append(
+            Found(delivery, external_id, email, account, waiting_reasons.of(delivery, holds), erased_at is not None)
+        )
     return found
 
 

@@ -33,7 +33,7 @@ def again(session: Session, workspace_id: int, ids: Iterable[int]) -> tuple[int,
     """
     settings = snapshot.load(session, workspace_id)
     statement = (
-        select(Delivery, Activity.store_id, Person.home_store_id, Connection)
+        select(Delivery, Activity.store_id, Person.home_store_id, Person.erased_at, Connection)
         .join(Activity, Activity.id == Delivery.activity_id)
         .outerjoin(Person, Person.id == Delivery.person_id)
         .outerjoin(Connection, Connection.id == Delivery.connection_id)
@@ -42,8 +42,8 @@ def again(session: Session, workspace_id: int, ids: Iterable[int]) -> tuple[int,
     )
     left: Counter[Left] = Counter()
     targets: dict[int, list[Delivery]] = defaultdict(list)
-    for delivery, store_id, home_store_id, connection in session.execute(statement):
-        why = refusal(delivery, connection, settings)
+    for delivery, store_id, home_store_id, erased_at, connection in session.execute(statement):
+        why = refusal(delivery, connection, settings, is_erased=erased_at is not None)
         target = delivery.connection_id or routing.route(settings, store_id, home_store_id).connection_id
         if why is None and target is None:
             why = Left.STILL_NO_ROUTE

@@ -91,7 +91,7 @@ def _planned(session: Session, workspace_id: int, ids: list[int], filters: Filte
     found = Plan(chosen(session, workspace_id, ids, filters))
     by_cause: Counter[Any] = Counter()
     for group in alike(session, workspace_id, found.selection):
-        why = refusal(group, owned.get(group.connection_id), settings)
+        why = refusal(group, owned.get(group.connection_id), settings, is_erased=bool(group.is_erased))
         if why is None and group.connection_id is None:
             route = routing.route(settings, group.store_id, group.home_store_id)
             is_routed = group.reason in UNROUTED and route.connection_id is not None

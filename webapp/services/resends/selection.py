@@ -59,8 +59,8 @@ def chosen(session: Session, workspace_id: int, ids: list[int], filters: Filters
 def alike(session: Session, workspace_id: int, selection: Selection) -> list[AnyRow]:
     """The selection in groups of deliveries that the rules treat alike, with `number` of each.
 
-    Rows of (status, reason, kind, event, connection_id, person_id, store_id, home_store_id, number); `person_id` is 0
-    or None; the stores only of those that are to be routed anew.
+    Rows of (status, reason, kind, event, connection_id, person_id, is_erased, store_id, home_store_id, number);
+    `person_id` is 0 or None; the stores only of those that are to be routed anew.
     """
     if selection.ids is not None:
         mine = and_(Delivery.workspace_id == workspace_id, Delivery.id.in_(selection.ids))
@@ -103,7 +103,11 @@ def _narrowed(workspace_id: int, filters: Filters) -> ColumnElement[bool]:
 
 
 def _grouped(mine: ColumnElement[bool]) -> Any:
-    """Counts by what the rules look at. Activities and people are read only for those that have no connection."""
+    """Counts by what the rules look at. Activities and people are read only for those that have no connection.
+
+    Who was erased is read once: an index knows them.
+    """
+    erased = select(Person.id).where(Person.erased_at.is_not(None))
     unrouted = and_(Delivery.reason.in_(UNROUTED), Delivery.connection_id.is_(None))
     keys = (
         Delivery.status,
@@ -112,6 +116,7 @@ def _grouped(mine: ColumnElement[bool]) -> Any:
         Delivery.event,
         Delivery.connection_id,
         (Delivery.person_id * 0).label("person_id"),
+        Delivery.person_id.in_(erased).label("is_erased"),
         Activity.store_id,
         Person.home_store_id,
     )
