@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
 from webapp import clock
 from webapp.catalogue.causes import CAUSES
@@ -22,6 +23,7 @@ from webapp.services.resends import runs
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("resends", __name__, url_prefix=f"{BASE}/deliveries/resends")
+CHOOSE = "Choose some deliveries, or filter them first."
 
 
 @blueprint.get("")
@@ -36,16 +38,31 @@ def index() -> ResponseReturnValue:
 @workspace_access(*EVERYBODY)
 def new() -> ResponseReturnValue:
     """How many it would be, and which are left out and why. Nothing has happened yet."""
-    ids = _ids(request.args.getlist("id"))
-    filters, _ = parse(request.args)
-    if not ids and not filters.query(before=None, follow=False):
-        flash("Choose some deliveries, or filter them first.", "problem")
+    ids, filters, problems = _chosen(request.args)
+    if problems:
+        return _unclear(problems)
+    if _is_everything(ids, filters):
+        flash(CHOOSE, "problem")
         return redirect(url_for("deliveries.index"), 303)
     return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M}", token=secrets.token_hex(8))
 
 
-def _ids(texts: list[str]) -> list[int]:
-    return [number for text in texts if (number := row_id(text)) is not None]
+def _chosen(words: MultiDict[str, str]) -> tuple[list[int], Filters, list[str]]:
+    """Ids, filters, and a sentence for each word that is not understood: left out it would mean more deliveries."""
+    filters, problems = parse(words)
+    texts = filter(None, map(str.strip, words.getlist("id")))
+    ids = {text: row_id(text) for text in texts}
+    problems += [f"“{text[:40]}” is no number of a delivery." for text, number in ids.items() if number is None]
+    return [number for number in ids.values() if number is not None], filters, problems
+
+
+def _is_everything(ids: list[int], filters: Filters) -> bool:
+    """Whether nobody chose anything, so that it would be all there is."""
+    return not ids and not filters.query(before=None, follow=False)
+
+
+def _unclear(problems: list[str]) -> ResponseReturnValue:
+    return render_template("resends/unclear.html", problems=problems), 422
 
 
 def _confirm(
@@ -87,7 +104,9 @@ def in_words(query: dict[str, str]) -> list[tuple[str, str]]:
 @workspace_access(*EVERYBODY)
 def create() -> ResponseReturnValue:
     """Begin. The same form sent twice begins once."""
-    ids, (filters, _) = _ids(request.form.getlist("id")), parse(request.form)
+    ids, filters, problems = _chosen(request.form)
+    if problems or _is_everything(ids, filters):
+        return _unclear(problems or [CHOOSE])
     name, token = request.form.get("name", "").strip(), request.form.get("token", "")[:32]
     if not name or len(name) > runs.NAME or not token:
         sentence = f"Give it a name of up to {runs.NAME} letters, so that it is found again."

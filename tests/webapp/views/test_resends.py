@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from flask import Flask
 from sqlalchemy import select
 
@@ -113,3 +114,37 @@ def test_nothing_of_an_erased_person_is_offered(app: Flask, shop: Shop) -> None:
     page = client.get(NEW, query_string={"id": delivery.id}).text
     assert "Nothing to send again" in page
     assert "<b>1</b> of erased people: nothing is kept of them that could be sent" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"reason": "not_in_klaviio"}, "There is no reason “not_in_klaviio”."),
+        ({"status": "failed", "reason": "bogus"}, "There is no reason “bogus”."),
+        ({"status": "failed", "from": "gestern"}, "“gestern” is no time for from; write it like"),
+        ({"status": "failed", "person": "ada"}, "“ada” is no number for person."),
+        ({"id": ["1", "x1"]}, "“x1” is no number of a delivery."),
+        ({"id": "99999999999999999999"}, "“99999999999999999999” is no number of a delivery."),
+        ({"id": "x1", "status": "failed"}, "“x1” is no number of a delivery."),
+    ],
+)
+def test_what_is_not_understood_never_widens_it(
+    app: Flask, shop: Shop, asked: dict[str, str | list[str]], sentence: str
+) -> None:
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    client = signed_in(app, shop.support)
+    named = {"name": "All of them", "token": "once"}
+    for answer in (client.get(NEW, query_string=asked), client.post(ALL, data={**named, **asked})):
+        assert answer.status_code == 422
+        assert sentence in answer.text
+        assert 'name="token"' not in answer.text  # there is no form to send all the same
+    assert db.session.scalars(select(Task)).all() == []
+
+
+@pytest.mark.parametrize("asked", [{}, {"id": ""}, {"status": " ", "before": "9", "follow": "1"}])
+def test_without_a_choice_nothing_is_sent_again(app: Flask, shop: Shop, asked: dict[str, str]) -> None:
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    answer = signed_in(app, shop.support).post(ALL, data={"name": "All of them", "token": "once", **asked})
+    assert answer.status_code == 422
+    assert "Choose some deliveries, or filter them first." in answer.text
+    assert db.session.scalars(select(Task)).all() == []
