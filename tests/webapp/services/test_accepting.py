@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from tests.rows import Rows
 from webapp.catalogue.words import Kind
 from webapp.extensions import db
-from webapp.models import Connection, Delivery, Person, Workspace
+from webapp.models import Activity, Connection, Delivery, Person, Workspace
 from webapp.models.delivery import PRIORITY_WITHDRAWAL
 from webapp.services.activities import ingest
 from webapp.services.activities.ingest import Accepted
@@ -48,8 +48,6 @@ class Shop:
 
     def owed(self, identity: str) -> list[tuple[int | None, Kind, str, bool]]:
         """The deliveries of an activity: connection, kind, reason, whether it never creates anybody."""
-        from webapp.models import Activity
-
         statement = (
             select(Delivery)
             .join(Activity, Activity.id == Delivery.activity_id)
@@ -184,6 +182,35 @@ def test_an_erased_person_does_not_come_back_with_a_duplicate(shop: Shop) -> Non
     assert shop.person("bob@example.com") is None
     assert shop.person("cid@example.com") is not None
     assert db.session.scalar(select(func.count()).select_from(Person)) == 2
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_duplicate_of_somebody_else_changes_nothing_of_them(shop: Shop, *, is_known: bool) -> None:
+    """Neither their home store, nor where the other activities of the same call go, nor their name and fields."""
+    shop.accept({"id": "a", "store": "se", "profile": {"email": "bob@example.com"}})
+    if is_known:
+        shop.accept({"id": "before"})
+    duplicate = {"id": "a", "store": "no", "profile": {**profile(points=7), "first_name": "Bob"}}
+    assert shop.accept({"id": "first"}, duplicate, {"id": "second", "profile": profile(tier_name="Gold")}).accepted == 2
+    assert [shop.owed(identity) for identity in ("first", "second")] == [[(None, Kind.FIELDS, "no_route", False)]] * 2
+    words = select(Activity.route).where(Activity.external_id.in_(["first", "second"]))
+    assert set(db.session.scalars(words)) == {"no_route"}
+    person = shop.person()
+    assert person is not None
+    assert (person.home_store_id, person.first_name, shop.fields()) == (None, None, {"tier_name": "Gold"})
+    shop.accept(duplicate, {"id": "third"}, {"id": "home", "store": "se"}, {"id": "fourth"})
+    assert [shop.owed(identity)[0][0] for identity in ("third", "home", "fourth")] == [None, shop.se.id, shop.se.id]
+    db.session.refresh(person)
+    assert person.home_store_id == shop.se.store_id
+
+
+def test_a_duplicate_beside_new_ones_leaves_a_new_person_the_home_of_the_new_ones(shop: Shop) -> None:
+    shop.accept({"id": "a", "store": "se", "profile": {"email": "bob@example.com"}})
+    shop.accept({"id": "a", "store": "no"}, {"id": "first"}, {"id": "home", "store": "se"})
+    assert [shop.owed(identity)[0][0] for identity in ("first", "home")] == [shop.se.id] * 2
+    person = shop.person()
+    assert person is not None
+    assert person.home_store_id == shop.se.store_id
 
 
 @given(workspace=st.integers(1, 2**40), identity=st.text(st.characters(min_codepoint=32, max_codepoint=126)))

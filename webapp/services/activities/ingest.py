@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import delete, exists, insert, select
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -23,6 +23,7 @@ from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
 from webapp.forms.activities import Draft, Refused, check
 from webapp.models import Activity, Delivery, Person, ProfileLink
+from webapp.models.tables import ACTIVITIES
 from webapp.services.activities import delivery_maker, refusals, routing
 from webapp.services.activities.routing import Route
 from webapp.services.people import records
@@ -33,6 +34,7 @@ from webapp.upserts import insert_or_ignore
 
 NAMESPACE = UUID("6f2f5f0e-8f0b-5d43-9b0c-7a3c2f1f9d11")
 _NAMESPACE = NAMESPACE.bytes
+_REROUTE = update(ACTIVITIES).where(ACTIVITIES.c.id == bindparam("row")).values(route=bindparam("how"))
 LIFE = delivery_maker.LIFE  # how long a delivery may wait
 
 
@@ -117,13 +119,14 @@ def record(
     statement = insert_or_ignore(session, table).returning(table.c.external_id, table.c.id)
     new_ids = {row.external_id: row.id for row in session.connection().execute(statement, rows)}
     if len(new_ids) < len(drafts):
-        _forget_strangers(session, workspace_id, {d.email for d in drafts if d.id in new_ids}, known, now)
+        repeated = {d.email for d in drafts if d.id not in new_ids}
+        drafts = [d for d in drafts if d.id in new_ids]
+        _as_without(session, workspace_id, repeated, _homes(drafts, is_test=test is not None), known, now)
+        routes = _rerouted(session, _routes(settings, drafts, known, test), routes, new_ids)
     links = _found_links(session, settings, routes.values(), {p.id for p in known.values()})
     maker = delivery_maker.DeliveryMaker(settings, now, is_test=test is not None)
     for draft in drafts:
-        if draft.id in new_ids:
-            person = known.get(draft.email or "")
-            maker.make(draft, new_ids[draft.id], routes[draft.id], person, links)
+        maker.make(draft, new_ids[draft.id], routes[draft.id], known.get(draft.email or ""), links)
     records.save(session, maker.touched.values())
     # Due by the database's clock: of two web machines one is always a little ahead.
     inserted = insert(Delivery.__table__).values(due_at=db_now())  # type: ignore[arg-type]  # it is a Table
@@ -148,27 +151,57 @@ def _routes(
     return routes
 
 
-def _forget_strangers(
-    session: Session, workspace_id: int, new: set[str | None], known: dict[str, Known], now: datetime
+def _as_without(
+    session: Session,
+    workspace_id: int,
+    repeated: set[str | None],
+    homes: dict[str, int | None],
+    known: dict[str, Known],
+    now: datetime,
 ) -> None:
-    """Whoever only duplicates speak of was not there before and is not now: an erased person does not come back."""
-    addresses = [email for email in known if email not in new]
-    strangers = delete(Person).where(
+    """Whom the duplicates speak of (`repeated`), as if they had not come. `homes`: by what is new.
+
+    Somebody only they speak of was not there before and is not now: an erased person does not come back. Who is made
+    by what is new has no home store of theirs.
+    """
+    made_now = select(Person.email).where(
         Person.workspace_id == workspace_id,
-        Person.email.in_(addresses),
+        Person.email.in_([email for email in known if email in repeated]),
         Person.created_at == now,
         ~exists().where(Delivery.person_id == Person.id),
     )
-    session.execute(strangers.execution_options(synchronize_session=False))
+    made = set(session.scalars(made_now))
+    strangers = [person.id for email, person in known.items() if email in made and email not in homes]
+    for email in homes.keys() & made:
+        known[email].home_store_id = homes[email]
+    if strangers:
+        gone = delete(Person).where(among(session, Person.id, strangers))
+        session.execute(gone.execution_options(synchronize_session=False))
+
+
+def _rerouted(
+    session: Session, routes: dict[str, Route], written: dict[str, Route], ids: dict[str, int]
+) -> dict[str, Route]:
+    """`routes`, said on their activities too where others were `written`."""
+    moved = [{"row": ids[key], "how": route.how} for key, route in routes.items() if route.how != written[key].how]
+    if moved:
+        session.connection().execute(_REROUTE, moved)
+    return routes
+
+
+def _homes(drafts: Iterable[Draft], *, is_test: bool) -> dict[str, int | None]:
+    """Address -> the first store named with it."""
+    homes: dict[str, int | None] = {}
+    for draft in drafts:
+        if draft.email:
+            homes[draft.email] = homes.get(draft.email) or (None if is_test else draft.store_id)
+    return homes
 
 
 def _people(
     session: Session, workspace_id: int, drafts: Sequence[Draft], now: datetime, *, is_test: bool
 ) -> dict[str, Known]:
-    homes: dict[str, int | None] = {}
-    for draft in drafts:
-        if draft.email:
-            homes[draft.email] = homes.get(draft.email) or (None if is_test else draft.store_id)
+    homes = _homes(drafts, is_test=is_test)
     if not homes:
         return {}
     emails = sorted(homes)
