@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, creations, lookup, settle
@@ -25,11 +25,12 @@ from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
+from webapp.dialects import among
 from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.answers import Answer, ApiError
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
-from webapp.models import Batch, BatchOutcome
+from webapp.models import Batch, BatchOutcome, Delivery
 
 
 def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> bool:
@@ -153,19 +154,41 @@ def _record(
     refused: Sequence[Item] = (),
     **lane_values: object,
 ) -> None:
-    """Statuses, counters, attempts and the batch's end in one transaction. `refused`: by these it created nobody."""
+    """Statuses, counters, attempts and the batch's end in one transaction. `refused`: by these it created nobody.
+
+    Whoever of them is to be looked up again keeps their order: what was to go later of theirs waits as well.
+    """
+    again = {item.person_id for item in refused if results[item.id].status is Status.WAITING}
+    rest = [item for item in rest if item.person_id not in again]
     nobody = {item.person_id for item in refused} - {item.person_id for item in rest}
 
     def work(session: Session) -> None:
         if nobody:
             creations.note_refused(session, run, nobody, batch.started_at)
         settle.settle(session, run.connection, Kind.EVENT, results, attempts=1, batch_id=batch.id)
+        if again:
+            _take_out(session, run, again, but=batch)
         if rest:
             batches.shrink(session, batch, [item.id for item in rest], size=len(rest))
         else:
             batches.close(session, run, batch, BatchOutcome.ACCEPTED, repeatable=True)
 
     run.write(work, **lane_values)
+
+
+def _take_out(session: Session, run: Run, people: set[int], *, but: Batch) -> None:
+    """These people's events out of the other halves of a batch."""
+    for other in batches.open_ones(session, run):
+        if other.id == but.id:
+            continue
+        held = batches.members(other)
+        theirs = among(session, Delivery.id, held), among(session, Delivery.person_id, people)
+        out = set(session.scalars(select(Delivery.id).where(*theirs)))
+        left = [delivery_id for delivery_id in held if delivery_id not in out]
+        if left:
+            batches.shrink(session, other, left, size=len(left))
+        else:
+            batches.close(session, run, other, BatchOutcome.ACCEPTED)
 
 
 def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
@@ -185,9 +208,7 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
     named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
     if named:
         results = {items[index].id: _named(run, items[index], links, error) for index, error in named.items()}
-        # Whoever is to be looked up again keeps their order: what comes later of theirs waits as well.
-        again = {item.person_id for item in items if item.id in results and results[item.id].status is Status.WAITING}
-        left = [item for index, item in enumerate(items) if index not in named and item.person_id not in again]
+        left = [item for index, item in enumerate(items) if index not in named]
         _record(run, batch, results, left, refused=[item for item in items if item.id in results])
         return
     # Both halves stay open until they are sent: where the budget or a crash comes in between, it goes on from there.

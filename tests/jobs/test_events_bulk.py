@@ -195,6 +195,32 @@ def test_whoever_is_looked_up_again_keeps_their_order(shop: Shop) -> None:
     assert set(shop.said(*deliveries)) == {"delivered: written"}
 
 
+def test_whoever_is_looked_up_again_keeps_their_order_one_by_one_too(shop: Shop) -> None:
+    people, deliveries = several(shop)
+    shop.klaviyo.put(str(people[0].email))
+    shop.klaviyo.script(MANY, error(400, "/data/unique_id"))
+    gone = error(400, "/data/attributes/profile/data/id", detail="A profile does not exist.")
+    shop.klaviyo.script(ONE, good(202), good(202), good(202), gone)
+    shop.drain(Kind.EVENT, times=3)
+    taken = [n for call in sent(shop)[1:] for n in call]
+    assert taken == [0, 1, 2, 3, 4, 5, 7, 3, 6]
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    assert not shop.open_batches(Kind.EVENT)
+
+
+def test_whoever_is_looked_up_again_keeps_their_order_in_halves_too(shop: Shop) -> None:
+    people, deliveries = several(shop)
+    shop.klaviyo.put(str(people[0].email))
+    shop.klaviyo.script(MANY, *[refuses(0)] * 3)
+    shop.klaviyo.script(ONE, error(400, "/data/attributes/profile/data/id", detail="A profile does not exist."))
+    shop.drain(Kind.EVENT, times=4)
+    taken = [n for call in sent(shop)[3:] for n in call]
+    assert [n for n in taken if n % 3 == 0] == [0, 0, 3, 6], "refused, then all in their order"
+    assert sorted(taken) == [0, *range(8)]
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    assert not shop.open_batches(Kind.EVENT)
+
+
 def test_whoever_is_gone_is_looked_up_again(shop: Shop) -> None:
     people, deliveries = several(shop)
     lost, merged = people[0], shop.klaviyo.put(str(people[1].email))
