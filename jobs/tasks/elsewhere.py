@@ -1,14 +1,15 @@
 """Kind `elsewhere`: people whose activities went to other accounts are looked up in this one.
 
 Whoever is found is owed what is shared of them, by a delivery of the activity that told of them; from then on ingest
-owes it with each change. Nobody is ever created by it. The cursor: `after`, the last delivery of the others looked at.
+owes it with each change. Somebody whom another look-up found here since it was told is owed it too. Nobody is ever
+created by it. The cursor: `after`, the last delivery of the others looked at, from the first time it was woken on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import and_, select
@@ -22,7 +23,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing
-from webapp.dialects import among
+from webapp.dialects import among, unindexed, unindexed_word
 from webapp.models import ConnectionState, Delivery, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
@@ -36,10 +37,20 @@ LOOKED = 800  # rows a bite, so at most eight look-ups at once
 DAILY = timedelta(days=1)
 # Ids are given before they are committed: rows this young may still have elder brothers that nobody sees yet.
 YOUNG = timedelta(seconds=2)
+CLOCKS = timedelta(minutes=1)  # what two machines' clocks may differ by
+
+
+class _Told(NamedTuple):
+    """What tells of a person: the last such delivery, and when the first one was accepted."""
+
+    delivery_id: int
+    since: datetime
 
 
 def step(run: TaskRun) -> bool:
     """The next deliveries of the other accounts; whether more follow."""
+    if "after" not in run.task.cursor:
+        _begin(run)  # also where nothing can be done yet: what comes meanwhile is looked at later
     if run.connection.state is not ConnectionState.ACTIVE or run.connection.is_paused:
         return False
     rows = _following(run)
@@ -49,15 +60,21 @@ def step(run: TaskRun) -> bool:
         raise Hold(until=now + YOUNG)
     if not old:
         return False
-    told = {row.person_id: row.id for row in old if row.person_id and _tells(row)}
-    unknown = _unknown(run, told)
-    found: set[int] = set()
+    told = _told(old)
+    unknown, found = _people(run, told)
     if unknown and "profiles:read" in run.klaviyo.grant.scopes:
         run.klaviyo.share = choose.low_share(run.klaviyo)
-        found = set(lookup.look_up(run.klaviyo, unknown))
-    owed = [told[person_id] for person_id in sorted(found)]
+        found |= set(lookup.look_up(run.klaviyo, unknown))
+    owed = [told[person_id].delivery_id for person_id in sorted(found)]
     run_writing(lambda session: _owe(session, run, owed, {"after": old[-1].id}))
     return len(rows) == LOOKED or len(old) < len(rows)
+
+
+def _begin(run: TaskRun) -> None:
+    """What was there before this account, or before yesterday, tells of nobody new."""
+    with reading() as session:
+        after, _ = delivery_ranges.around(session, max(run.connection.created_at, clock.now() - DAILY))
+    run.write(lambda session: run.save(session, cursor={"after": after}))
 
 
 def _following(run: TaskRun) -> list[AnyRow]:
@@ -67,45 +84,72 @@ def _following(run: TaskRun) -> list[AnyRow]:
     ranges = [((Delivery.connection_id, other),) for other in others]
     unrouted = delivery_ranges.outcome(run.task.workspace_id, Status.SKIPPED, Reason.NO_ROUTE)
     with reading() as session:
-        after = run.task.cursor.get("after")
-        if after is None:  # what was there before this account, or before yesterday, tells of nobody new
-            since = max(run.connection.created_at, clock.now() - DAILY)
-            after, _ = delivery_ranges.around(session, since)
+        above = run.task.cursor["after"]
         return delivery_ranges.merged(
-            session, [*ranges, unrouted], above=after, below=LAST_ID, limit=LOOKED, oldest_first=True
+            session, [*ranges, unrouted], above=above, below=LAST_ID, limit=LOOKED, oldest_first=True
         )
 
 
+def _told(rows: Sequence[AnyRow]) -> dict[int, _Told]:
+    """Person id -> what tells of them."""
+    found: dict[int, _Told] = {}
+    for row in rows:
+        if row.person_id and _tells(row):
+            first = found.get(row.person_id)
+            found[row.person_id] = _Told(row.id, first.since if first else row.created_at)
+    return found
+
+
 def _tells(row: AnyRow) -> bool:
-    """Whether it may be about a change of the person's fields."""
+    """Whether it may be about a change of the person's fields. A sync of another account is none."""
+    if row.priority >= PRIORITY_BACKFILL:
+        return False
     return row.kind is Kind.FIELDS or (row.kind is Kind.EVENT and row.reason is Reason.NO_ROUTE)
 
 
-def _unknown(run: TaskRun, told: Mapping[int, int]) -> dict[int, str]:
-    """Person id -> address of those of whom something is shared, and who were not looked up here since yesterday."""
+def _people(run: TaskRun, told: Mapping[int, _Told]) -> tuple[dict[int, str], set[int]]:
+    """Of those of whom something is shared: person id -> address of who was not looked up here since yesterday.
+
+    And who has been found here since they were told of, so that acceptance owed them nothing, and lacks something.
+    """
     current = existing.settings(run)
+    columns = ProfileLink.found, ProfileLink.looked_up_at, ProfileLink.fields_version
     link = and_(ProfileLink.connection_id == run.connection.id, ProfileLink.person_id == Person.id)
     with reading() as session:
         statement = (
-            select(Person.id, Person.email, Person.fields, ProfileLink.found, ProfileLink.looked_up_at)
+            select(Person.id, Person.email, Person.fields, *columns)
             .outerjoin(ProfileLink, link)
             .where(among(session, Person.id, told), Person.email.is_not(None), Person.tested_only.is_(False))
         )
         rows = session.execute(statement).all()
-    yesterday = clock.now() - DAILY
-    return {
-        person_id: str(email)
-        for person_id, email, fields, found, looked_up_at in rows
-        if not found
-        and (looked_up_at is None or looked_up_at < yesterday)
-        and records.shared_changes(orjson.loads(fields), 0, current.fields, current.fields_on)
-    }
+        lacking: set[int] = set()
+        unknown: dict[int, str] = {}
+        yesterday = clock.now() - DAILY
+        for person_id, email, fields, found, looked_up_at, version in rows:
+            written = version if found else 0
+            if not records.shared_changes(orjson.loads(fields), written, current.fields, current.fields_on):
+                continue
+            if not found and (looked_up_at is None or looked_up_at < yesterday):
+                unknown[person_id] = str(email)
+            elif found and looked_up_at is not None and looked_up_at >= told[person_id].since - CLOCKS:
+                lacking.add(person_id)
+        return unknown, lacking - _waiting(session, run, lacking)
+
+
+def _waiting(session: Session, run: TaskRun, people: set[int]) -> set[int | None]:
+    """Which of these people this account is about to be written something of."""
+    if not people:
+        return set()
+    waits = unindexed_word(Delivery.status) == Status.WAITING.value
+    here = (unindexed(Delivery.connection_id) == run.connection.id, Delivery.kind == Kind.FIELDS, waits)
+    theirs = among(session, Delivery.person_id, people)
+    return set(session.scalars(select(Delivery.person_id).where(theirs, *here)))
 
 
 def _owe(session: Session, run: TaskRun, told_by: list[int], cursor: dict[str, Any]) -> None:
     """Deliveries, counters, the cursor: one commit. The fields lane's row comes before the tasks lane's."""
     statement = select(Delivery.activity_id, Delivery.person_id, Delivery.event).where(
-        among(session, Delivery.id, told_by), Delivery.priority < PRIORITY_BACKFILL
+        among(session, Delivery.id, told_by)
     )
     now = clock.now()
     rows = [

@@ -11,15 +11,18 @@ from sqlalchemy import delete, select, update
 
 from jobs.tasks import elsewhere as elsewhere_task
 from tests.jobs.shop import Shop
-from tests.jobs.tasks.place import work
+from tests.jobs.tasks.place import POINTS, work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock
-from webapp.catalogue.words import Kind, Origin, SyncBehavior
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import ActivityType, Kind, Origin, SyncBehavior
 from webapp.database import reading, writing
 from webapp.dialects import db_now
 from webapp.models import Activity, Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
+from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.activities import ingest
+from webapp.services.connections import lifecycle
 from webapp.services.people import elsewhere
 from webapp.services.sharing import choices
 
@@ -160,6 +163,76 @@ def test_what_was_there_before_the_account_tells_of_nobody(place: Place) -> None
     work(place.no)
     assert place.owed() == []
     assert place.looked_up() == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_sync_behind_a_change_does_not_hide_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, together: bool
+) -> None:
+    """Nor does one before it find the person first: it tells of nobody."""
+    monkeypatch.setattr(elsewhere_task, "LOOKED", 800 if together else 1)
+    person = place.rows.person(place.workspace, "ada@example.com", fields=POINTS, fields_version=1)
+
+    def sync() -> None:
+        made = place.rows.activity(place.workspace, person, type=ActivityType.PROFILE, origin=Origin.BACKFILL)
+        place.rows.delivery(made, place.se, kind=Kind.FIELDS, priority=PRIORITY_BACKFILL)
+
+    sync()
+    place.look()
+    assert (place.owed(), place.looked_up()) == ([], 0)
+    sync()
+    place.post("ada@example.com", points=1)
+    sync()
+    place.look()
+    assert place.owed() == [("ada@example.com", True)]
+
+
+def test_who_was_found_there_meanwhile_is_owed_it_too(place: Place) -> None:
+    """By a consent of theirs that came before this task's turn."""
+    place.post("ada@example.com", points=1)
+    place.post("ada@example.com", minute=1, birthdate="1990-12-31")
+    with reading() as session:
+        ada = session.scalars(select(Person)).one()
+    link = place.rows.link(place.no, ada)
+    place.look()
+    assert place.owed() == [("ada@example.com", True)]
+    assert place.looked_up() == 0
+    place.post("ada@example.com", minute=2, birthdate="1990-12-30")
+    place.look()
+    assert place.owed() == [("ada@example.com", True)], "it waits"
+    with writing() as session:
+        mine = update(Delivery).where(Delivery.connection_id == place.no.id)
+        session.execute(mine.values(status=Status.DELIVERED, reason=Reason.WRITTEN))
+        session.merge(link).fields_version = ada.fields_version
+    place.post("ada@example.com", minute=3, birthdate="1990-12-31")
+    place.look()
+    assert place.owed() == [("ada@example.com", True)], "it was written"
+
+
+def test_who_was_found_there_before_is_owed_changes_only(place: Place) -> None:
+    ada = place.rows.person(place.workspace, "ada@example.com", fields=POINTS, fields_version=1)
+    place.rows.link(place.no, ada, looked_up_at=clock.now() - timedelta(minutes=30))
+    place.post("ada@example.com", birthdate="1990-12-31")
+    place.look()
+    assert place.owed() == []
+
+
+def test_what_came_while_the_account_was_paused_is_looked_at_when_it_goes_on(place: Place) -> None:
+    days = timedelta(days=3)
+    with writing() as session:
+        session.get_one(Connection, place.no.id).created_at = clock.now() - days
+    lifecycle.pause(place.workspace.id, place.no.id, 1, on=True)
+    place.post("ada@example.com", points=1)
+    assert place.look().state is TaskState.DONE
+    lifecycle.pause(place.workspace.id, place.no.id, 1, on=False)
+    with writing() as session:
+        session.execute(update(Delivery).values(created_at=clock.now() - days + timedelta(hours=1)))
+    place.post("new@example.com", points=1)
+    elsewhere.wake(place.workspace.id, [place.no.id])
+    with writing() as session:
+        session.execute(update(Task).values(due_at=db_now()))
+    work(place.no)
+    assert place.owed() == [("ada@example.com", True)]
 
 
 @pytest.mark.parametrize(("origin", "asked"), [(Origin.PLATFORM, 1), (Origin.BACKFILL, 0)])

@@ -40,6 +40,7 @@ COLUMNS = (
     Delivery.event,
     Delivery.status,
     Delivery.reason,
+    Delivery.priority,
     Delivery.created_at,
     Delivery.batch_id,
 )
