@@ -30,6 +30,8 @@ from webapp.models import (
 from webapp.services.connections import lifecycle, settling
 from webapp.services.connections.lifecycle import Refusal
 from webapp.services.deliveries import activity_status, search, waiting_reasons
+from webapp.services.resends import resending
+from webapp.services.sharing import choices
 from webapp.services.tracing import trace
 
 
@@ -162,6 +164,19 @@ def test_what_went_to_an_account_is_told_of_it_after_it_was_replaced(place: Plac
     told = [("OLD", "Old"), ("NEW", "New"), ("NEW", "New"), ("THIRD", "Third")]
     assert accounts_told(place, went, waited, later, last) == told
     assert trace.steps(place.person, None).accounts == {went: "Old", waited: "New", later: "New"}
+
+
+def test_what_was_resent_and_left_behind_again_is_told_of_the_second_account(place: Place) -> None:
+    choices.choose_events(place.workspace.id, None, ["member_joined_program"])
+    once, twice = place.wait(2)
+    place.replace()
+    work(place.connection)
+    run_writing(lambda session: resending.again(session, place.workspace.id, [twice]))
+    assert accounts_told(place, once, twice) == [("OLD", "Old"), ("NEW", "New")]
+    place.replace("THIRD")
+    work(place.connection)
+    assert place.reasons() == {(Status.SKIPPED, Reason.ACCOUNT_REPLACED): 2}
+    assert accounts_told(place, once, twice) == [("OLD", "Old"), ("NEW", "New")]
 
 
 def test_what_was_wrong_with_the_old_account_is_no_news_any_more(place: Place) -> None:

@@ -13,6 +13,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.models import Connection, Delivery, Task
 from webapp.services import tasks
+from webapp.services.activities.delivery_maker import LIFE
 
 
 class Account(NamedTuple):
@@ -51,7 +52,7 @@ def of(session: Session, rows: Iterable[tuple[Delivery, Connection | None]]) -> 
 
 
 def _meant_at(delivery: Delivery) -> datetime:
-    """What a replacement ended was written down after it, and was meant for the account before it."""
+    """What a replacement ended was written down after it, and was meant for the account it was last put in line for."""
     if delivery.reason is Reason.ACCOUNT_REPLACED:
-        return delivery.created_at
+        return delivery.expires_at - LIFE
     return delivery.settled_at or clock.now()
