@@ -133,6 +133,7 @@ def page(row: connection_table.Row, form: Form | None = None, status: int = 200)
         form=form,
         features=FEATURES,
         replaced=settling.replaced(row.connection.id),
+        resendable_since=(clock.now() - settling.RESEND_OFFERED).strftime("%Y-%m-%dT%H:%M"),
         settling=settling.unsettled(row.connection.id),
         base=table_url(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
@@ -13,6 +15,7 @@ from tests.webapp.views.connection_shop import BASE, Shop, shown
 from tests.webapp.views.pages import HTMX, text_of
 from webapp import clock
 from webapp.catalogue.incidents import Incident
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import Connection, ConnectionStat, ConnectionState, Lane, LaneKind, Task, TaskState
@@ -32,7 +35,16 @@ def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop
         lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
         task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
         task.state, task.done = TaskState.DONE, 3
-    assert "See and resend them" in text_of(shop.owner.get(shop.url(shop.first)))
+    ended = {"status": Status.SKIPPED, "reason": Reason.ACCOUNT_REPLACED}
+    old, young = (
+        shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first, created_at=clock.now() - ago, **ended)
+        for ago in (timedelta(days=7, hours=1), timedelta(days=6, hours=23))
+    )
+    page = shop.owner.get(shop.url(shop.first))
+    assert "See and resend them" in text_of(page)
+    (link,) = re.findall(r'href="([^"]+reason=account_replaced[^"]*)"', page.text)
+    offered = shop.owner.get(html.unescape(link)).text
+    assert (f'id="delivery-{young.id}"' in offered, f'id="delivery-{old.id}"' in offered) == (True, False)
     lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
     assert "See and resend them" not in text_of(shop.owner.get(shop.url(shop.first)))
 
