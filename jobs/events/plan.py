@@ -17,7 +17,8 @@ from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
 from webapp.klaviyo.answers import ApiError
 from webapp.klaviyo.payloads import EventWrite, ProfileWrite
-from webapp.services.activities.ingest import LIFE, unique_id
+from webapp.services.activities.delivery_maker import LIFE
+from webapp.services.activities.ingest import unique_id
 from webapp.services.people import records
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 

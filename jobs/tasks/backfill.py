@@ -26,7 +26,7 @@ from webapp.database import reading, run_writing
 from webapp.models import Activity, Connection, ConnectionState, Delivery
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.sharing import backfills
 from webapp.services.sharing.backfills import InLine
 from webapp.upserts import insert_or_ignore

@@ -27,7 +27,7 @@ from webapp.dialects import among, unindexed, unindexed_word
 from webapp.models import ConnectionState, Delivery, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.deliveries import ranges as delivery_ranges
 from webapp.services.deliveries.ranges import LAST_ID, AnyRow
 from webapp.services.people import records

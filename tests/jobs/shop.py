@@ -24,7 +24,7 @@ from webapp.database import reading, writing
 from webapp.dialects import db_now
 from webapp.extensions import settings
 from webapp.models import Attempt, Batch, BatchOutcome, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.lanes import LANE_OF
 from webapp.services.people import records
 

@@ -20,7 +20,7 @@ from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Origin
 from webapp.klaviyo import payloads
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 

@@ -19,7 +19,7 @@ from webapp.services.people import records
 from webapp.services.people.records import Known
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
-LIFE = timedelta(days=7)
+LIFE = timedelta(days=7)  # how long a delivery may wait
 EXPLICIT = {"checkbox", "newsletter_activity"}
 KIND_OF = {
     ActivityType.EVENT: Kind.EVENT,

@@ -35,7 +35,6 @@ from webapp.upserts import insert_or_ignore
 NAMESPACE = UUID("6f2f5f0e-8f0b-5d43-9b0c-7a3c2f1f9d11")
 _NAMESPACE = NAMESPACE.bytes
 _REROUTE = update(ACTIVITIES).where(ACTIVITIES.c.id == bindparam("row")).values(route=bindparam("how"))
-LIFE = delivery_maker.LIFE  # how long a delivery may wait
 
 
 def unique_id(workspace_id: int, external_id: str) -> str:

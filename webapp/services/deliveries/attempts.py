@@ -14,7 +14,7 @@ from webapp.dialects import db_now
 from webapp.klaviyo.endpoints import SUBSCRIBE, UNSUBSCRIBE
 from webapp.models import Attempt, AttemptDelivery, Batch, Connection, Delivery, Lane
 from webapp.models.batch import BatchOutcome
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.deliveries.ranges import SLACK, Wanted, around, scan
 from webapp.services.lanes import LANE_OF
 

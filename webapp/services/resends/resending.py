@@ -20,7 +20,7 @@ from webapp.models import Activity, Connection, Delivery, Person
 from webapp.models.delivery import PRIORITY_RESEND
 from webapp.services import lanes
 from webapp.services.activities import routing
-from webapp.services.activities.ingest import LIFE
+from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.deliveries.resend_rules import STATUSES, Left, refusal
 from webapp.services.workspaces import snapshot
 from webapp.upserts import insert_or_ignore
