@@ -160,7 +160,7 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
         creations.note_refused(session, run, [member[0] for member in refused], end.mark)
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
     if not end.is_over:
-        converge.unsettle(session, run, people)
+        converge.unsettle(session, run, people, converge.JOB_SETTLES_IN)
     ended = update(Batch).where(Batch.id == batch.id)
     session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
     if end.others.status is Status.WAITING:

@@ -2,7 +2,7 @@
 
 Where newer values were sent while an older write may still be under way in Klaviyo, the person is written once more
 when that is over: an event's fields five minutes after its 202, a call of unknown outcome a minute after its last
-possible arrival.
+possible arrival, an import job that nobody can follow a quarter of an hour after it was given up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
-from jobs import batches
+from jobs import batches, creations
 from jobs.fields.plan import Group
 from jobs.run import Run
 from webapp.catalogue.reasons import Status
@@ -24,12 +24,14 @@ from webapp.models import Batch, BatchOutcome, Delivery, Lane, LaneKind, Profile
 
 EVENTS_SETTLE_IN = timedelta(minutes=5)
 # A minute after the last possible arrival: our deadline, the lease of whoever held it, and a clock's doubt.
-UNKNOWN_SETTLES_IN = timedelta(seconds=90)
+CALL_SETTLES_IN = timedelta(seconds=90)
+# What has arrived of a job is only queued: it takes effect as late as it may still create somebody.
+JOB_SETTLES_IN = creations.CREATION_SETTLES_IN
 
 
-def unsettle(session: Session, run: Run, person_ids: Iterable[int], seconds: float | None = None) -> None:
+def unsettle(session: Session, run: Run, person_ids: Iterable[int], settles_in: timedelta = CALL_SETTLES_IN) -> None:
     """A write to these may still be under way: they are written once more after it."""
-    until = db_now(UNKNOWN_SETTLES_IN.total_seconds() if seconds is None else seconds)
+    until = db_now(settles_in.total_seconds())
     later = case((ProfileLink.unsettled_until > until, ProfileLink.unsettled_until), else_=until)
     statement = update(ProfileLink).where(
         ProfileLink.connection_id == run.held.connection_id, among(session, ProfileLink.person_id, person_ids)
@@ -51,7 +53,7 @@ def with_older_events(run: Run, groups: Sequence[Group], since: datetime) -> set
 def after_events(session: Session, run: Run, person_ids: set[int]) -> None:
     """Older values of these may still be on their way inside an event."""
     if person_ids:
-        unsettle(session, run, person_ids, EVENTS_SETTLE_IN.total_seconds() + 10)
+        unsettle(session, run, person_ids, EVENTS_SETTLE_IN + timedelta(seconds=10))
 
 
 def _older(session: Session, run: Run, groups: Sequence[Group], since: datetime) -> set[int]:

@@ -71,7 +71,9 @@ def write_off(run: Run) -> None:
 
     def work(session: Session) -> None:
         for batch in lost:
-            converge.unsettle(session, run, [member[0] for member in batches.members(batch)])
+            is_job = batch.endpoint == endpoints.IMPORT_JOB.name
+            settles_in = converge.JOB_SETTLES_IN if is_job else converge.CALL_SETTLES_IN
+            converge.unsettle(session, run, [member[0] for member in batches.members(batch)], settles_in)
             batches.close(session, run, batch, BatchOutcome.LOST)
 
     if lost:

@@ -98,7 +98,7 @@ def _lost(session: Session, run: Run, batch: Batch) -> None:
     Unknown twice in a row: in halves.
     """
     members, times = batches.members(batch), batch.unknown_times + 1
-    converge.unsettle(session, run, [member[0] for member in members])
+    converge.unsettle(session, run, [member[0] for member in members], converge.JOB_SETTLES_IN)
     batches.close(session, run, batch, BatchOutcome.LOST)
     halves.go_again(session, run, members, halved=times >= 2, unknown_times=times)
 

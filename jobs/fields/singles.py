@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import select
@@ -116,7 +116,7 @@ def _record(
     # Whoever is written once more has no delivery that waits for it: the mark is put back.
     untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is Outcome.AGAIN]
     if untaken:
-        converge.unsettle(session, run, untaken, seconds=0)
+        converge.unsettle(session, run, untaken, timedelta())
     converge.after_write(session, run, [group for group, _ in done], batch.started_at)
     batches.close(session, run, batch, BatchOutcome.ACCEPTED if done else BatchOutcome.REJECTED)
     return [group for group, _ in done if group.person_id in listed]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.import_jobs import ADD, JOB, PATCH, several
+from tests.jobs.import_jobs import ADD, JOB, PATCH, STATUS, several
 from tests.jobs.klaviyo import Asked, error, good, html
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -43,6 +43,35 @@ def test_whoever_a_job_writes_is_written_once_more_after_their_older_event(
     assert shop.link(people[0]).rewrite
     assert minutes_until_rewritten(shop, people[0]) > 4.5
     assert not any(shop.link(person).rewrite for person in people[1:])
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("how", ["not answered", "not told of", "its worker died"])
+def test_a_job_that_nobody_follows_may_take_effect_for_a_quarter_of_an_hour(shop: Shop, how: str) -> None:
+    """Klaviyo queues a job, unlike a PATCH: newer values are written and written once more long before it begins."""
+    people, _ = several(shop, 6)
+    if how == "its worker died":
+        shop.dies(Kind.FIELDS, JOB)
+    elif how == "not answered":
+        shop.klaviyo.script(JOB, html(500))
+    shop.klaviyo.script(STATUS, error(404) if how == "not told of" else html(500))
+    shop.drain(Kind.FIELDS, times=4)
+    newer = [shop.fields(person, points=99) for person in people]
+    shop.drain(Kind.FIELDS, times=6)
+    assert shop.said(*newer) == ["delivered: written"] * 6
+    assert min(minutes_until_rewritten(shop, person) for person in people) > 14
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_a_single_write_without_an_answer_is_over_sooner(shop: Shop, died: bool) -> None:
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1)
+    if died:
+        shop.dies(Kind.FIELDS, PATCH)
+    else:
+        shop.klaviyo.script(PATCH, html(500))
+    shop.drain(Kind.FIELDS)
+    assert 1 < minutes_until_rewritten(shop, person) < 2
 
 
 @pytest.mark.parametrize("how", ["accepted", "in flight"])
