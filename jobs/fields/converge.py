@@ -27,6 +27,8 @@ EVENTS_SETTLE_IN = timedelta(minutes=5)
 CALL_SETTLES_IN = timedelta(seconds=90)
 # What has arrived of a job is only queued: it takes effect as late as it may still create somebody.
 JOB_SETTLES_IN = creations.CREATION_SETTLES_IN
+# So often whoever may not be written once more for a missing scope is looked at again.
+SCOPE_LOOK = timedelta(minutes=10)
 
 
 def unsettle(session: Session, run: Run, person_ids: Iterable[int], settles_in: timedelta = CALL_SETTLES_IN) -> None:

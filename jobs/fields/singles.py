@@ -114,9 +114,10 @@ def _record(
     certain = [g.person_id for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
     creations.note_refused(session, run, certain, mark)
     # Whoever is written once more has no delivery that waits for it: the mark is put back.
-    untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is Outcome.AGAIN]
-    if untaken:
-        converge.unsettle(session, run, untaken, timedelta())
+    for came, pause in ((Outcome.AGAIN, timedelta()), (Outcome.SCOPE_MISSING, converge.SCOPE_LOOK)):
+        untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is came]
+        if untaken:
+            converge.unsettle(session, run, untaken, pause)
     converge.after_write(session, run, [group for group, _ in done], batch.started_at)
     batches.close(session, run, batch, BatchOutcome.ACCEPTED if done else BatchOutcome.REJECTED)
     return [group for group, _ in done if group.person_id in listed]
@@ -132,7 +133,7 @@ def _written(session: Session, run: Run, done: list[Written], mark: datetime) ->
             "found": True,
             "klaviyo_id": _id_of(group, answer),
             "looked_up_at": now,
-            "fields_version": group.version,
+            "fields_version": group.version if group.remembered is None else group.remembered,
         }
         for group, answer in sorted(done, key=lambda pair: pair[0].person_id)
     ]

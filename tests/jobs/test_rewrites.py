@@ -11,13 +11,14 @@ from sqlalchemy import update
 
 from jobs import drain, lookup
 from jobs.events import choice
-from tests.jobs.klaviyo import html, throttled
+from tests.jobs.klaviyo import error, html, throttled
 from tests.jobs.shop import Shop
-from tests.rows import Rows
+from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
-from webapp.models import BatchOutcome, Budget, Person, ProfileLink
+from webapp.models import BatchOutcome, Budget, Grant, Person, ProfileLink
+from webapp.services.sharing import choices
 from webapp.services.tracing import erasures
 
 PATCH, EVENT = "PATCH /api/profiles/{id}", "POST /api/events"
@@ -35,11 +36,16 @@ def marked(shop: Shop, count: int) -> list[Person]:
         shop.fields(person, points=7)
     shop.drain(Kind.FIELDS)
     shop.klaviyo.asked.clear()
+    mark(shop)
+    return people
+
+
+def mark(shop: Shop) -> None:
+    """Everybody's older writes are over now."""
     with writing() as session:
         mine = update(ProfileLink).where(ProfileLink.connection_id == shop.connection.id)
         session.execute(mine.values(rewrite=True, unsettled_until=clock.now() - timedelta(seconds=1)))
     shop.wait_is_over()
-    return people
 
 
 def drain_fields(shop: Shop) -> None:
@@ -79,6 +85,71 @@ def test_whoever_the_budget_leaves_out_stays_marked(shop: Shop) -> None:
     drain_fields(shop)
     assert len({asked.path for asked in shop.klaviyo.calls(PATCH)}) == 5
     assert not any(shop.link(person).rewrite for person in people)
+
+
+def minutes_asleep(shop: Shop) -> float:
+    """Until the lane looks again."""
+    moment = shop.lane(Kind.FIELDS).next_at
+    return 0.0 if moment is None else (moment - clock.now()).total_seconds() / 60
+
+
+def granted(shop: Shop, scopes: str) -> None:
+    with writing() as session:
+        session.execute(update(Grant).where(Grant.connection_id == shop.connection.id).values(scopes=scopes))
+
+
+def test_whoever_may_not_be_written_stays_marked_until_the_scope_is_back(shop: Shop) -> None:
+    people = marked(shop, 10)
+    granted(shop, ALL_SCOPES.replace("profiles:write", ""))
+    drain_fields(shop)
+    assert shop.klaviyo.asked == []
+    assert all(shop.link(person).rewrite for person in people)
+    assert minutes_asleep(shop) > 9, "nobody asks for it all the time"
+    granted(shop, ALL_SCOPES)
+    mark(shop)
+    drain_fields(shop)
+    assert len({asked.path for asked in shop.klaviyo.calls(PATCH)}) == 10
+    assert not any(shop.link(person).rewrite for person in people)
+
+
+def test_whom_klaviyo_refuses_for_a_scope_stays_marked_too(shop: Shop) -> None:
+    (person,) = marked(shop, 1)
+    shop.klaviyo.script(PATCH, error(403))
+    drain_fields(shop)
+    assert len(shop.klaviyo.calls(PATCH)) == 1
+    assert minutes_asleep(shop) > 9
+    mark(shop)
+    drain_fields(shop)
+    assert len(shop.klaviyo.calls(PATCH)) == 2
+    assert not shop.link(person).rewrite
+
+
+@pytest.mark.parametrize("off", [("points",), ("points", "tier_name")], ids=["one of them", "all"])
+def test_what_is_off_at_that_moment_goes_with_the_next_change_once_it_is_on(shop: Shop, off: tuple[str, ...]) -> None:
+    """The older value is what Klaviyo has by then."""
+    (person,) = marked(shop, 1)
+    shop.fields(person, tier_name="Silver")
+    drain_fields(shop)
+    shop.klaviyo.asked.clear()
+    choices.choose_fields(shop.workspace.id, None, {"points", "tier_name"} - set(off))
+    mark(shop)
+    drain_fields(shop)
+    assert not any("Points" in str(asked.body) for asked in shop.klaviyo.calls(PATCH))
+    assert not shop.link(person).rewrite
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    shop.fields(person, tier_name="Gold")
+    drain_fields(shop)
+    written = shop.klaviyo.calls(PATCH)[-1].body["data"]["attributes"]["properties"]
+    assert written == {"Cevoid: Points": 7, "Cevoid: Tier Name": "Gold"}
+
+
+def test_a_field_that_was_never_on_is_no_reason_to_write_anybody_again(shop: Shop) -> None:
+    (person,) = marked(shop, 1)
+    shop.fields(person, tier_id="t-1")
+    drain_fields(shop)
+    again = shop.fields(person, points=7)
+    drain_fields(shop)
+    assert shop.said(again) == ["skipped: unchanged"]
 
 
 def test_an_event_carries_what_was_written_while_its_person_was_looked_up(

@@ -111,6 +111,11 @@ def shared_changes(
     }
 
 
+def version_before(fields: Mapping[str, Any], keys: Iterable[str], version: int) -> int:
+    """The newest version, `version` at most, at which none of these fields had the value that it has now."""
+    return min((version, *(int(fields[key]["n"]) - 1 for key in keys if key in fields)))
+
+
 def newest_consent(
     known: dict[str, Any], consent: Mapping[str, Any], occurred_at: datetime, activity_id: int
 ) -> tuple[dict[str, Any], bool]:
