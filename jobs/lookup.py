@@ -57,6 +57,13 @@ class Link(NamedTuple):
     withdrawal_check_at: datetime | None = None
 
 
+# What is remembered of the profile rather than of the person, as it is of one that we never wrote to.
+OF_THE_PROFILE: Mapping[str, int | bool | None] = {
+    "fields_version": 0,
+    "created_by_us_at": None,
+    "list_due": False,
+    "list_added_at": None,
+}
 _COLUMNS = tuple(PROFILE_LINKS.c[name] for name in Link._fields)
 THERE = _COLUMNS[:4]  # who is there, and no more: events are read by the thousand
 
@@ -181,13 +188,13 @@ def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, 
     ]
     if not rows:
         return
-    # Another profile than before has nothing of what was written to that one.
+    # Another profile than before has nothing of what was written to that one, and it is not the one we created.
     statement = upsert_resetting(
         session,
         ProfileLink.__table__,
         key=["connection_id", "person_id"],
         update=["found", "klaviyo_id", "looked_up_at"],
-        reset="fields_version",
+        reset=OF_THE_PROFILE,
         unless_same="klaviyo_id",
     )
     session.execute(statement, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,10 +30,17 @@ def upsert(session: Session, table: FromClause, *, key: Sequence[str], update: d
 
 
 def upsert_resetting(
-    session: Session, table: FromClause, *, key: Sequence[str], update: Sequence[str], reset: str, unless_same: str
+    session: Session,
+    table: FromClause,
+    *,
+    key: Sequence[str],
+    update: Sequence[str],
+    reset: Mapping[str, int | bool | None],
+    unless_same: str,
 ) -> Any:
-    """The same, and the number `reset` becomes 0 where the row's `unless_same` was another, or is none now."""
-    return _upsert_resetting(table, tuple(key), tuple(update), reset, unless_same, on_sqlite=is_sqlite(session))
+    """The same, and the columns `reset` take these values where the row's `unless_same` was another, or is none now."""
+    first = tuple(reset.items())
+    return _upsert_resetting(table, tuple(key), tuple(update), first, unless_same, on_sqlite=is_sqlite(session))
 
 
 def upsert_adding(session: Session, table: FromClause, *, key: Sequence[str], add: Sequence[str]) -> Any:
@@ -51,12 +58,18 @@ def _upsert(table: FromClause, key: tuple[str, ...], update: tuple[str, ...], *,
 
 @cache
 def _upsert_resetting(
-    table: FromClause, key: tuple[str, ...], update: tuple[str, ...], reset: str, unless_same: str, *, on_sqlite: bool
+    table: FromClause,
+    key: tuple[str, ...],
+    update: tuple[str, ...],
+    reset: tuple[tuple[str, int | bool | None], ...],
+    unless_same: str,
+    *,
+    on_sqlite: bool,
 ) -> Any:
     statement = _insert(table, on_sqlite=on_sqlite)
     changes: dict[str, Any] = {name: statement.excluded[name] for name in update}
     is_same = table.c[unless_same] == statement.excluded[unless_same]
-    changes[reset] = case((is_same, table.c[reset]), else_=0)
+    changes |= {name: case((is_same, table.c[name]), else_=value) for name, value in reset}
     return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 

@@ -204,8 +204,8 @@ def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Resul
         "found": True,
         "klaviyo_id": duplicate,
         "looked_up_at": clock.now(),
-        "fields_version": 0,  # nothing of ours was ever written there
+        **lookup.OF_THE_PROFILE,  # nothing of ours was ever written there
     }
-    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at", "fields_version"]
+    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at", *lookup.OF_THE_PROFILE]
     session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), [row])
     return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)

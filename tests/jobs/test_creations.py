@@ -72,6 +72,44 @@ def test_born_long_after_our_call_they_came_by_another_door(shop: Shop) -> None:
     assert not ours(shop, person)
 
 
+def gone(shop: Shop, person: Person) -> None:
+    """Deleted in Klaviyo since anybody looked."""
+    del shop.klaviyo.people[str(person.email)]
+    with writing() as session:
+        session.merge(shop.link(person)).looked_up_at = clock.now() - timedelta(hours=1)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["an event found nobody meanwhile", "at once"])
+def test_whoever_is_deleted_and_created_again_is_counted_and_listed_again(shop: Shop, seen: bool) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.drain(Kind.FIELDS)
+    gone(shop, person)
+    if seen:
+        shop.event(person)
+        shop.klaviyo.script(EVENT, error(400))
+        shop.drain(Kind.EVENT)
+    again = shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(again) == ["delivered: written"]
+    added = [each["id"] for asked in shop.klaviyo.calls(ADD) for each in asked.body["data"]]
+    assert len(set(added)) == 2
+    assert added[-1] == shop.klaviyo.people[str(person.email)]
+    assert shop.again().profiles_created == 2
+
+
+def test_whoever_is_deleted_and_put_there_by_others_is_not_ours_any_more(shop: Shop) -> None:
+    person = shop.person(there=False)
+    shop.fields(person, points=1)
+    shop.drain(Kind.FIELDS)
+    gone(shop, person)
+    shop.klaviyo.put(str(person.email))
+    shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS)
+    assert shop.link(person).created_by_us_at is None
+    assert shop.again().profiles_created == 1, "it was created all the same"
+
+
 def test_whoever_an_event_created_is_ours_as_well(shop: Shop) -> None:
     """The minute was over: the event went by address, and the import that came later found them there."""
     person = shop.person(there=False)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import update
 
 from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
+from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import Budget, Connection, Delivery, Person
 
-ADD = "POST /api/lists/{id}/relationships/profiles"
+ADD, PATCH = "POST /api/lists/{id}/relationships/profiles", "PATCH /api/profiles/{id}"
 
 
 @pytest.fixture
@@ -105,3 +108,20 @@ def test_another_list_chosen_meanwhile_is_not_said_to_be_missing(shop: Shop) -> 
     assert shop.said(*deliveries) == ["delivered: list_missing"]
     assert added(shop, people) == [False]
     assert shop.again().list_missing_at is None
+
+
+@pytest.mark.parametrize("how", ["found", "named by a conflict"])
+def test_another_profile_of_somebody_we_created_is_not_added(shop: Shop, how: str) -> None:
+    """Deleted by the merchant, and put there by them, before the list step: they were there before us."""
+    (person,), (delivery,) = owed(shop, 1)
+    with writing() as session:
+        session.merge(shop.link(person)).looked_up_at = clock.now() - timedelta(hours=1)
+    if how == "found":
+        shop.klaviyo.put(str(person.email))
+    else:
+        shop.fields(person, points=2)
+        shop.klaviyo.script(PATCH, error(409, meta={"duplicate_profile_id": "01OTHER"}))
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(delivery) == ["delivered: written"]
+    assert ADD not in shop.klaviyo.endpoints
+    assert not shop.link(person).list_due
