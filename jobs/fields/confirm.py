@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, creations, lookup, settle
@@ -41,9 +41,9 @@ def confirm_next(run: Run) -> bool:
     # Whatever comes of asking, the lane's other work comes before the next look.
     run.write(lambda session: _look_later(session, batch))
     answer = as_read(run.call(payloads.import_job_status(str(batch.job_id)), size=batch.size), parse.asked_job)
-    if outcome(answer) is Outcome.SCOPE_MISSING:
-        end = End(settle.skipped(Reason.SCOPE_MISSING), is_over=False)
-    elif is_final(answer) or _stays_unreadable(run, batch, answer):  # nobody knows what it wrote
+    if outcome(answer) is Outcome.SCOPE_MISSING and not _looked_enough(run, batch):
+        return True  # what it writes is written all the same; somebody may give the scope back
+    if is_final(answer) or _stays_unreadable(run, batch, answer):  # nobody knows what it wrote
         end = End(_again(), is_over=False)
     elif outcome(answer) is not Outcome.DONE:
         raise run.back_off()
@@ -52,7 +52,7 @@ def confirm_next(run: Run) -> bool:
         if not job.is_over:
             return True
         end = _end_of(run, batch, job)
-        _find_ours(run, batch)
+        end = replace(end, gone=_look_again(run, batch, end.failed))
     run.write(lambda session: _end(session, run, batch, end))
     return True
 
@@ -61,6 +61,11 @@ def _stays_unreadable(run: Run, batch: Batch, answer: Answer) -> bool:
     """Whether this is a 2xx without what is needed of it, and one too many for this job."""
     if not answer.ok or outcome(answer) is Outcome.DONE:
         return False
+    return _looked_enough(run, batch)
+
+
+def _looked_enough(run: Run, batch: Batch) -> bool:
+    """Once more nobody knows how the job stands: whether that was once too often."""
     return run.write(lambda session: batches.unknown_again(session, batch)) >= UNREADABLE_LOOKS
 
 
@@ -69,10 +74,12 @@ class End:
     """What a job came to: the failures by place in its body, and what all its other people become.
 
     `is_over`: nothing more will be written by it. `mark`: of those whom it may have created, see `creations.of_job`.
+    `gone`: people who failed since their profile is not there any more; they are looked at once more.
     """
 
     others: settle.Result
     failed: dict[int, str] = field(default_factory=dict)
+    gone: frozenset[int] = frozenset()
     is_over: bool = True
     mark: datetime | None = None
 
@@ -113,27 +120,33 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
             return found
 
 
-def _find_ours(run: Run, batch: Batch) -> None:
-    """Whoever was missing before the job is looked up now: `creations` claims those born since as ours."""
-    person_ids = [member[0] for member in batches.members(batch)]
+def _look_again(run: Run, batch: Batch, failed: Iterable[int]) -> frozenset[int]:
+    """Whoever was missing before the job is looked up now: `creations` claims those born since as ours.
+
+    So is whoever was there and failed, at these places: the people whose profile is gone, or another, are given back.
+    """
+    members = batches.members(batch)
+    refused = [members[place][0] for place in failed]
     with reading() as session:
         statement = (
-            select(Person.id, Person.email)
+            select(Person.id, Person.email, ProfileLink.klaviyo_id, ProfileLink.creating_since)
             .join(ProfileLink, ProfileLink.person_id == Person.id)
             .where(
                 ProfileLink.connection_id == run.held.connection_id,
-                ProfileLink.creating_since.is_not(None),
-                among(session, Person.id, person_ids),
+                or_(ProfileLink.creating_since.is_not(None), among(session, Person.id, refused)),
+                among(session, Person.id, [member[0] for member in members]),
                 Person.email.is_not(None),
             )
         )
-        missing = {row.id: str(row.email) for row in session.execute(statement)}
-    if not missing:
-        return
+        people = session.execute(statement).all()
+    if not people:
+        return frozenset()
     try:
-        lookup.look_up(run, missing)
+        found = lookup.look_up(run, {row.id: str(row.email) for row in people})
     except lookup.MayNotLook:
-        return  # whose they are stays open until somebody may look again; what was written is written
+        return frozenset()  # whose they are stays open until somebody may look again; what was written is written
+    there = {row.id for row in people if row.id in found and found[row.id].id == row.klaviyo_id}
+    return frozenset(row.id for row in people if row.creating_since is None) - there
 
 
 def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
@@ -148,8 +161,7 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
     others = [member for place, member in enumerate(members) if place not in end.failed]
     results: dict[int, settle.Result] = {}
     for place, member in enumerate(members):
-        failed = settle.failed(Reason.REJECTED, end.failed[place]) if place in end.failed else None
-        results |= dict.fromkeys(member[2], failed or end.others)
+        results |= dict.fromkeys(member[2], _result(end, place, member[0]))
     _release(session, run, people)
     if end.others.status is Status.DELIVERED:
         owed = _note_written(session, run, others)
@@ -165,6 +177,12 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
     session.execute(ended.values(job_due_at=None, members=None, finished_at=clock.now()))
     if end.others.status is Status.WAITING:
         halves.go_again(session, run, others, halved=True)
+
+
+def _result(end: End, place: int, person_id: int) -> settle.Result:
+    if place not in end.failed:
+        return end.others
+    return _again() if person_id in end.gone else settle.failed(Reason.REJECTED, end.failed[place])
 
 
 def _release(session: Session, run: Run, people: Sequence[int]) -> None:

@@ -9,12 +9,25 @@ import pytest
 import requests
 
 from jobs.fields.confirm import UNREADABLE_LOOKS
-from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, PROCESSING, STATUS, at, next_second, sent, several
+from tests.jobs.import_jobs import (
+    ADD,
+    ERRORS,
+    JOB,
+    LOOK,
+    PATCH,
+    PROCESSING,
+    STATUS,
+    at,
+    ended,
+    next_second,
+    sent,
+    several,
+)  # fmt: skip
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.models import BatchOutcome
 
 JOB_TYPE = {"type": "profile-bulk-import-job", "id": "job-1"}
@@ -24,6 +37,7 @@ UNREADABLE = {
     "no job": good(200, []),
     "no status": good(200, {**JOB_TYPE, "attributes": {"failed_count": 0}}),
     "another status": good(200, {**JOB_TYPE, "attributes": {"status": "thinking"}}),
+    "no scope": error(403),
     "no count": good(200, {**JOB_TYPE, "attributes": {"status": "complete", "failed_count": "some"}}),
 }
 CERTAIN = [error(404), error(410), error(403), error(400), error(405)]
@@ -97,6 +111,28 @@ def test_failures_of_whom_nobody_is_named_are_found_by_halves(shop: Shop) -> Non
     assert [shop.now(delivery).detail for delivery in deliveries] == [None, "Not 1.", None, None, "Not valid.", None]
     assert shop.said(*(deliveries[n] for n in (0, 2, 3, 5))) == ["delivered: written"] * 4
     assert shop.said(deliveries[1], deliveries[4]) == ["failed: rejected"] * 2
+
+
+@pytest.mark.parametrize("how", ["gone", "put anew"])
+@pytest.mark.parametrize("behavior", SyncBehavior)
+def test_whose_profile_is_deleted_during_the_job_is_looked_up_again(
+    engine_rows: Rows, behavior: SyncBehavior, how: str
+) -> None:
+    """As after a PATCH: it is nothing that anybody could put right in the platform's data."""
+    shop = Shop(engine_rows, sync_behavior=behavior)
+    people, deliveries = several(shop, 6)
+    shop.drain(Kind.FIELDS)
+    failed = [{"attributes": {"detail": "It does not exist.", "source": {"pointer": at(place)}}} for place in (1, 4)]
+    shop.klaviyo.script(STATUS, ended(shop, failed_count=2))
+    shop.klaviyo.script(ERRORS, good(200, failed))
+    del shop.klaviyo.people[str(people[1].email)]
+    if how == "put anew":
+        shop.klaviyo.put(str(people[1].email))
+    shop.drain(Kind.FIELDS, times=3)
+    is_written = how == "put anew" or behavior is CREATES
+    assert shop.said(deliveries[1]) == ["delivered: written" if is_written else "skipped: not_in_klaviyo"]
+    assert shop.said(deliveries[4]) == ["failed: rejected"], "whose profile is as it was"
+    assert len(shop.klaviyo.calls(LOOK)) == 2, "one for both of them"
 
 
 @pytest.mark.parametrize("answer", [html(403), html(404), throttled(2), html(500), requests.exceptions.ReadTimeout()])

@@ -105,13 +105,19 @@ def test_the_lane_goes_on_while_klaviyo_does_not_say_how_a_job_goes(shop: Shop, 
     assert shop.said(other) == ["delivered: written"]
 
 
-def test_a_job_that_may_not_be_asked_about_ends_for_the_missing_scope(shop: Shop) -> None:
+def test_a_job_that_may_not_be_asked_about_is_asked_about_again(shop: Shop) -> None:
+    """Reconnected without the scope, and with it again: what Klaviyo wrote is told as written, and nothing waits."""
     people, deliveries = several(shop)
     shop.drain(Kind.FIELDS)
-    shop.klaviyo.script(STATUS, error(403))
+    shop.klaviyo.script(STATUS, *[error(403)] * 2)
     shop.drain(Kind.FIELDS, times=2)
-    assert shop.said(*deliveries) == ["skipped: scope_missing"] * 6
-    assert len(shop.klaviyo.calls(JOB)) == 1, "not written over and over"
+    assert shop.said(*deliveries) == PROCESSING * 6
+    other = shop.fields(shop.person(remembered=True), points=9)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(other) == ["delivered: written"]
+    shop.drain(Kind.FIELDS, times=3)
+    assert shop.said(*deliveries) == ["delivered: written"] * 6
+    assert len(shop.klaviyo.calls(JOB)) == 1
     assert all(shop.link(person).job_batch_id is None for person in people)
 
 
