@@ -44,7 +44,7 @@ def fields_of(changes: list[dict[str, Any]]) -> tuple[dict[str, Any], int]:
     version = 0
     for number, change in enumerate(changes):
         known, version = records.merge_fields(
-            known, version, change, NOW - timedelta(hours=1) + timedelta(seconds=number)
+            known, version, change, NOW - timedelta(hours=1) + timedelta(seconds=number), KNOWN
         )
     return known, version
 

@@ -27,6 +27,7 @@ from webapp.models import Attempt, Batch, BatchOutcome, Connection, Delivery, Fi
 from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.lanes import LANE_OF
 from webapp.services.people import records
+from webapp.services.workspaces import snapshot
 
 SIZE = 8  # of a bulk call of events, under `few_fill_a_call`
 _numbers = itertools.count(1)
@@ -78,7 +79,8 @@ class Shop:
         """A change of a person's fields that is due."""
         with writing() as session:
             row = session.get_one(Person, person.id)
-            merged, version = records.merge_fields(orjson.loads(row.fields), row.fields_version, news, clock.now())
+            held, on = orjson.loads(row.fields), snapshot.load(session, self.workspace.id).fields_on
+            merged, version = records.merge_fields(held, row.fields_version, news, clock.now(), on)
             row.fields, row.fields_version = orjson.dumps(merged).decode(), version
         made = self.rows.activity(self.workspace, person, type=ActivityType.PROFILE, event=None, properties=None)
         return self.rows.delivery(made, self.connection, kind=Kind.FIELDS)

@@ -15,6 +15,7 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.models import Person
+from webapp.services.sharing import choices
 
 IMPORT = "POST /api/profile-import"
 
@@ -92,6 +93,24 @@ def test_events_that_carried_the_newest_values_owe_nothing(
     shop.drain(Kind.FIELDS, times=2)
     assert shop.said(*fields, *newest, changed) == ["delivered: written"] * 9
     assert [shop.link(person).rewrite for person in people] == [True, False, False, False]
+
+
+def test_a_value_that_came_while_its_field_was_off_is_written_when_it_is_posted_again(shop: Shop) -> None:
+    """What was written meanwhile did not hold it."""
+    person = shop.person(remembered=True)
+    shop.fields(person, points=1, tier_name="Silver")
+    shop.drain(Kind.FIELDS)
+    choices.choose_fields(shop.workspace.id, None, ["tier_name"])
+    shop.fields(person, points=2, tier_name="Gold")
+    shop.drain(Kind.FIELDS)
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    again = shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS)
+    once_more = shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(again, once_more) == ["delivered: written", "skipped: unchanged"]
+    written = [asked.body["data"]["attributes"]["properties"] for asked in shop.klaviyo.calls(PATCH)[1:]]
+    assert written == [{"Cevoid: Tier Name": "Gold"}, {"Cevoid: Points": 2}]
 
 
 def test_a_later_mark_is_not_made_earlier_by_another(shop: Shop) -> None:

@@ -150,6 +150,30 @@ def test_null_clears_and_absence_leaves(shop: Shop) -> None:
     assert shop.fields() == {"points": 1, "tier_name": None}
 
 
+def test_a_value_posted_again_once_its_field_is_on_counts_as_a_change_once(shop: Shop) -> None:
+    """While it was off it went nowhere: not to the account it was routed to, nor to others that have the person."""
+
+    def version_after(identity: str, **fields: Any) -> int:
+        shop.accept({"id": identity, "store": "se", "profile": profile(**fields)})
+        person = shop.person()
+        assert person is not None
+        return person.fields_version
+
+    assert version_after("first", points=1, birthdate="1990-12-31") == 1
+    assert version_after("while off", birthdate="1990-12-31") == 1
+    person = shop.person()
+    assert person is not None
+    shop.rows.link(shop.no, person)
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name", "birthdate"])
+    assert version_after("another", points=1) == 1, "that one was shared when it came"
+    assert version_after("again", birthdate="1990-12-31") == 2
+    assert [connection_id for connection_id, *_ in shop.owed("again")] == [shop.se.id, shop.no.id]
+    assert version_after("once more", birthdate="1990-12-31") == 2
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name", "birthdate"])
+    assert version_after("off in between", birthdate="1990-12-31") == 2
+
+
 def test_a_consent_owes_the_fields_it_carries(shop: Shop) -> None:
     consent = {"type": "consent", "store": "se", "profile": profile(points=5)}
     shop.accept({"id": "yes", "consent": CHECKBOX, **consent})

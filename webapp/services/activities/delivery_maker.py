@@ -85,9 +85,10 @@ class DeliveryMaker:
         person.home_store_id = person.home_store_id or draft.store_id
         before = person.fields_version
         known = orjson.loads(person.fields)
-        fields, version = records.merge_fields(known, before, _fields_of(draft), draft.occurred_at)
+        on = self._settings.fields_on
+        fields, version = records.merge_fields(known, before, _fields_of(draft), draft.occurred_at, on)
         person.fields, person.fields_version = orjson.dumps(fields).decode(), version
-        shared = records.shared_changes(fields, before, self._settings.fields, self._settings.fields_on)
+        shared = records.shared_changes(fields, before, self._settings.fields, on)
         if draft.consent is None or _is_notice(draft.consent):
             return False, bool(shared)
         consents, is_newest = records.newest_consent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -78,13 +78,17 @@ CLEARED_ON_LEAVING: dict[str, Any] = {
 }
 
 
+OFF = "off"  # of a value that came while its field was not shared
+
+
 def merge_fields(
-    known: dict[str, Any], version: int, news: Mapping[str, Any], occurred_at: datetime
+    known: dict[str, Any], version: int, news: Mapping[str, Any], occurred_at: datetime, on: Container[str]
 ) -> tuple[dict[str, Any], int]:
-    """`known` with `news` merged in, and the new version (the same where nothing changed).
+    """`known` with `news` merged in, and the new version (the same where nothing changed). `on`: fields shared now.
 
     Per field the newest `occurred_at` wins; of two at the same moment the one that came last, as of consents, so that
-    what an activity changes together stays together.
+    what an activity changes together stays together. A value that came while its field was off was written nowhere:
+    posted again once it is on, it counts as a change.
     """
     at = clock.iso(occurred_at)
     merged, grown = dict(known), version
@@ -92,11 +96,13 @@ def merge_fields(
         held = merged.get(key)
         if held is not None and datetime.fromisoformat(held["at"]) > occurred_at:
             continue
-        if held is not None and held["v"] == value:
+        if held is not None and held["v"] == value and not (OFF in held and key in on):
             merged[key] = {**held, "at": at}
         else:
             grown = version + 1
             merged[key] = {"v": value, "at": at, "n": grown}
+            if key not in on:
+                merged[key][OFF] = True
     return merged, grown
 
 
