@@ -137,9 +137,11 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
         hits: dict[int, FoundProfile] = {}
         unsure: list[list[str]] = []
         for group, answer in good:
-            theirs, others = matched(group, parse.profiles(answer.json))
+            profiles = parse.profiles(answer.json)
+            theirs, others = matched(group, profiles)
             hits |= {by_email[email]: profile for email, profile in theirs.items()}
-            unsure.append(others)
+            missing = {by_email[email]: email for email in group if email not in theirs}
+            unsure.append(others or _of_these(run, missing, profiles))
         found.update(hits)
         later = {email for group in unsure for email in group}
         looked_up = [by_email[email] for group, _ in good for email in group if email not in later]
@@ -167,6 +169,15 @@ def matched(group: Sequence[str], profiles: Sequence[FoundProfile]) -> tuple[dic
     if len(group) == 1:
         return {group[0]: theirs.get(group[0], profiles[0])}, []
     return theirs, [email for email in group if email not in theirs]
+
+
+def _of_these(run: Run, missing: Mapping[int, str], profiles: Sequence[FoundProfile]) -> list[str]:
+    """Addresses not answered for whose profile, when they were asked about alone, was one of these: it may be still."""
+    ids = {profile.id for profile in profiles}
+    if not ids or not missing:
+        return []
+    links = known_links(run, missing, THERE)
+    return [email for person_id, email in missing.items() if person_id in links and links[person_id].klaviyo_id in ids]
 
 
 def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, FoundProfile]) -> None:

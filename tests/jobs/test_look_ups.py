@@ -199,3 +199,27 @@ def test_a_profile_that_has_another_main_address_by_now_is_theirs_all_the_same(s
     assert shop.said(missing)[0].endswith("not_in_klaviyo")
     assert shop.link(people[3]).klaviyo_id == profile_id
     assert len(shop.klaviyo.calls(LOOK)) == 3, "only those who were not answered for are asked about once more"
+
+
+@pytest.mark.parametrize("found_before", [True, False])
+def test_a_second_address_is_not_lost_beside_the_main_one(shop: Shop, found_before: bool) -> None:
+    """Klaviyo answers with the main address for either. Others who are not there are asked about once."""
+    main, second = shop.person(), shop.person(there=False)
+    strangers = [shop.person(there=False) for _ in range(3)]
+
+    def looked_up(asked: Asked) -> Given:
+        wanted = asked.query["filter"]
+        is_asked = str(main.email) in wanted or str(second.email) in wanted
+        return good(200, [shop.klaviyo._profile(str(main.email))] if is_asked else [])
+
+    shop.klaviyo.script(LOOK, *[looked_up] * 9)
+    if found_before:
+        shop.fields(second, points=1)
+        shop.drain(Kind.FIELDS)
+        age(shop, second, minutes=11)
+    asked = len(shop.klaviyo.calls(LOOK))
+    later = [shop.fields(person, points=2) for person in (main, second, *strangers)]
+    shop.drain(Kind.FIELDS)
+    told = "delivered: written" if found_before else "skipped: not_in_klaviyo"
+    assert shop.said(*later) == ["delivered: written", told, *["skipped: not_in_klaviyo"] * 3]
+    assert len(shop.klaviyo.calls(LOOK)) - asked == 1 + found_before
