@@ -62,7 +62,7 @@ def _is_there(run: TaskRun, delivery: Delivery, activity: Activity, person: Pers
     if held is None:
         return False
     if delivery.kind is Kind.CONSENT:
-        return _consent_is_there(run, activity, email, held)
+        return _consent_is_there(run, delivery, activity, email, held)
     return _fields_are_there(run, person, held) and _is_listed(run, delivery, email, held)
 
 
@@ -105,23 +105,35 @@ def _is_listed(run: TaskRun, delivery: Delivery, email: str, held: HeldProfile) 
     added_at = link.list_added_at if link is not None else None
     if added_at is None or delivery.settled_at is None or abs(added_at - delivery.settled_at) > LISTED_WITH:
         return True
-    return _is_on_list(run, email, held) is not False
+    return _is_on_list(run, run.connection.list_id, email, held) is not False
 
 
-def _consent_is_there(run: TaskRun, activity: Activity, email: str, held: HeldProfile) -> bool:
-    """Subscribed, and on the connection's list where it has one; or no longer subscribed, or no longer on it."""
-    wanted = orjson.loads(activity.consent or "{}").get("state")
+def _consent_is_there(run: TaskRun, delivery: Delivery, activity: Activity, email: str, held: HeldProfile) -> bool:
+    """Subscribed, and on the list it went to where it went to one; or no longer subscribed, or no longer on it."""
+    is_signup = orjson.loads(activity.consent or "{}").get("state") == "subscribed"
+    list_id = _consents_list(run, delivery, is_signup=is_signup)
     is_subscribed = held.consent == "SUBSCRIBED"
-    if wanted != "subscribed":
-        return not is_subscribed or _is_on_list(run, email, held) is False
-    return is_subscribed and _is_on_list(run, email, held) is not False
+    if is_signup:
+        return is_subscribed and _is_on_list(run, list_id, email, held) is not False
+    return not is_subscribed or _is_on_list(run, list_id, email, held) is False
 
 
-def _is_on_list(run: TaskRun, email: str, held: HeldProfile) -> bool | None:
-    """None where the connection has no list, or it is gone: the subscription itself is what is left to read."""
-    if run.connection.list_id is None:
+def _consents_list(run: TaskRun, delivery: Delivery, *, is_signup: bool) -> str | None:
+    """The list that the person's last signup or withdrawal of ours went to: the connection's may be another by now."""
+    with reading() as session:
+        link = session.get(ProfileLink, (run.connection.id, delivery.person_id))
+    if link is not None and is_signup and link.subscribed_at is not None:
+        return link.subscribed_list_id
+    if link is not None and not is_signup and link.withdrawn_delivery_id is not None:
+        return link.withdrawn_list_id
+    return run.connection.list_id
+
+
+def _is_on_list(run: TaskRun, list_id: str | None, email: str, held: HeldProfile) -> bool | None:
+    """None where there is no list, or it is gone: the subscription itself is what is left to read."""
+    if list_id is None:
         return None
-    answer = run.call(payloads.list_members(run.connection.list_id, [email]))
+    answer = run.call(payloads.list_members(list_id, [email]))
     if answer.status == 404:
         return None
     if not answer.ok:

@@ -223,3 +223,33 @@ def test_who_was_put_on_a_list_is_confirmed_only_on_it(place: Place, monkeypatch
     proofs.ask(fields, 1)
     work(place.connection)
     assert confirmed(fields)
+
+
+@pytest.mark.parametrize("state", ["subscribed", "unsubscribed"])
+def test_a_consent_is_looked_for_on_the_list_it_went_to(
+    place: Place, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """The owner chose another list since: only the one of then tells whether it arrived."""
+    monkeypatch.setattr(proof, "PATIENCE", timedelta(0))
+    said = {"type": ActivityType.CONSENT, "event": None, "properties": None}
+    consent = f'{{"channel":"email","state":"{state}"}}'
+    _, delivery = place.delivered(Kind.CONSENT, consent=consent, **said)
+    lists = place.sandbox.lists("ACCTSE")
+    then, today = lists["Creators"]["id"], lists["Program members"]["id"]
+    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    place.sandbox.set_subscription("ACCTSE", ADA, "SUBSCRIBED")
+    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
+    assert client.call(payloads.add_to_list(then, [profile]), place.tokens["access_token"], seconds=5).ok
+    with writing() as session:
+        session.get_one(Connection, place.connection.id).list_id = today
+    place.rows.link(
+        place.connection,
+        place.person,
+        subscribed_at=clock.now(),
+        subscribed_list_id=then,
+        withdrawn_list_id=then,
+        withdrawn_delivery_id=delivery.id,
+    )
+    proofs.ask(delivery, 1)
+    work(place.connection)
+    assert confirmed(delivery) is (state == "subscribed"), "they are on the list of then, and not on today's"
