@@ -55,6 +55,7 @@ class Link(NamedTuple):
     subscribed_list_id: str | None = None
     withdrawn_delivery_id: int | None = None
     withdrawal_check_at: datetime | None = None
+    withdrawn_list_id: str | None = None
 
 
 # What is remembered of the profile rather than of the person, as it is of one that we never wrote to.

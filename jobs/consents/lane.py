@@ -112,6 +112,7 @@ def _situation(
     link, profile = links.get(item.person_id), found.get(item.person_id)
     sent = Sent(link.subscribed_at, link.subscribed_list_id) if link and link.subscribed_at else None
     wanted, list_id = _wanted(item), run.connection.list_id
+    left_at = _left_at(profile, link, list_id) if profile and wanted is Wanted.SUBSCRIBED else None
     return Situation(
         wanted=wanted,
         occurred_at=item.occurred_at,
@@ -120,7 +121,7 @@ def _situation(
         behavior=run.connection.sync_behavior,
         list_id=list_id,
         sent=sent,
-        profile=_in_klaviyo(profile, list_id if wanted is Wanted.SUBSCRIBED else None),
+        profile=_in_klaviyo(profile, left_at),
         accepted_at=item.accepted_at,
         now=clock.now(),
         on_list=on_list,
@@ -129,11 +130,24 @@ def _situation(
     )
 
 
-def _in_klaviyo(profile: FoundProfile | None, list_id: str | None) -> InKlaviyo | None:
-    """A profile's state, as seen from the list a signup would go to: whoever left that one is not subscribed to it."""
+def _left_at(profile: FoundProfile, link: Link | None, list_id: str | None) -> datetime | None:
+    """Since when whoever signs up is not subscribed to what they sign up to, whatever they are in general.
+
+    They left the list the signup would go to; or the last we did was to take them off another, on their own word, and
+    no door has subscribed them since: on that word they are on no list of ours.
+    """
+    left = [profile.left_at(list_id)]
+    withdrawn_at = profile.left_at(link.withdrawn_list_id) if link and link.withdrawn_delivery_id else None
+    if link and withdrawn_at:
+        subscribed = [moment for moment in (link.subscribed_at, profile.consented_at) if moment is not None]
+        left.append(withdrawn_at if withdrawn_at >= max(subscribed, default=withdrawn_at) else None)
+    return max((moment for moment in left if moment is not None), default=None)
+
+
+def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKlaviyo | None:
+    """A profile's state, as seen by a signup: whoever left is not subscribed."""
     if profile is None:
         return None
-    left_at = profile.left_at(list_id)
     outs = [moment for moment in (profile.opted_out_at, left_at) if moment is not None]
     is_subscribed = profile.is_subscribed and left_at is None
     opted_out_at = max(outs, default=None)

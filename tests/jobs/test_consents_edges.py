@@ -145,6 +145,43 @@ def test_whoever_left_the_list_signs_up_to_it_again_and_is_not_put_back_by_an_ol
     assert [each["attributes"]["email"] for each in asked.profiles] == [again.email]
 
 
+MINUTE = timedelta(minutes=1)
+
+
+def taken_off(shop: Shop, ago: timedelta, subscribed_ago: timedelta, consented_ago: timedelta) -> Person:
+    """Somebody whom a withdrawal of ours took off LIST01, and when we and any door last subscribed them."""
+    person, now = shop.person(), clock.now()
+    left_the_list(shop, person, ago)
+    shop.klaviyo.subscribed[str(person.email)]["consent_timestamp"] = clock.iso(now - consented_ago)
+    shop.rows.link(
+        shop.connection,
+        person,
+        subscribed_at=now - subscribed_ago,
+        subscribed_list_id="LIST01",
+        withdrawn_list_id="LIST01",
+        withdrawn_delivery_id=1,
+    )
+    return person
+
+
+@pytest.mark.parametrize("list_id", ["LIST02", None])
+def test_whoever_we_took_off_another_list_is_not_subscribed_already(engine_rows: Rows, list_id: str | None) -> None:
+    shop = Shop(engine_rows, list_id=list_id)
+    again = taken_off(shop, 60 * MINUTE, 120 * MINUTE, 120 * MINUTE)
+    left_since = taken_off(shop, 5 * MINUTE, 120 * MINUTE, 120 * MINUTE)
+    subscribed_by_us = taken_off(shop, 60 * MINUTE, 40 * MINUTE, 120 * MINUTE)
+    by_another_door = taken_off(shop, 60 * MINUTE, 120 * MINUTE, 40 * MINUTE)
+    left_by_another_door = shop.person()
+    left_the_list(shop, left_by_another_door, 60 * MINUTE)
+    people = (again, left_since, subscribed_by_us, by_another_door, left_by_another_door)
+    signups = [shop.consent(person, at=clock.now() - 10 * MINUTE) for person in people]
+    shop.drain(Kind.CONSENT)
+    already = ["delivered: already_subscribed"] * 3
+    assert shop.said(*signups) == ["delivered: written", "skipped: newer_opt_out", *already]
+    (asked,) = shop.klaviyo.calls(SUBSCRIBE)
+    assert [each["attributes"]["email"] for each in asked.profiles] == [again.email]
+
+
 def test_the_connection_says_that_its_list_is_gone(shop: Shop) -> None:
     one(shop, error(404))
     assert shop.again().list_missing_at is not None
