@@ -44,7 +44,8 @@ class Step(StrEnum):
 class InKlaviyo:
     """A profile's e-mail marketing state as just read. Times are aware UTC; None: never.
 
-    `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when.
+    `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when; or they are subscribed and
+    suppressed all the same, and get nothing until a subscribe lifts it.
     """
 
     klaviyo_id: str
@@ -115,7 +116,9 @@ def _subscribe(situation: Situation) -> Decision:
         return _hold(situation)
     if profile is not None and profile.is_subscribed:
         # A withdrawal that is on its way ends that: "already" would be said of somebody who is not for long.
-        return _look_again(situation, situation.withdrawn_at) or Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
+        on_its_way = _look_again(situation, situation.withdrawn_at)
+        if on_its_way is not None or not profile.has_opted_out:
+            return on_its_way or Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
     if profile is not None and _opted_out_since(situation, profile):
         return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
     if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:

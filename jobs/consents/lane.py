@@ -150,7 +150,8 @@ def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKla
         return None
     outs = [moment for moment in (profile.opted_out_at, left_at) if moment is not None]
     is_subscribed = profile.is_subscribed and left_at is None
-    opted_out_at = max(outs, default=None)
+    is_told = profile.opted_out_at is not None or not profile.has_opted_out
+    opted_out_at = max(outs, default=None) if is_told else None
     return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_at)
 
 

@@ -145,6 +145,37 @@ def test_whoever_left_the_list_signs_up_to_it_again_and_is_not_put_back_by_an_ol
     assert [each["attributes"]["email"] for each in asked.profiles] == [again.email]
 
 
+@pytest.mark.parametrize(
+    ("consent", "reason", "minutes", "said"),
+    [
+        ("SUBSCRIBED", "USER_SUPPRESSED", 1, "skipped: newer_opt_out"),
+        ("SUBSCRIBED", "USER_SUPPRESSED", 60, "delivered: written"),
+        ("SUBSCRIBED", "HARD_BOUNCE", 1, "delivered: already_subscribed"),
+        ("NEVER_SUBSCRIBED", "HARD_BOUNCE", 1, "delivered: written"),
+        ("NEVER_SUBSCRIBED", "SPAM_COMPLAINT", 1, "skipped: newer_opt_out"),
+    ],
+)
+def test_a_suppression_counts_by_what_it_means_and_when_it_came(
+    shop: Shop, consent: str, reason: str, minutes: int, said: str
+) -> None:
+    person, at = shop.person(), clock.now() - timedelta(minutes=minutes)
+    row = {"reason": reason, "timestamp": clock.iso(at)}
+    shop.klaviyo.subscribed[str(person.email)] = {"consent": consent, "suppression": [row]}
+    signup = shop.consent(person, at=clock.now() - timedelta(minutes=10))
+    shop.drain(Kind.CONSENT)
+    assert shop.said(signup) == [said]
+    assert len(shop.klaviyo.calls(SUBSCRIBE)) == (said == "delivered: written")
+
+
+def test_an_opt_out_of_unknown_time_wins_also_beside_a_list_that_was_left(shop: Shop) -> None:
+    person = shop.person()
+    left_the_list(shop, person, timedelta(hours=1))
+    shop.klaviyo.subscribed[str(person.email)]["suppression"] = [{"reason": "UNSUBSCRIBE"}]
+    signup = shop.consent(person)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(signup) == ["skipped: newer_opt_out"]
+
+
 MINUTE = timedelta(minutes=1)
 
 

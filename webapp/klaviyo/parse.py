@@ -17,6 +17,8 @@ LONGEST_NAME = 200
 LONGEST_ID, LONGEST_PROFILE_ID, LONGEST_JOB_ID = 40, 64, 200
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 JOB_STATUSES = frozenset({"queued", "processing", "complete", "cancelled"})
+# Suppressions that are no word of anybody's: mail did not get there. A subscribe lifts every other kind, and these not.
+NO_OPT_OUTS = frozenset({"HARD_BOUNCE", "INVALID_EMAIL"})
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -33,7 +35,7 @@ class FoundProfile:
     is_subscribed: bool = False
     consented_at: datetime | None = None
     opted_out_at: datetime | None = None
-    has_opted_out: bool = False  # also where it is not told when
+    has_opted_out: bool = False  # also where it is not told when, and beside a consent that is `SUBSCRIBED`
     created_at: datetime | None = None
     left_lists: tuple[tuple[str, datetime], ...] = ()  # lists they unsubscribed from, and when
 
@@ -146,15 +148,17 @@ def _marketing(attributes: dict[str, Any]) -> dict[str, Any]:
         email.get("consent"),
         _moment(email.get("consent_timestamp") or email.get("last_updated")),
     )
-    outs = [_moment(row.get("timestamp")) for row in email.get("suppression") or []]
+    suppressed = [row for row in email.get("suppression") or [] if row.get("reason") not in NO_OPT_OUTS]
+    outs = [_moment(row.get("timestamp")) for row in suppressed]
+    is_told = None not in outs  # one whose time nobody knows may be the last
     if consent == "UNSUBSCRIBED":
         outs.append(changed)
     left = [(str(row.get("list_id")), _moment(row.get("timestamp"))) for row in email.get("list_suppressions") or []]
     return {
         "is_subscribed": consent == "SUBSCRIBED",
         "consented_at": changed if consent == "SUBSCRIBED" else None,
-        "opted_out_at": max((moment for moment in outs if moment), default=None),
-        "has_opted_out": consent == "UNSUBSCRIBED",
+        "opted_out_at": max((moment for moment in outs if moment), default=None) if is_told else None,
+        "has_opted_out": consent == "UNSUBSCRIBED" or bool(suppressed),
         "left_lists": tuple((list_id, at) for list_id, at in left if at is not None),
     }
 

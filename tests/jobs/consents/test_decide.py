@@ -57,6 +57,18 @@ def test_an_opt_out_later_than_the_consent_wins_and_an_earlier_one_does_not() ->
     assert decide(earlier).step is Step.SUBSCRIBE
 
 
+def test_whoever_is_subscribed_and_suppressed_is_not_subscribed_already() -> None:
+    """A signup lifts what was before it, and nothing that came after it or at a time that nobody knows."""
+    shown = replace(THERE, is_subscribed=True, has_opted_out=True)
+    earlier = replace(BASE, profile=replace(shown, opted_out_at=NOW - 2 * HOUR))
+    assert decide(earlier).step is Step.SUBSCRIBE
+    for opted_out_at in (NOW - HOUR / 2, None):
+        found = decide(replace(BASE, profile=replace(shown, opted_out_at=opted_out_at)))
+        assert (found.step, found.reason) == (Step.SKIP, Reason.NEWER_OPT_OUT)
+    withdrawn = replace(earlier, withdrawn_at=NOW - HOUR / 60)
+    assert decide(withdrawn).reason is Reason.KLAVIYO_PROCESSING
+
+
 def test_an_opt_out_whose_time_klaviyo_does_not_tell_wins() -> None:
     unknown = replace(BASE, profile=replace(THERE, has_opted_out=True))
     assert (decide(unknown).step, decide(unknown).reason) == (Step.SKIP, Reason.NEWER_OPT_OUT)
@@ -163,6 +175,7 @@ profiles = st.none() | st.builds(
     klaviyo_id=st.just("01K"),
     is_subscribed=st.booleans(),
     opted_out_at=st.none() | moments,
+    has_opted_out=st.booleans(),
     consented_at=st.none() | moments,
 )
 situations = st.builds(
@@ -189,6 +202,7 @@ def test_for_any_situation_nobody_is_created_revived_or_unsubscribed_elsewhere(s
         assert situation.profile is not None or situation.behavior is SyncBehavior.CREATE_PROFILE
         opted_out_at = situation.profile.opted_out_at if situation.profile else None
         assert opted_out_at is None or opted_out_at <= situation.occurred_at
+        assert opted_out_at is not None or situation.profile is None or not situation.profile.has_opted_out
         assert situation.sent is None or NOW - situation.sent.at >= RESUBSCRIBE_PAUSE
     if found.step is Step.UNSUBSCRIBE:
         assert situation.wanted is Wanted.UNSUBSCRIBED

@@ -70,13 +70,7 @@ def test_a_looked_up_profile_has_our_form_of_the_address() -> None:
         ({"consent": "UNSUBSCRIBED", "last_updated": "2026-11-23T11:00:00+01:00"}, False, None, AT),
         ({"consent": "NEVER_SUBSCRIBED", "last_updated": "2026-11-23T10:00:00Z"}, False, None, None),
         (
-            {"consent": "SUBSCRIBED", "suppression": [{"reason": "HARD_BOUNCE", "timestamp": "2026-11-23T10:00:00Z"}]},
-            True,
-            None,
-            AT,
-        ),
-        (
-            {"suppression": [{"timestamp": "2026-11-22T10:00:00Z"}, {"timestamp": "2026-11-23T10:00:00Z"}, {}]},
+            {"suppression": [{"timestamp": "2026-11-22T10:00:00Z"}, {"timestamp": "2026-11-23T10:00:00Z"}]},
             False,
             None,
             AT,
@@ -89,6 +83,33 @@ def test_marketing_state(
 ) -> None:
     (found,) = parse.profiles({"data": [profile(**marketing(**state))]})
     assert (found.is_subscribed, found.consented_at, found.opted_out_at) == (subscribed, consented, opted_out)
+
+
+@pytest.mark.parametrize("consent", ["SUBSCRIBED", "NEVER_SUBSCRIBED"])
+@pytest.mark.parametrize(
+    ("reasons", "has_opted_out"),
+    [
+        (["HARD_BOUNCE", "INVALID_EMAIL"], False),
+        (["UNSUBSCRIBE"], True),
+        (["SPAM_COMPLAINT"], True),
+        (["HARD_BOUNCE", "USER_SUPPRESSED"], True),
+        (["A_NEW_ONE"], True),
+        ([None], True),
+    ],
+)
+def test_only_mail_that_did_not_get_there_suppresses_without_being_an_opt_out(
+    consent: str, reasons: list[str | None], has_opted_out: bool
+) -> None:
+    rows = [{"reason": reason, "timestamp": "2026-11-23T10:00:00Z"} for reason in reasons]
+    (found,) = parse.profiles({"data": [profile(**marketing(consent=consent, suppression=rows))]})
+    assert (found.has_opted_out, found.opted_out_at) == (has_opted_out, AT if has_opted_out else None)
+    assert found.is_subscribed is (consent == "SUBSCRIBED")
+
+
+def test_a_suppression_whose_time_is_not_told_may_be_the_last() -> None:
+    rows = [{"reason": "UNSUBSCRIBE", "timestamp": "2026-11-23T10:00:00Z"}, {}]
+    (found,) = parse.profiles({"data": [profile(**marketing(consent="SUBSCRIBED", suppression=rows))]})
+    assert (found.has_opted_out, found.opted_out_at) == (True, None)
 
 
 def test_a_written_profiles_id() -> None:
