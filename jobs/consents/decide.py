@@ -45,7 +45,8 @@ class InKlaviyo:
     """A profile's e-mail marketing state as just read. Times are aware UTC; None: never.
 
     `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when; or they are subscribed and
-    suppressed all the same, and get nothing until a subscribe lifts it.
+    suppressed all the same, and get nothing until a subscribe lifts it. `consented_at`: when another door than ours
+    subscribed them.
     """
 
     klaviyo_id: str
@@ -65,7 +66,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything a decision needs. `newest` is the (occurred_at, activity id) of the newest consent we hold.
+    """Everything a decision needs, of a consent that nothing newer supersedes.
 
     `tried`: this withdrawal was sent before, and nobody knows whether it arrived. `withdrawn_at`: since when a
     withdrawal of ours is on its way in Klaviyo; None where none is, or it was seen there.
@@ -73,8 +74,6 @@ class Situation:
 
     wanted: Wanted
     occurred_at: datetime
-    activity_id: int
-    newest: tuple[datetime, int]
     behavior: SyncBehavior
     list_id: str | None
     sent: Sent | None
@@ -96,15 +95,8 @@ class Decision:
     list_id: str | None = None
 
 
-def superseded(situation: Situation) -> bool:
-    """Whether a newer consent is held; ties by arrival."""
-    return (situation.occurred_at, situation.activity_id) < situation.newest
-
-
 def decide(situation: Situation) -> Decision:
     """The next step of one consent. `situation.profile` was read in this drain."""
-    if superseded(situation):
-        return Decision(Step.SKIP, Reason.SUPERSEDED)
     if situation.wanted is Wanted.SUBSCRIBED:
         return _subscribe(situation)
     return _unsubscribe(situation)
@@ -154,9 +146,18 @@ def _unsubscribe(situation: Situation) -> Decision:
 
 def _consented_since(situation: Situation, profile: InKlaviyo) -> bool:
     """Whether the person subscribed by another door after withdrawing here, which ours must not undo."""
-    if situation.sent is not None or not profile.is_subscribed or profile.consented_at is None:
+    sent_at = situation.sent.at if situation.sent is not None else None
+    return profile.is_subscribed and is_by_another_door(profile.consented_at, situation.accepted_at, sent_at)
+
+
+def is_by_another_door(consented_at: datetime | None, after: datetime, sent_at: datetime | None) -> bool:
+    """Whether a consent of that time is newer than what we heard of `after`, and not our own subscribe.
+
+    Consents that we wrote before they carried our name are told by their time.
+    """
+    if consented_at is None or consented_at <= after:
         return False
-    return profile.consented_at > situation.accepted_at
+    return sent_at is None or abs(consented_at - sent_at) > SUBSCRIBE_SETTLES_IN
 
 
 def _recheck(situation: Situation) -> Decision | None:

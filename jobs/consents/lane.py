@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
-import orjson
-
 from jobs import choose, lookup, settle
 from jobs.choose import Item
-from jobs.consents import readback, send
+from jobs.consents import readback, said, send
 from jobs.consents.decide import Decision, InKlaviyo, Sent, Situation, Step, Wanted, decide
 from jobs.consents.members import members_of
 from jobs.consents.send import Write
@@ -38,7 +36,7 @@ def step(run: Run) -> bool:
     if not run.grant.scopes >= NEEDS:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in items})
         return True
-    results, open_items = _without_calls(items)
+    results, open_items = _without_calls(run, items)
     if results:
         _settle(run, results)
     if not open_items:
@@ -71,25 +69,14 @@ def _chosen(run: Run) -> list[Item]:
     return withdrawals or items
 
 
-def _wanted(item: Item) -> Wanted:
-    return Wanted(orjson.loads(item.consent or "{}")["state"])
-
-
-def _newest(item: Item) -> tuple[datetime, int]:
-    held = orjson.loads(item.consents_text).get("email")
-    if held is None:
-        return item.occurred_at, item.activity_id
-    return datetime.fromisoformat(held["occurred_at"]), int(held["activity_id"])
-
-
-def _without_calls(items: list[Item]) -> tuple[dict[int, Result], list[Item]]:
+def _without_calls(run: Run, items: list[Item]) -> tuple[dict[int, Result], list[Item]]:
     """Erased, superseded and expired ones are settled without asking Klaviyo."""
     now = clock.now()
     results: dict[int, Result] = {}
     for item in items:
         if item.email is None or item.consent is None:
             results[item.id] = settle.skipped(Reason.ERASED)
-        elif (item.occurred_at, item.activity_id) < _newest(item):
+        elif said.is_superseded(run, item, item.consents_text):
             results[item.id] = settle.skipped(Reason.SUPERSEDED)
         elif item.expires_at <= now:
             results[item.id] = _expired(item)
@@ -111,13 +98,11 @@ def _situation(
 ) -> Situation:
     link, profile = links.get(item.person_id), found.get(item.person_id)
     sent = Sent(link.subscribed_at, link.subscribed_list_id) if link and link.subscribed_at else None
-    wanted, list_id = _wanted(item), run.connection.list_id
+    wanted, list_id = said.wanted(item), run.connection.list_id
     left_at = _left_at(profile, link, list_id) if profile and wanted is Wanted.SUBSCRIBED else None
     return Situation(
         wanted=wanted,
         occurred_at=item.occurred_at,
-        activity_id=item.activity_id,
-        newest=_newest(item),
         behavior=run.connection.sync_behavior,
         list_id=list_id,
         sent=sent,
@@ -152,7 +137,7 @@ def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKla
     is_subscribed = profile.is_subscribed and left_at is None
     is_told = profile.opted_out_at is not None or not profile.has_opted_out
     opted_out_at = max(outs, default=None) if is_told else None
-    return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_at)
+    return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_elsewhere_at)
 
 
 def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, Link]) -> Decision:

@@ -6,16 +6,15 @@ A subscribe that was still on its way in Klaviyo may take effect after the withd
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import orjson
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.consents.decide import SUBSCRIBE_SETTLES_IN
+from jobs.consents.decide import SUBSCRIBE_SETTLES_IN, is_by_another_door
 from jobs.consents.members import members_of
 from jobs.outcomes import REFUSALS, Outcome, outcome
 from jobs.refused import told_apart
@@ -27,6 +26,8 @@ from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import Delivery, Person, ProfileLink
+from webapp.services.people import consents
+from webapp.services.people.consents import Entry
 from webapp.upserts import upsert
 
 AFTER = timedelta(minutes=5)
@@ -35,14 +36,18 @@ CHOSEN = 100
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A withdrawal that Klaviyo accepted; `consents` is the person's newest, as JSON text."""
+    """A withdrawal that Klaviyo accepted; `held` is the person's newest consent of this connection.
+
+    `accepted_at`: when we heard of it; None where that is no longer known.
+    """
 
     person_id: int
     email: str
-    consents: str
+    held: Entry | None
     list_id: str | None
     delivery_id: int
     subscribed_at: datetime | None
+    accepted_at: datetime | None
 
     @property
     def is_settled(self) -> bool:
@@ -52,8 +57,13 @@ class Withdrawal:
     @property
     def still_meant(self) -> bool:
         """Whether the person is still there, and has not subscribed again since."""
-        held = orjson.loads(self.consents).get("email")
-        return bool(self.email) and (held is None or held["state"] == "unsubscribed")
+        return bool(self.email) and (self.held is None or self.held["state"] == consents.UNSUBSCRIBED)
+
+    def is_overruled(self, profile: FoundProfile | None) -> bool:
+        """Whether they subscribed by another door after they withdrew here, which ours must not undo."""
+        if profile is None or self.accepted_at is None:
+            return False
+        return is_by_another_door(profile.consented_elsewhere_at, self.accepted_at, self.subscribed_at)
 
 
 def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: str | None) -> None:
@@ -93,11 +103,13 @@ def check_next(run: Run) -> bool:
     except lookup.MayNotLook:  # until somebody reconnects: nothing else of the lane waits for it
         run.write(lambda session: _record(session, run, due, {row.person_id for row in meant}))
         return True
+    overruled = {row.person_id for row in meant if row.is_overruled(found.get(row.person_id))}
+    meant = [row for row in meant if row.person_id not in overruled]
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
     # One that shows is read once more while a signup sent before it may still be on its way.
     open_ids = {row.person_id for row in open_ones} | {row.person_id for row in meant if not row.is_settled}
     # Noted before it is sent, as `note` is: whatever comes of it, they are read once more, and nothing else waits.
-    run.write(lambda session: _record(session, run, due, open_ids))
+    run.write(lambda session: _record(session, run, due, open_ids, overruled))
     _again(run, open_ones)
     run.flush()
     return True
@@ -112,15 +124,20 @@ def _due(run: Run) -> list[Withdrawal]:
             ProfileLink.withdrawn_list_id,
             ProfileLink.withdrawn_delivery_id,
             ProfileLink.subscribed_at,
+            Delivery.created_at,
         )
         .join(Person, Person.id == ProfileLink.person_id)
+        .outerjoin(Delivery, Delivery.id == ProfileLink.withdrawn_delivery_id)
         .where(ProfileLink.connection_id == run.held.connection_id, ProfileLink.withdrawal_check_at <= db_now())
         .order_by(ProfileLink.withdrawal_check_at)
         .limit(CHOSEN)
     )
     with reading() as session:
         rows = session.execute(statement).all()
-    return [Withdrawal(row[0], row[1] or "", row[2], row[3], row[4] or 0, row[5]) for row in rows]
+    return [
+        Withdrawal(row[0], row[1] or "", consents.newest_at(row[2], run.connection.id), row[3], row[4] or 0, *row[5:])
+        for row in rows
+    ]
 
 
 def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[int]:
@@ -163,22 +180,24 @@ def _reserve(session: Session, run: Run, wanted: Sequence[Withdrawal]) -> list[W
     """The budget of one call, for those who have not been erased nor said anything newer since they were read."""
     ids = [row.person_id for row in wanted]
     statement = select(Person.id, Person.consents).where(among(session, Person.id, ids), Person.email.is_not(None))
-    held = {row.id: row.consents for row in session.execute(statement)}
-    rows = [row for row in wanted if held.get(row.person_id) == row.consents]
+    held = {row.id: consents.newest_at(row.consents, run.connection.id) for row in session.execute(statement)}
+    rows = [row for row in wanted if row.person_id in held and held[row.person_id] == row.held]
     if rows:
         run.reserve(session, endpoints.UNSUBSCRIBE)
     return rows
 
 
-def _record(session: Session, run: Run, due: Sequence[Withdrawal], open_ids: set[int]) -> None:
-    """Shown ones are confirmed; the others are read again."""
+def _record(
+    session: Session, run: Run, due: Sequence[Withdrawal], open_ids: set[int], overruled: Container[int] = ()
+) -> None:
+    """Shown ones are confirmed, and the open ones read again; whoever overruled theirs by another door is let be."""
     mine = ProfileLink.connection_id == run.held.connection_id
     shown = [row for row in due if row.person_id not in open_ids]
     closed = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, [row.person_id for row in shown]))
     session.execute(closed.values(withdrawal_check_at=None))
     again = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, open_ids))
     session.execute(again.values(withdrawal_check_at=clock.now() + AFTER))
-    delivered = [row.delivery_id for row in shown if row.still_meant]
+    delivered = [row.delivery_id for row in shown if row.still_meant and row.person_id not in overruled]
     session.execute(update(Delivery).where(among(session, Delivery.id, delivered)).values(confirmed_at=clock.now()))
 
 

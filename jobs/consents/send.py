@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import orjson
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import creations, settle
 from jobs.choose import Item
-from jobs.consents import readback
+from jobs.consents import readback, said
 from jobs.consents.decide import Step
 from jobs.lookup import Link
 from jobs.outcomes import REFUSALS, Outcome, outcome
@@ -114,7 +113,7 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
     def work(session: Session) -> tuple[list[Write], datetime]:
         if any(write.profile is None for write in wanted):
             run.check_creates(session)
-        writes, mark = _still_meant(session, wanted), clock.now()
+        writes, mark = _still_meant(session, run, wanted), clock.now()
         if not writes:
             return [], mark
         run.reserve(session, endpoint)
@@ -133,16 +132,15 @@ def _strangers(writes: Sequence[Write]) -> list[int]:
     return [write.item.person_id for write in writes if write.profile is None]
 
 
-def _still_meant(session: Session, wanted: Sequence[Write]) -> list[Write]:
+def _still_meant(session: Session, run: Run, wanted: Sequence[Write]) -> list[Write]:
     """Without those who were erased or said something else since they were read: those wait for the next step."""
     ids = [write.item.person_id for write in wanted]
     statement = select(Person.id, Person.consents).where(among(session, Person.id, ids), Person.email.is_not(None))
-    held = {person_id: orjson.loads(text).get("email", {}) for person_id, text in session.execute(statement)}
+    held = {row.id: row.consents for row in session.execute(statement)}
     return [
         write
         for write in wanted
-        if write.item.person_id in held
-        and held[write.item.person_id].get("activity_id", write.item.activity_id) == write.item.activity_id
+        if write.item.person_id in held and not said.is_superseded(run, write.item, held[write.item.person_id])
     ]
 
 

@@ -26,7 +26,8 @@ from webapp.extensions import settings
 from webapp.models import Attempt, Batch, BatchOutcome, Connection, Delivery, FieldChoice, Lane, Person, ProfileLink
 from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.lanes import LANE_OF
-from webapp.services.people import records
+from webapp.services.people import consents, records
+from webapp.services.people.consents import Place
 from webapp.services.workspaces import snapshot
 
 SIZE = 8  # of a bulk call of events, under `few_fill_a_call`
@@ -94,8 +95,8 @@ class Shop:
         made = self.rows.activity(self.workspace, person, consent=text, occurred_at=at, **plain)
         with writing() as session:
             row = session.get_one(Person, person.id)
-            held, _ = records.newest_consent(orjson.loads(row.consents), said, at, made.id)
-            row.consents = orjson.dumps(held).decode()
+            place = Place(self.connection.id, made.store_id)
+            row.consents, _ = consents.merged(row.consents, said, at, made.accepted_at, made.id, place)
         return self.rows.delivery(made, self.connection, kind=Kind.CONSENT)
 
     def due(self, kind: Kind, person: Person) -> Delivery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
@@ -15,7 +16,10 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
+from webapp.klaviyo.parse import CONSENT_SOURCE
 from webapp.models import Delivery, Person, ProfileLink
+from webapp.services.people import consents
+from webapp.services.people.consents import Place
 from webapp.services.tracing import erasures
 
 POINTER = "/data/attributes/profiles/data/{}/attributes/email"
@@ -175,3 +179,73 @@ def test_whoever_may_not_be_asked_about_is_not_on_the_list_and_keeps_nobody(shop
     shop.drain(Kind.CONSENT)
     assert shop.said(deliveries.pop(2)) == ["skipped: not_on_list"]
     assert shop.said(*deliveries) == ["delivered: written"] * 4
+
+
+def said_elsewhere(shop: Shop, person: Person, state: str) -> None:
+    """The person says something in a store whose account is another one."""
+    with writing() as session:
+        row = session.get_one(Person, person.id)
+        place, now = Place(shop.connection.id + 1, 99), clock.now()
+        said = {"channel": "email", "state": state}
+        row.consents, superseded = consents.merged(row.consents, said, now, now, 1_000_000, place)
+        assert not superseded
+
+
+def test_a_signup_in_another_store_does_not_end_the_withdrawal(shop: Shop) -> None:
+    (person,), _ = withdrawn(shop, 1)
+
+    def meanwhile(asked: Asked) -> Given:
+        said_elsewhere(shop, person, "subscribed")
+        return shop.klaviyo._on_list(asked)
+
+    shop.klaviyo.script(ON_LIST, meanwhile)
+    read_back(shop)
+    assert repeated(shop) == [[person.email]]
+
+
+def test_a_signup_in_another_store_does_not_cancel_a_withdrawal_that_waits(shop: Shop) -> None:
+    """Neither before it is looked at nor while it is."""
+    person = shop.person(remembered=True)
+    shop.klaviyo.members["LIST01"].add(str(person.email))
+    withdrawal = shop.consent(person, "unsubscribed")
+    said_elsewhere(shop, person, "subscribed")
+
+    def meanwhile(asked: Asked) -> Given:
+        said_elsewhere(shop, person, "subscribed")
+        return shop.klaviyo._on_list(asked)
+
+    shop.klaviyo.script(ON_LIST, meanwhile)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(withdrawal) == ["delivered: written"]
+    assert repeated(shop) == [[person.email]]
+
+
+def test_a_withdrawal_in_another_store_does_not_end_the_signup(shop: Shop) -> None:
+    person = shop.person(remembered=True)
+    signup = shop.consent(person)
+    said_elsewhere(shop, person, "unsubscribed")
+    shop.drain(Kind.CONSENT)
+    assert shop.said(signup) == ["delivered: written"]
+
+
+SUBSCRIBED_NOW = {"consent": "SUBSCRIBED"}
+
+
+@pytest.mark.parametrize(("source", "again"), [(None, 0), ("Footer form", 0), (CONSENT_SOURCE, 1)])
+def test_whoever_subscribed_by_another_door_since_is_let_be(shop: Shop, source: str | None, again: int) -> None:
+    """A consent that carries our name is a subscribe of ours that took its time."""
+    (person,), (withdrawal,) = withdrawn(shop, 1)
+    now = {"consent_timestamp": clock.iso(clock.now()), "custom_method_detail": source}
+    shop.klaviyo.subscribed[str(person.email)] = SUBSCRIBED_NOW | now
+    read_back(shop)
+    assert len(repeated(shop)) == again
+    assert (shop.link(person).withdrawal_check_at is None) == (again == 0)
+    assert shop.now(withdrawal).confirmed_at is None, "Klaviyo does not show it"
+
+
+def test_whoever_was_subscribed_before_the_withdrawal_is_withdrawn_again(shop: Shop) -> None:
+    (person,), (withdrawal,) = withdrawn(shop, 1)
+    before = clock.iso(shop.now(withdrawal).created_at - timedelta(seconds=1))
+    shop.klaviyo.subscribed[str(person.email)] = SUBSCRIBED_NOW | {"consent_timestamp": before}
+    read_back(shop)
+    assert len(repeated(shop)) == 1

@@ -19,6 +19,7 @@ UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError,
 JOB_STATUSES = frozenset({"queued", "processing", "complete", "cancelled"})
 # Suppressions that are no word of anybody's: mail did not get there. A subscribe lifts every other kind, and these not.
 NO_OPT_OUTS = frozenset({"HARD_BOUNCE", "INVALID_EMAIL"})
+CONSENT_SOURCE = "Cevoid"  # said with every subscribe of ours, and told of each consent
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -34,10 +35,16 @@ class FoundProfile:
     email: str
     is_subscribed: bool = False
     consented_at: datetime | None = None
+    consent_source: str | None = None  # what the caller that subscribed them said of itself
     opted_out_at: datetime | None = None
     has_opted_out: bool = False  # also where it is not told when, and beside a consent that is `SUBSCRIBED`
     created_at: datetime | None = None
     left_lists: tuple[tuple[str, datetime], ...] = ()  # lists they unsubscribed from, and when
+
+    @property
+    def consented_elsewhere_at(self) -> datetime | None:
+        """When they subscribed, unless a subscribe that carries our name did."""
+        return None if self.consent_source == CONSENT_SOURCE else self.consented_at
 
     def left_at(self, list_id: str | None) -> datetime | None:
         """When they unsubscribed from this one list, other mail untouched; None where they did not."""
@@ -157,6 +164,7 @@ def _marketing(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         "is_subscribed": consent == "SUBSCRIBED",
         "consented_at": changed if consent == "SUBSCRIBED" else None,
+        "consent_source": email.get("custom_method_detail"),
         "opted_out_at": max((moment for moment in outs if moment), default=None) if is_told else None,
         "has_opted_out": consent == "UNSUBSCRIBED" or bool(suppressed),
         "left_lists": tuple((list_id, at) for list_id, at in left if at is not None),

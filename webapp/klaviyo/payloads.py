@@ -16,6 +16,7 @@ import orjson
 
 from webapp.klaviyo import endpoints
 from webapp.klaviyo.client import Call
+from webapp.klaviyo.parse import CONSENT_SOURCE
 
 LOOKUP_ADDRESSES = 100
 LOOKUP_URL_BYTES = 6_000
@@ -194,8 +195,12 @@ def lookup_groups(emails: Iterable[str]) -> list[list[str]]:
 
 
 def subscribe(profiles: Sequence[ProfileWrite], list_id: str | None) -> Call:
-    """Subscribe to e-mail marketing by the list's (or the account's) own opt-in process. Up to 1,000."""
-    return _subscription(endpoints.SUBSCRIBE, "profile-subscription-bulk-create-job", "SUBSCRIBED", profiles, list_id)
+    """Subscribe to e-mail marketing by the list's (or the account's) own opt-in process. Up to 1,000.
+
+    Klaviyo keeps beside each consent that it came from us.
+    """
+    kind, said = "profile-subscription-bulk-create-job", {"custom_source": CONSENT_SOURCE}
+    return _subscription(endpoints.SUBSCRIBE, kind, "SUBSCRIBED", profiles, list_id, **said)
 
 
 def unsubscribe(profiles: Sequence[ProfileWrite], list_id: str | None) -> Call:
@@ -210,6 +215,7 @@ def _subscription(
     consent: str,
     profiles: Sequence[ProfileWrite],
     list_id: str | None,
+    **said: str,
 ) -> Call:
     marketing = {"email": {"marketing": {"consent": consent}}}
     data = []
@@ -221,7 +227,7 @@ def _subscription(
         if profile.id and endpoint is endpoints.SUBSCRIBE:
             entry["id"] = profile.id
         data.append(entry)
-    body: dict[str, Any] = {"type": kind, "attributes": {"profiles": {"data": data}}}
+    body: dict[str, Any] = {"type": kind, "attributes": {**said, "profiles": {"data": data}}}
     if list_id:
         body["relationships"] = {"list": {"data": {"type": "list", "id": list_id}}}
     return _post(endpoint, body)

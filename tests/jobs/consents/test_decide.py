@@ -27,8 +27,6 @@ THERE = InKlaviyo(klaviyo_id="01K", is_subscribed=False)
 BASE = Situation(
     wanted=Wanted.SUBSCRIBED,
     occurred_at=NOW - HOUR,
-    activity_id=5,
-    newest=(NOW - HOUR, 5),
     behavior=SyncBehavior.UPDATE_EXISTING,
     list_id="LIST01",
     sent=None,
@@ -76,7 +74,7 @@ def test_an_opt_out_whose_time_klaviyo_does_not_tell_wins() -> None:
 
 def test_a_consent_of_tomorrow_does_not_overrule_an_opt_out_of_today() -> None:
     """A clock that is wrong, or a time without its zone: nobody consents after we have heard of it."""
-    ahead = replace(BASE, occurred_at=NOW + 10 * HOUR, newest=(NOW + 10 * HOUR, 5))
+    ahead = replace(BASE, occurred_at=NOW + 10 * HOUR)
     today = replace(ahead, profile=replace(THERE, opted_out_at=NOW - HOUR / 2))
     assert decide(today).reason is Reason.NEWER_OPT_OUT
     before = replace(ahead, profile=replace(THERE, opted_out_at=NOW - 2 * HOUR))
@@ -86,20 +84,13 @@ def test_a_consent_of_tomorrow_does_not_overrule_an_opt_out_of_today() -> None:
 def test_while_our_own_withdrawal_is_on_its_way_nobody_counts_as_subscribed_already() -> None:
     """They left, and signed up again a minute later; Klaviyo takes its time over the first."""
     minute, shown = timedelta(minutes=1), replace(THERE, is_subscribed=True)
-    again = replace(BASE, occurred_at=NOW - minute, newest=(NOW - minute, 5), accepted_at=NOW, profile=shown)
+    again = replace(BASE, occurred_at=NOW - minute, accepted_at=NOW, profile=shown)
     found = decide(replace(again, withdrawn_at=NOW - 2 * minute))
     assert (found.step, found.reason, found.until) == (Step.WAIT, Reason.KLAVIYO_PROCESSING, NOW + minute / 12)
     assert decide(again).reason is Reason.ALREADY_SUBSCRIBED
     # Who opted out by which door is not told: nobody is subscribed over it.
     gone = replace(again, withdrawn_at=NOW - 2 * minute, profile=replace(THERE, opted_out_at=NOW))
     assert decide(gone).reason is Reason.NEWER_OPT_OUT
-
-
-@pytest.mark.parametrize("wanted", list(Wanted))
-def test_an_older_one_is_superseded_and_ties_go_by_arrival(wanted: Wanted) -> None:
-    for newest in [(NOW, 1), (NOW - HOUR, 6)]:
-        found = decide(replace(BASE, wanted=wanted, newest=newest))
-        assert (found.step, found.reason) == (Step.SKIP, Reason.SUPERSEDED)
 
 
 def test_a_second_subscribe_waits_until_half_an_hour_after_the_first() -> None:
@@ -167,6 +158,13 @@ def test_a_withdrawal_does_not_give_up_while_our_subscribe_may_still_arrive(
 def test_a_withdrawal_does_not_undo_a_later_signup_by_another_door() -> None:
     elsewhere = replace(WITHDRAWN, profile=replace(THERE, is_subscribed=True, consented_at=NOW))
     assert decide(elsewhere).reason is Reason.SUPERSEDED
+    before_it = replace(elsewhere, sent=Sent(NOW - 24 * HOUR, "LIST01"))
+    assert decide(before_it).reason is Reason.SUPERSEDED, "a signup of ours long before it is not that one"
+    for minutes in (-9, 9):
+        ours = replace(elsewhere, sent=Sent(NOW + timedelta(minutes=minutes), "LIST01"))
+        assert decide(ours).step is Step.CHECK_MEMBERSHIP, "our own, by its time"
+    earlier = replace(elsewhere, accepted_at=NOW)
+    assert decide(earlier).step is Step.CHECK_MEMBERSHIP
 
 
 moments = st.integers(-100_000, 0).map(lambda seconds: NOW + timedelta(seconds=seconds))
@@ -182,8 +180,6 @@ situations = st.builds(
     Situation,
     wanted=st.sampled_from(Wanted),
     occurred_at=moments,
-    activity_id=st.integers(1, 9),
-    newest=st.tuples(moments, st.integers(1, 9)),
     behavior=st.sampled_from(SyncBehavior),
     list_id=st.none() | st.just("LIST01"),
     sent=st.none() | st.builds(Sent, at=moments, list_id=st.none() | st.just("SENT01")),

@@ -19,6 +19,7 @@ from webapp.models import Activity, Connection, Delivery, Person, Workspace
 from webapp.models.delivery import PRIORITY_WITHDRAWAL
 from webapp.services.activities import ingest
 from webapp.services.activities.ingest import Accepted
+from webapp.services.people import consents
 from webapp.services.sharing import choices
 from webapp.services.tracing import erasures
 
@@ -186,6 +187,25 @@ def test_a_consent_owes_the_fields_it_carries(shop: Shop) -> None:
     assert shop.owed("no") == [(se, Kind.CONSENT, "backlog", False), (se, Kind.FIELDS, "backlog", True)]
     assert shop.owed("notice") == [(se, Kind.CONSENT, "not_explicit", False), (se, Kind.FIELDS, "backlog", True)]
     assert shop.owed("bare") == [(se, Kind.CONSENT, "superseded", False)]
+
+
+def test_a_consent_counts_in_the_account_that_takes_it(shop: Shop) -> None:
+    """Somebody who signs up in one store did not take back that they left the other's list."""
+    consent, late = {"type": "consent"}, "2026-11-23T11:00:00Z"
+    shop.accept({"id": "no-in", "store": "no", "consent": CHECKBOX, **consent, "occurred_at": late})
+    shop.accept({"id": "dk-in", "store": "dk", "consent": CHECKBOX, **consent, "occurred_at": late})
+    shop.accept({"id": "se-out", "store": "se", "consent": WITHDRAWN, **consent})
+    shop.accept({"id": "no-out", "store": "no", "consent": WITHDRAWN, **consent})
+    assert shop.owed("se-out") == [(shop.se.id, Kind.CONSENT, "backlog", False)]
+    assert shop.owed("no-out") == [(shop.no.id, Kind.CONSENT, "superseded", False)]
+    shop.accept({"id": "home-out", "consent": WITHDRAWN, **consent})
+    assert shop.owed("home-out") == [(shop.no.id, Kind.CONSENT, "superseded", False)], "the home store's"
+    shop.accept({"id": "home-in", "consent": CHECKBOX, **consent, "occurred_at": "2026-11-23T12:00:00Z"})
+    person = shop.person()
+    assert person is not None
+    places = [(entry["connection_id"], entry["store_id"]) for entry in consents.of_channel(person.consents)]
+    assert places[0] == (shop.no.id, shop.no.store_id)
+    assert len(places) == 3
 
 
 def test_a_withdrawal_stands_before_everything_else(shop: Shop) -> None:

@@ -16,7 +16,9 @@ from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Activity, AuditEntry, Person, Task, TaskState
-from webapp.services.tracing import trace
+from webapp.services.people import consents
+from webapp.services.people.consents import Place
+from webapp.services.tracing import profile_now, trace
 
 PEOPLE = f"{BASE}/people"
 
@@ -78,6 +80,46 @@ def test_consents_are_shown_with_their_evidence(any_app: Flask, shop: Shop) -> N
     page = signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}").text
     for shown in ("subscribed", "checkbox", "Policy version", "2026-04"):
         assert shown in page
+
+
+def test_what_was_said_in_each_store_is_shown(any_app: Flask, shop: Shop) -> None:
+    text = "{}"
+    for number, (store, state) in enumerate({"se": "unsubscribed", "no": "subscribed"}.items(), 1):
+        made = shop.rows.store(shop.workspace, f"{store}-2")
+        said, at = {"channel": "email", "state": state}, clock.now()
+        text, _ = consents.merged(text, said, at, at, number, Place(number, made.id))
+    with writing() as session:
+        session.get_one(Person, shop.person.id).consents = text
+    told = text_of(signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}"))
+    assert "Email subscribed Store no-2" in told
+    assert "Email unsubscribed Store se-2" in told
+    assert "connection id" not in told.lower()
+
+
+def test_each_accounts_consent_is_compared_with_what_it_was_told(any_app: Flask, shop: Shop) -> None:
+    elsewhere, at = Place(shop.connection.id + 1, None), clock.now()
+    said = {"channel": "email", "state": "subscribed"}
+    text, _ = consents.merged("{}", said, at, at, 1, elsewhere)
+    with writing() as session:
+        session.get_one(Person, shop.person.id).consents = text
+    found = {"found": True, "properties": {}, "consent": "UNSUBSCRIBED"}
+    shop.rows.save(
+        Task(
+            workspace_id=shop.workspace.id,
+            connection_id=shop.connection.id,
+            kind=profile_now.KIND,
+            name="asked",
+            arguments={"person": shop.person.id},
+            result=found,
+            state=TaskState.DONE,
+            created_at=at,
+            due_at=at,
+        )
+    )
+    known = trace.known(db.session.get_one(Person, shop.person.id))
+    (answer,) = profile_now.latest(known)
+    (line,) = [line for line in answer.lines if line.what == "E-mail marketing"]
+    assert (line.ours, line.differs) == (None, None)
 
 
 def test_revealed_by_a_support_agent_and_written_down(any_app: Flask, shop: Shop) -> None:

@@ -15,7 +15,8 @@ from webapp.forms.activities import Draft
 from webapp.models.delivery import PRIORITY_WITHDRAWAL
 from webapp.services import lanes
 from webapp.services.activities.routing import Route
-from webapp.services.people import records
+from webapp.services.people import consents, records
+from webapp.services.people.consents import Place
 from webapp.services.people.records import Known
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
@@ -49,7 +50,7 @@ class DeliveryMaker:
         if self._is_test:  # the event alone, also while it is off; what we know of the person stays as it is
             self._add(draft, activity_id, person, route.connection_id, kind, None)
             return
-        superseded, changed = (False, False) if person is None else self._merge(draft, activity_id, person)
+        superseded, changed = (False, False) if person is None else self._merge(draft, activity_id, route, person)
         target = route.connection_id
         if person is None or target is None:
             reason = Reason.NO_EMAIL if person is None else route.reason
@@ -76,7 +77,7 @@ class DeliveryMaker:
         if kind is Kind.FIELDS or is_on or carries:
             self._add(draft, activity_id, person, target, Kind.FIELDS, None)
 
-    def _merge(self, draft: Draft, activity_id: int, person: Known) -> tuple[bool, bool]:
+    def _merge(self, draft: Draft, activity_id: int, route: Route, person: Known) -> tuple[bool, bool]:
         """Merge a draft into its person: (whether its consent is an older one, whether a shared value changed)."""
         self.touched[person.id] = person
         person.tested_only = False
@@ -91,11 +92,11 @@ class DeliveryMaker:
         shared = records.shared_changes(fields, before, self._settings.fields, on)
         if draft.consent is None or _is_notice(draft.consent):
             return False, bool(shared)
-        consents, is_newest = records.newest_consent(
-            orjson.loads(person.consents), draft.consent, draft.occurred_at, activity_id
+        place = Place(route.connection_id, draft.store_id or person.home_store_id)
+        person.consents, superseded = consents.merged(
+            person.consents, draft.consent, draft.occurred_at, self._now, activity_id, place
         )
-        person.consents = orjson.dumps(consents).decode()
-        return not is_newest, bool(shared)
+        return superseded, bool(shared)
 
     def _add(
         self,

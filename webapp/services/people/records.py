@@ -1,4 +1,4 @@
-"""What we know of a person: merged fields, newest consents, as JSON kept in `people`. Merging is pure."""
+"""What we know of a person, and their merged fields as JSON kept in `people`. Merging is pure."""
 
 from __future__ import annotations
 
@@ -120,15 +120,3 @@ def shared_changes(
 def version_before(fields: Mapping[str, Any], keys: Iterable[str], version: int) -> int:
     """The newest version, `version` at most, at which none of these fields had the value that it has now."""
     return min((version, *(int(fields[key]["n"]) - 1 for key in keys if key in fields)))
-
-
-def newest_consent(
-    known: dict[str, Any], consent: Mapping[str, Any], occurred_at: datetime, activity_id: int
-) -> tuple[dict[str, Any], bool]:
-    """`known` with this consent where it is the newest of its channel, and whether it is. Ties go by arrival."""
-    channel = str(consent["channel"])
-    held = known.get(channel)
-    if held and datetime.fromisoformat(held["occurred_at"]) > occurred_at:
-        return known, False
-    entry = {**consent, "occurred_at": clock.iso(occurred_at), "activity_id": activity_id}
-    return {**known, channel: entry}, True

@@ -19,6 +19,7 @@ from webapp.extensions import db
 from webapp.klaviyo.readback import same
 from webapp.models import Connection, Task, TaskState
 from webapp.services import tasks
+from webapp.services.people import consents
 from webapp.services.tasks import UNFINISHED
 from webapp.services.tracing.trace import Known
 
@@ -83,14 +84,21 @@ def latest(known: Known) -> list[Now]:
         recent = db.session.scalars(statement.order_by(Task.id.desc()).limit(LOOKED))
         for task in recent:
             if task.arguments["person"] == known.person.id and task.created_at > clock.now() - KEPT:
-                lines = compare(known, task.result) if task.state is TaskState.DONE and task.result.get("found") else []
+                lines = _lines(known, task)
                 found.append(Now(connection, task, lines))
                 break
     return found
 
 
-def compare(known: Known, result: Mapping[str, Any]) -> list[Line]:
-    """Our fields and newest consent beside Klaviyo's, differences marked."""
+def _lines(known: Known, task: Task) -> list[Line]:
+    if task.state is not TaskState.DONE or not task.result.get("found"):
+        return []
+    said = consents.newest_at(known.person.consents, task.connection_id)
+    return compare(known, task.result, said["state"] if said else None)
+
+
+def compare(known: Known, result: Mapping[str, Any], consent: str | None) -> list[Line]:
+    """Our fields, and the newest consent that this account was told of, beside Klaviyo's; differences marked."""
     theirs: Mapping[str, Any] = result["properties"]
     lines = [
         Line(
@@ -103,7 +111,6 @@ def compare(known: Known, result: Mapping[str, Any]) -> list[Line]:
     ]
     ours = {entry.property for entry in known.fields}
     lines += [Line(name, None, value, None) for name, value in sorted(theirs.items()) if name not in ours]
-    consent = known.consents.get("email", {}).get("state")
     held = result.get("consent")
     differs = None if consent is None else CONSENTS.get(consent) != held
     lines.append(Line("E-mail marketing", consent, (held or "").replace("_", " ").lower() or None, differs))

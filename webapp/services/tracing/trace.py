@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,11 +16,13 @@ from webapp.extensions import db
 from webapp.models import Activity, Connection, Delivery, Person, ProfileLink, Store
 from webapp.services.deliveries import accounts_then, waiting_reasons
 from webapp.services.deliveries.ranges import LAST_ID, merged
-from webapp.services.people import addresses
+from webapp.services.people import addresses, consents
+from webapp.services.people.consents import Entry
 from webapp.services.workspaces import snapshot
 
 PAGE = 60
 LOOKED = 1_000
+NO_EVIDENCE = frozenset({"state", "channel", "occurred_at", "accepted_at", "activity_id", "connection_id", "store_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,24 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """The newest of one channel and place, with its evidence by name; the store, where it is known."""
+
+    channel: str
+    state: str
+    occurred_at: datetime
+    store: str | None
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
-    """What we know. `consents`: channel -> the newest consent with its evidence."""
+    """What we know. `consents`: newest first."""
 
     person: Person
     home_store: Store | None
     fields: list[KnownField]
-    consents: dict[str, dict[str, Any]]
+    consents: list[Consent]
     links: list[Link]
     live: list[Connection]
 
@@ -116,14 +130,24 @@ def known(person: Person) -> Known:
         person=person,
         home_store=session.get(Store, person.home_store_id) if person.home_store_id else None,
         fields=fields,
-        consents={channel: _consent(entry) for channel, entry in orjson.loads(person.consents).items()},
+        consents=_consents(person),
         links=[Link(connection, link, connection.id in waiting) for connection, link in links],
         live=[connection for connection in session.scalars(owned) if connection.is_live],
     )
 
 
-def _consent(entry: dict[str, Any]) -> dict[str, Any]:
-    return {**entry, "occurred_at": datetime.fromisoformat(entry["occurred_at"])}
+def _consents(person: Person) -> list[Consent]:
+    said = [(channel, entry) for channel, held in consents.by_channel(person.consents).items() for entry in held]
+    asked = {entry["store_id"] for _, entry in said if entry.get("store_id")}
+    mine = select(Store.id, Store.name).where(Store.workspace_id == person.workspace_id, Store.id.in_(asked))
+    stores = {row.id: row.name for row in db.session.execute(mine)} if asked else {}
+    return [_consent(channel, entry, stores) for channel, entry in said]
+
+
+def _consent(channel: str, entry: Entry, stores: Mapping[int, str]) -> Consent:
+    evidence = {name: value for name, value in entry.items() if name not in NO_EVIDENCE and value is not None}
+    happened = datetime.fromisoformat(entry["occurred_at"])
+    return Consent(channel, entry["state"], happened, stores.get(entry.get("store_id") or 0), evidence)
 
 
 def steps(person: Person, before: int | None) -> Steps:
