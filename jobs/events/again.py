@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from jobs import batches, choose, lookup, settle
 from jobs.choose import Item
 from jobs.events import calls, plan
+from jobs.fields import converge
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading
-from webapp.dialects import among, db_now
+from webapp.dialects import among
 from webapp.klaviyo import endpoints
-from webapp.models import Batch, BatchOutcome, Delivery, ProfileLink
+from webapp.models import Batch, BatchOutcome, Delivery
 
 # How long a call that nobody heard the end of may still change fields in Klaviyo: it may lie in our kernel and in
 # Klaviyo's queues, and an accepted event's fields take effect within five minutes.
@@ -44,7 +45,8 @@ def go_on(run: Run) -> bool:
         calls.check_creations(session, run, chosen, links)
         run.reserve(session, endpoint)
         if batch.unknown_times:
-            _unsettle(session, run, items)
+            # An earlier sending of these may still set older fields in Klaviyo.
+            converge.unsettle(session, run, {item.person_id for item in items}, UNKNOWN_SETTLES_IN)
 
     run.write(work)
     run.settings_version = run.workspace_settings().version
@@ -82,13 +84,3 @@ def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Lin
 def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
     people = {item.person_id: item.email for item in items if item.email}
     return lookup.links_of(run, people, columns=lookup.THERE)
-
-
-def _unsettle(session: Session, run: Run, items: Sequence[Item]) -> None:
-    """An earlier sending of these may still set older fields in Klaviyo: they are written once more after that."""
-    statement = update(ProfileLink).where(
-        ProfileLink.connection_id == run.held.connection_id,
-        among(session, ProfileLink.person_id, {item.person_id for item in items}),
-    )
-    until = db_now(UNKNOWN_SETTLES_IN.total_seconds())
-    session.execute(statement.values(rewrite=True, unsettled_until=until))

@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from jobs import drain, lookup
 from jobs.events import choice
+from jobs.fields import converge
 from tests.jobs.klaviyo import error, html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import ALL_SCOPES, Rows
@@ -196,3 +197,17 @@ def test_whoever_is_erased_meanwhile_is_neither_sent_nor_remembered(
     with reading() as session:
         assert session.get(ProfileLink, (shop.connection.id, person.id)) is None
     assert [batch.outcome for batch in shop.batches()] == [BatchOutcome.REJECTED] * (when == "just before the call")
+
+
+def test_whoever_something_slower_is_under_way_for_is_not_written_sooner_for_an_event(shop: Shop) -> None:
+    person = shop.person(remembered=True)
+    delivery = shop.event(person)
+    shop.klaviyo.script(EVENT, html(500))
+    shop.drain(Kind.EVENT)
+    settles_at = clock.now() + converge.JOB_SETTLES_IN
+    with writing() as session:
+        session.merge(shop.link(person)).unsettled_until = settles_at
+    shop.drain(Kind.EVENT, times=2)
+    assert shop.said(delivery) == ["delivered: written"]
+    link = shop.link(person)
+    assert (link.rewrite, link.unsettled_until) == (True, settles_at)
