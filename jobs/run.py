@@ -188,7 +188,7 @@ class Run:
         deliveries: Sequence[Sequence[int]] | None = None,
     ) -> list[Answer]:
         """Send reserved calls, up to AT_ONCE at the same time; their answers in order. See `send`."""
-        held = [attempts.members_of(batch)] * len(calls) if deliveries is None else deliveries
+        held = [attempts.deliveries_of(batch)] * len(calls) if deliveries is None else deliveries
         client = context.client(settings().klaviyo_api_url)
         token = self.grant.access_token
         under_way = self._ask_all(client, calls, token)
