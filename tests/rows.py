@@ -48,9 +48,8 @@ class Rows:
     def workspace(self, slug: str | None = None, **values: Any) -> Workspace:
         """A workspace."""
         slug = slug or f"workspace-{next(self._numbers)}"
-        made: Workspace = self.save(
-            Workspace(slug=slug, name=slug.title(), version=1, created_at=clock.now(), **values)
-        )
+        named = {"name": slug.title(), **values}
+        made: Workspace = self.save(Workspace(slug=slug, version=1, created_at=clock.now(), **named))
         return made
 
     def store(self, workspace: Workspace, external_id: str | None = None, **values: Any) -> Store:

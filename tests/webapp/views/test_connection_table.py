@@ -95,6 +95,22 @@ def test_filter_search_and_sort_stand_in_the_address(shop: Shop) -> None:
     assert shop.owner.get(f"{BASE}?page=7").status_code == 303
 
 
+def test_names_are_found_and_sorted_whatever_the_case_of_any_letter(shop: Shop) -> None:
+    north = shop.rows.store(shop.workspace, "north", name="Övik")
+    there = shop.rows.connection(shop.workspace, north, klaviyo_account_id="ACCTX", account_name="ÅRE 50%")
+    south = shop.rows.store(shop.workspace, "south", name="övre")
+    other = shop.rows.connection(shop.workspace, south, klaviyo_account_id="ACCTY", account_name="åsa")
+
+    def ids(query: str) -> list[int]:
+        return shown(shop.owner.get(BASE + query).text)
+
+    assert ids("?search=övik") == ids("?search=ÖVIK") == ids("?search=åre 50%25") == [there.id]
+    assert ids("?search=ÖVRE") == [other.id]
+    assert ids("?search=ÅRE 5_") == []
+    assert ids("?sort=-store")[:2] == [other.id, there.id]
+    assert ids("?sort=-account")[:2] == [other.id, there.id]
+
+
 def test_fifty_a_page(shop: Shop) -> None:
     for number in range(60):
         store = shop.rows.store(shop.workspace, f"s{number}")

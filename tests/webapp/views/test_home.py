@@ -41,6 +41,13 @@ def test_for_support_the_one_that_needs_help_most_stands_first(any_app: Flask, r
     assert "No workspace fits" in text_of(agent.get("/?search=%25"))
 
 
+def test_a_workspace_is_found_whatever_the_case_of_any_letter(any_app: Flask, rows: Rows) -> None:
+    made = rows.workspace("north", name="Övik")
+    rows.workspace("south", name="Lund")
+    agent = signed_in(any_app, rows.user(support=True))
+    assert [order(agent.get(f"/?search={typed}").text) for typed in ("övik", "ÖVIK", "Övik")] == [[made.id]] * 3
+
+
 def test_pages_of_workspaces(any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "PAGE", 3)
     made = [rows.workspace(f"w{number}").id for number in range(7)]
