@@ -251,8 +251,8 @@ class Run:
             api_clock.note(session, self.connection, answer.revision, answer.retires)
             refused = answer.status == 403 and answer.is_json
             if answer.ok or refused:
-                connection_id = self.held.connection_id
-                scope_matrix.note(session, connection_id, endpoint.scopes, endpoint.name, proven=answer.ok)
+                note = partial(scope_matrix.note, session, self.held.connection_id, endpoint.scopes, endpoint.name)
+                note(proven=answer.ok, account=self.connection.klaviyo_account_id)
 
     def _forget_attempts(self) -> None:
         self.attempts.clear()

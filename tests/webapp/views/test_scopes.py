@@ -13,7 +13,8 @@ from tests.webapp.views.pages import signed_in, text_of
 from webapp import clock
 from webapp.database import writing
 from webapp.klaviyo import scopes
-from webapp.models import ScopeProof
+from webapp.models import Connection, ScopeProof
+from webapp.services.connections import lifecycle
 from webapp.services.oauth import scope_matrix
 from webapp.services.oauth.scope_matrix import Evidence
 
@@ -89,3 +90,31 @@ def test_connecting_proves_the_first_scope_and_notes_are_not_written_every_secon
             scope_matrix.note(session, made.id, ["accounts:read"], by, proven=True)
     (column,) = scope_matrix.columns(made.workspace_id)
     assert column.proofs["accounts:read"].proven_by == "first"
+
+
+def test_the_last_call_counts_also_within_the_minute(any_app: Flask, rows: Rows) -> None:
+    made = rows.connection(rows.workspace("mine"))
+
+    def known(by: str, *, proven: bool) -> tuple[Evidence, str | None]:
+        with writing() as session:
+            scope_matrix.note(session, made.id, ["lists:read"], by, proven=proven)
+        (column,) = scope_matrix.columns(made.workspace_id)
+        ((evidence, (scope,)),) = column.cell(["lists:read"]).items()
+        return evidence, scope.by
+
+    assert known("first", proven=True) == (Evidence.PROVEN, "first")
+    assert known("second", proven=False) == (Evidence.REFUSED, "second")
+    assert known("third", proven=True) == (Evidence.PROVEN, "third")
+
+
+def test_an_account_in_anothers_place_begins_with_nothing_proven(any_app: Flask, rows: Rows) -> None:
+    made = rows.connection(rows.workspace("mine"), klaviyo_account_id="ACCTSE")
+    with writing() as session:
+        scope_matrix.note(session, made.id, ["lists:read"], "old", proven=True, account="ACCTSE")
+    with writing() as session:
+        lifecycle.replace(session, session.get_one(Connection, made.id), "ACCTNO", "Acme NO", 1)
+    for account in ("ACCTSE", "ACCTNO"):  # a worker's call to the old one may come to its end after that
+        with writing() as session:
+            scope_matrix.note(session, made.id, ["lists:read"], f"by {account}", proven=True, account=account)
+    (column,) = scope_matrix.columns(made.workspace_id)
+    assert column.proofs["lists:read"].proven_by == "by ACCTNO"

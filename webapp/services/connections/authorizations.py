@@ -257,7 +257,8 @@ def _take_grant(session: DatabaseSession, attempt: Authorization, connection: Co
 def _store_grant(session: DatabaseSession, connection: Connection, chosen: Chosen) -> None:
     grants.store(session, connection.id, chosen.tokens)
     call = endpoints.ACCOUNTS
-    scope_matrix.note(session, connection.id, call.scopes, call.name, proven=True)
+    account = connection.klaviyo_account_id
+    scope_matrix.note(session, connection.id, call.scopes, call.name, proven=True, account=account)
 
 
 def _what_is_off(chosen: Chosen) -> str:

@@ -17,7 +17,7 @@ from webapp.models import Connection, ConnectionState, Grant, ScopeProof
 from webapp.upserts import upsert
 
 NOTE_EVERY = timedelta(minutes=1)
-Noted = dict[tuple[int, str], datetime]
+Noted = dict[tuple[int, str | None, str], tuple[bool, datetime]]
 
 
 class Evidence(StrEnum):
@@ -85,24 +85,36 @@ def columns(workspace_id: int) -> list[Column]:
     ]
 
 
-def note(session: Session, connection_id: int, scopes: Iterable[str], call: str, *, proven: bool) -> None:
-    """Remember that a call was taken, or refused with a 403, for every scope it needs. At most once a minute each."""
+def note(
+    session: Session, connection_id: int, scopes: Iterable[str], call: str, *, proven: bool, account: str | None = None
+) -> None:
+    """Remember that a call was taken, or refused with a 403, for every scope it needs.
+
+    At most once a minute each, unless it is news to this process; what another one noted meanwhile stands as long.
+    `account`: the one that was called; of one that is no longer the connection's nothing is noted.
+    """
     now, noted = clock.now(), _noted()
-    name = "proven" if proven else "refused"
-    due = [s for s in scopes if now - noted.get((connection_id, f"{name}:{s}"), now - NOTE_EVERY) >= NOTE_EVERY]
-    if not due:
+    keys = {scope: (connection_id, account, scope) for scope in sorted(scopes)}
+    due = [scope for scope, key in keys.items() if _is_due(noted.get(key), now, proven=proven)]
+    if not due or account not in {None, _account(session, connection_id)}:
         return
+    name = "proven" if proven else "refused"
     columns_written = [f"{name}_at", f"{name}_by"]
     statement = upsert(session, ScopeProof.__table__, key=["connection_id", "scope"], update=columns_written)
-    rows = [
-        {"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call} for scope in sorted(due)
-    ]
+    rows = [{"connection_id": connection_id, "scope": scope, f"{name}_at": now, f"{name}_by": call} for scope in due]
     session.connection().execute(statement, rows)
-    for scope in due:
-        noted[connection_id, f"{name}:{scope}"] = now
+    noted |= {keys[scope]: (proven, now) for scope in due}
+
+
+def _is_due(last: tuple[bool, datetime] | None, now: datetime, *, proven: bool) -> bool:
+    return last is None or last[0] is not proven or now - last[1] >= NOTE_EVERY
+
+
+def _account(session: Session, connection_id: int) -> str | None:
+    return session.scalar(select(Connection.klaviyo_account_id).where(Connection.id == connection_id))
 
 
 def _noted() -> Noted:
-    """When this process last wrote a note: (connection, what) -> time. One an app, as a database is one an app."""
+    """What this process noted last of a scope, and when. One an app, as a database is one an app."""
     found: Noted = current_app.extensions.setdefault("cevoid.scopes_noted", {})
     return found
