@@ -5,6 +5,7 @@
 "use strict";
 
 const EVERY = 1000;
+const NO_ACCESS = "This page is no longer yours to see, or is gone · what it shows may be old; reload it";
 const SIGNED_OUT = "You are signed out · what you typed is still here; sign in again in another tab";
 let swaps = 0;
 
@@ -38,6 +39,7 @@ async function refresh(element) {
   const away = answer.headers.get("HX-Redirect");
   if (away && document.querySelector("[data-editing]")) throw new Error(SIGNED_OUT);
   if (away) { location.assign(away); return; }
+  if ([401, 403, 404].includes(answer.status)) throw new Error(NO_ACCESS);
   if (answer.status !== 200) { if (answer.status >= 500) throw new Error("not now"); return; }
   const html = await answer.text();
   // Something else was asked for, or a row came in, while this was on its way: it may be older than what is shown.
@@ -62,7 +64,7 @@ async function keepCurrent(element) {
       if (stamp) stamp.dataset.at = String(Date.now());
     } catch (problem) {
       pause = Math.min(30000, pause * 2);
-      const words = problem.message === SIGNED_OUT ? SIGNED_OUT : "Not reachable at the moment · tries again by itself";
+      const words = [SIGNED_OUT, NO_ACCESS].includes(problem.message) ? problem.message : "Not reachable at the moment · tries again by itself";
       if (stamp) { delete stamp.dataset.at; stamp.textContent = words; }
     }
   }

@@ -32,6 +32,21 @@ def test_an_unchanged_table_costs_a_204_and_a_hidden_one_nothing(page: Page, sta
     assert polls
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_page_that_is_no_longer_ones_own_does_not_call_itself_current(page: Page, stack: Stack, status: int) -> None:
+    """Somebody was taken out of the workspace, or what was looked at is gone: what stands there may be old."""
+    table(page, stack)
+    stamp = page.locator("#updated")
+    expect(stamp).to_contain_text("Updated", timeout=SLOW)
+    page.route("**/*since=*", lambda route: route.fulfill(status=status, body="No."))
+    expect(stamp).to_contain_text("no longer yours to see, or is gone", timeout=SLOW)
+    page.wait_for_timeout(2500)  # and with the next poll no more than with the first
+    expect(stamp).to_contain_text("reload it")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.unroute("**/*since=*")
+    expect(stamp).to_contain_text("Updated", timeout=SLOW)
+
+
 def test_filters_narrow_the_table_in_place_and_back_goes_back(page: Page, stack: Stack) -> None:
     table(page, stack, "?search=Acme")
     page.evaluate("window.same = true")
