@@ -72,6 +72,26 @@ def people(workspace_id: int) -> list[tuple[int, str]]:
         return [(row.id, row.email) for row in found]
 
 
+def strange(workspace_id: int, filters: Filters) -> list[str]:
+    """A sentence for each filter that nothing can fit, as there is no such thing in the workspace."""
+    entries, sentences = select(AuditEntry.id).where(AuditEntry.workspace_id == workspace_id).limit(1), []
+    with reading() as session:
+        # What has no words yet may have been done all the same.
+        action = filters.action if filters.action not in actions.ACTIONS else None
+        if action and session.scalar(entries.where(AuditEntry.action == action)) is None:
+            sentences.append(f"There is no “{action[:40]}” in this log, so no entry fits.")
+        person = filters.person if filters.person != AUTOMATIC else None
+        if person is not None and session.scalar(entries.where(AuditEntry.actor_id == person)) is None:
+            sentences.append(f"Nobody with the number {person} has changed anything here, so no entry fits.")
+        if filters.connection_id is not None:
+            theirs = select(Connection.id).where(Connection.workspace_id == workspace_id)
+            if session.scalar(theirs.where(Connection.id == filters.connection_id)) is None:
+                sentences.append(
+                    f"There is no Klaviyo account with the number {filters.connection_id} here, so no entry fits."
+                )
+    return sentences
+
+
 def csv_lines(workspace_id: int, filters: Filters, *, masked: bool) -> Iterator[str]:
     """The log as CSV, a header first. Each bite is read in a transaction of its own, so that none stays open.
 

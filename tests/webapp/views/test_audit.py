@@ -97,6 +97,44 @@ def test_filters_stand_in_the_query(browser: FlaskClient, workspace: Workspace, 
     assert "never.happened" in nothing
 
 
+@pytest.mark.parametrize(
+    ("query", "said", "shown"),
+    [
+        ("action=bogus", "There is no “bogus” in this log, so no entry fits.", 0),
+        ("person=abc", "“abc” is no number for person. It was left out.", 1),
+        ("person=999", "Nobody with the number 999 has changed anything here, so no entry fits.", 0),
+        ("connection=999", "There is no Klaviyo account with the number 999 here, so no entry fits.", 0),
+        ("connection=x", "“x” is no number for connection. It was left out.", 1),
+        ("from=yesterday", "“yesterday” is no time for from; write it like 2026-11-23T10:00 (UTC).", 1),
+        ("to=2026-02-30", "“2026-02-30” is no time for to; write it like 2026-11-23T10:00 (UTC). It was left out.", 1),
+        ("before=x", "“x” is no number for before. It was left out.", 1),
+    ],
+)
+def test_a_filter_that_is_none_is_said_and_nothing_is_exported(
+    browser: FlaskClient, workspace: Workspace, rows: Rows, query: str, said: str, shown: int
+) -> None:
+    note(rows, workspace)
+    page = browser.get(f"{URL}?{query}")
+    assert (page.status_code, len(cells(page.text))) == (422, shown)
+    assert said in html.unescape(page.text)
+    assert "Nothing was exported" not in page.text
+    export = browser.get(f"{URL}.csv?{query}")
+    assert (export.status_code, export.mimetype) == (422, "text/html")
+    assert "Content-Disposition" not in export.headers
+    assert "Nothing was exported." in export.text
+    assert said in html.unescape(export.text)
+    if shown:  # and what leads on from here is without it
+        assert browser.get(html.unescape(re.findall(r'href="([^"]+)">Export', page.text)[0])).status_code == 200
+
+
+def test_an_action_that_has_no_words_yet_is_a_filter_where_it_was_done(
+    browser: FlaskClient, workspace: Workspace, rows: Rows
+) -> None:
+    note(rows, workspace, "thing.done")
+    assert browser.get(f"{URL}?action=thing.done").status_code == 200
+    assert browser.get(f"{URL}.csv?action=thing.done").text.count("\r\n") == 2
+
+
 def test_pages_follow_each_other_without_gap_or_repetition(
     browser: FlaskClient, workspace: Workspace, owner: User, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
