@@ -149,7 +149,8 @@ def test_a_sync_survives_killed_workers_and_pauses(shop: Shop) -> None:
     emails = [f"member-{number}@example.com" for number in range(2_300)]
     there = emails[:2_000]
     shop.sandbox.put_profiles(ACCOUNT, *there)
-    shop.post("/profile-data", {"field": []}, page="/profile-data")
+    on = re.findall(r'name="shown" value="([^"]+)"', shop.get("/profile-data"))
+    shop.post("/profile-data", {"complete": "1", "shown": on}, page="/profile-data")
     for first in range(0, len(emails), 1_000):
         chunk = emails[first : first + 1_000]
         shop.stack.ingest(*[profile(f"m-{email}", email, points=len(email)) for email in chunk])

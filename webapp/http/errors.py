@@ -38,6 +38,8 @@ STALE_FORM = (
 )
 STALE_PAGE = "This page was open too long, or you signed in again since. Nothing was changed. Reload it and try again."
 
+NO_CHOICE = "Nothing was changed: the form came without a choice. Go back, reload the page, then send it again."
+
 
 def or_404(found: Found | None) -> Found:
     """What was looked for in this workspace; 404 where it is not there, or another workspace's."""

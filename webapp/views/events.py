@@ -9,7 +9,7 @@ from webapp.catalogue.events import COMMON, EVENTS, GROUPS
 from webapp.forms.invalid import Invalid
 from webapp.forms.numbers import row_id
 from webapp.http.access import workspace_access
-from webapp.http.errors import or_404
+from webapp.http.errors import NO_CHOICE, answer, or_404
 from webapp.http.pages import region
 from webapp.models import Role
 from webapp.services.sharing import choices, trials
@@ -47,6 +47,8 @@ def save() -> ResponseReturnValue:
         shown = set(request.form.getlist("shown"))
     elif not wanted <= set(EVENTS):
         abort(422)  # taken for a choice, it would turn off what it does not name
+    elif not wanted and "recommended" not in request.form:
+        return answer(422, NO_CHOICE)  # likewise, all there is
     if "recommended" in request.form:
         before = choices.events_on(g.workspace.id) if shown is None else set()
         wanted |= before | choices.recommended_events()

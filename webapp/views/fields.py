@@ -10,7 +10,7 @@ from webapp.catalogue.values import CUSTOM_TYPES
 from webapp.forms import custom_properties as form
 from webapp.forms.invalid import Invalid
 from webapp.http.access import workspace_access
-from webapp.http.errors import or_404
+from webapp.http.errors import NO_CHOICE, answer, or_404
 from webapp.models import CustomProperty, Role
 from webapp.services.sharing import backfills, choices, custom_properties
 from webapp.views.connections import BASE, EVERYBODY
@@ -54,6 +54,8 @@ def save() -> ResponseReturnValue:
         shown = set(request.form.getlist("shown"))
     elif not wanted <= set(known):
         abort(422)  # taken for a choice, it would turn off what it does not name
+    elif not wanted and "recommended" not in request.form:
+        return answer(422, NO_CHOICE)  # likewise, all there is
     if "recommended" in request.form:
         wanted |= (on if shown is None else set()) | choices.recommended_fields()
     change = choices.choose_fields(g.workspace.id, g.user.id, wanted, shown=shown)

@@ -107,6 +107,26 @@ def test_a_form_that_names_what_is_not_there_turns_nothing_off(
     assert chosen == {on}
 
 
+@pytest.mark.parametrize(("url", "name", "on"), [(EVENTS_URL, "event", "tier_earned"), (FIELDS_URL, "field", "points")])
+def test_a_form_that_lost_its_choice_turns_nothing_off(
+    owner: FlaskClient, shop: Shop, url: str, name: str, on: str
+) -> None:
+    def chosen() -> frozenset[str]:
+        return choices.events_on(shop.workspace.id) if name == "event" else choices.fields(shop.workspace.id)[1]
+
+    assert owner.post(url, data={name: [on]}).status_code == 303
+    for form in ({}, {"shown": on}, {name: ""}):
+        refused = owner.post(url, data=form)
+        assert refused.status_code == 422
+        assert "Nothing was changed" in text_of(refused)
+        assert chosen() == {on}
+    assert "the form came without a choice" in text_of(owner.post(url))
+    assert owner.post(url, data={"recommended": "1"}).status_code == 303
+    assert chosen() > {on}
+    assert owner.post(url, data={"complete": "1", "shown": sorted(chosen())}).status_code == 303
+    assert not chosen()
+
+
 def test_support_sees_but_does_not_choose(app: Flask, shop: Shop) -> None:
     support = signed_in(app, shop.support)
     for url in (EVENTS_URL, FIELDS_URL):
