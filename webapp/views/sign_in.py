@@ -107,6 +107,8 @@ def change_password() -> ResponseReturnValue:
 @signed_in
 def end_session(session_id: int) -> ResponseReturnValue:
     """Sign another browser of one's own out."""
-    sessions.end(session_id, g.user.id)
-    flash("That browser is signed out.")
+    if sessions.end(session_id, g.user.id):
+        flash("That browser is signed out.")
+    else:
+        flash("No browser of yours was signed out: that one is not signed in, or no longer.", "problem")
     return redirect(url_for("sign_in.account"), 303)

@@ -98,7 +98,24 @@ def test_another_browser_of_ones_own_is_signed_out(app: Flask, person: User) -> 
     newest = sessions.living(person.id)[0]
     assert here.post(f"/account/sessions/{newest.id}/end").status_code == 303
     assert elsewhere.get("/account").status_code == 303
-    assert here.get("/account").status_code == 200
+    page = here.get("/account")
+    assert page.status_code == 200
+    assert "That browser is signed out." in page.text
+
+
+def test_nothing_is_said_to_be_ended_that_was_not(app: Flask, person: User, rows: Rows) -> None:
+    here, elsewhere = browser(app, person), browser(app, person)
+    mine = sessions.living(person.id)[0].id
+    stranger = rows.user()
+    theirs_is = browser(app, stranger)
+    theirs = sessions.living(stranger.id)[0].id
+    here.post(f"/account/sessions/{mine}/end", follow_redirects=True)
+    for number in (theirs, 99999, mine):
+        answer = here.post(f"/account/sessions/{number}/end", follow_redirects=True)
+        assert "No browser of yours was signed out" in answer.text
+        assert "That browser is signed out." not in answer.text
+    assert theirs_is.get("/account").status_code == 200
+    assert elsewhere.get("/account").status_code == 303
 
 
 def test_a_browser_nobody_used_for_half_a_day_is_not_listed(app: Flask, person: User) -> None:

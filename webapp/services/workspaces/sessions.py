@@ -88,14 +88,11 @@ def touch(row: Session) -> None:
             session.execute(update(Session).where(Session.id == row.id).values(active_at=now))
 
 
-def end(session_id: int, user_id: int) -> None:
-    """End one session of a user."""
+def end(session_id: int, user_id: int) -> bool:
+    """End one session of a user; whether it was theirs and not ended before."""
+    theirs = (Session.id == session_id, Session.user_id == user_id, Session.ended_at.is_(None))
     with writing() as session:
-        session.execute(
-            update(Session)
-            .where(Session.id == session_id, Session.user_id == user_id, Session.ended_at.is_(None))
-            .values(ended_at=clock.now())
-        )
+        return affected(session, update(Session).where(*theirs).values(ended_at=clock.now())) > 0
 
 
 def renew(session: DatabaseSession, session_id: int, user_id: int) -> tuple[str, int]:
