@@ -30,7 +30,7 @@ class NewProperty:
 def parse(form: Mapping[str, str]) -> NewProperty:
     """Raises Invalid by the field's name: `label`, `key`, `type`, `choices`."""
     problems: dict[str, str] = {}
-    label = _line(form.get("label", "")).removeprefix(PREFIX.strip()).strip()
+    label = _line(unicodedata.normalize("NFC", form.get("label", ""))).removeprefix(PREFIX.strip()).strip()
     key = form.get("key", "").strip()
     kind = form.get("type", "")
     choices = tuple(filter(None, (_line(line) for line in form.get("choices", "").splitlines())))
@@ -51,6 +51,14 @@ def parse(form: Mapping[str, str]) -> NewProperty:
     if problems:
         raise Invalid(problems)
     return NewProperty(key, label, kind, choices if kind in WITH_CHOICES else ())
+
+
+def same_name(name: str) -> str:
+    """A name as it is compared: alike for names that only differ in case or in how Unicode writes a letter.
+
+    Nobody tells them apart, and Klaviyo would hold them as two properties.
+    """
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def _line(text: str) -> str:

@@ -17,6 +17,7 @@ def test_a_right_one() -> None:
     chosen = {**GOOD, "type": "choices", "choices": " 38 \r\n\r\n39\n"}
     assert parse(chosen).choices == ("38", "39")
     assert parse({**GOOD, "choices": "38"}).choices == ()
+    assert parse({**GOOD, "label": "O\u0308mse"}).label == "\u00d6mse"  # as one letter, however it was typed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from webapp import clock
 from webapp.catalogue.fields import FIELDS, PREFIX
 from webapp.database import run_writing
 from webapp.extensions import db
-from webapp.forms.custom_properties import NewProperty
+from webapp.forms.custom_properties import NewProperty, same_name
 from webapp.forms.invalid import Invalid
 from webapp.models import CustomProperty
 from webapp.services import audit
@@ -36,14 +36,15 @@ def create(workspace_id: int, actor_id: int, new: NewProperty) -> CustomProperty
 
 
 def _create(session: Session, workspace_id: int, actor_id: int, new: NewProperty) -> CustomProperty:
+    tenancy.changed(session, workspace_id)  # first: whoever creates another at the same time waits here, then sees ours
     mine = CustomProperty.workspace_id == workspace_id
     taken = list(session.scalars(select(CustomProperty).where(mine)))
     problems: dict[str, str] = {}
     if new.key in FIELDS or any(row.key == new.key for row in taken):
         problems["key"] = "This key is taken. A retired property keeps its key."
-    properties = {field.property.casefold() for field in FIELDS.values()}
-    properties |= {f"{PREFIX}{row.label}".casefold() for row in taken}
-    if f"{PREFIX}{new.label}".casefold() in properties:
+    properties = {same_name(field.property) for field in FIELDS.values()}
+    properties |= {same_name(f"{PREFIX}{row.label}") for row in taken}
+    if same_name(f"{PREFIX}{new.label}") in properties:
         problems["label"] = "This label is taken. A retired property keeps its label."
     if len(taken) >= MOST:
         problems["key"] = f"A workspace has at most {MOST} custom properties."
@@ -59,7 +60,6 @@ def _create(session: Session, workspace_id: int, actor_id: int, new: NewProperty
     )
     session.add(made)
     session.flush()
-    tenancy.changed(session, workspace_id)
     audit.record(
         session,
         workspace_id=workspace_id,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import orjson
 import pytest
 from flask import Flask
@@ -13,6 +17,7 @@ from webapp.extensions import db
 from webapp.forms.custom_properties import NewProperty
 from webapp.forms.invalid import Invalid
 from webapp.models import AuditEntry, Workspace
+from webapp.services import audit
 from webapp.services.activities import ingest
 from webapp.services.sharing import choices, custom_properties
 
@@ -83,6 +88,40 @@ def test_a_custom_property_has_its_name_for_good(workspace: Workspace) -> None:
         assert list(caught.value.problems) == [field]
     actions = list(db.session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)))
     assert actions == ["custom_property.created", "fields.chosen", "custom_property.retired"]
+
+
+@pytest.mark.parametrize("other", ["\u00d6mse", "O\u0308mse", "\u00f6MSE", "o\u0308mse"])
+@pytest.mark.parametrize("first", ["\u00f6mse", "o\u0308mse"])
+def test_a_label_is_taken_in_any_case_and_any_unicode_form(workspace: Workspace, first: str, other: str) -> None:
+    custom_properties.create(workspace.id, 1, NewProperty("first", first, "text", ()))
+    with pytest.raises(Invalid) as caught:
+        custom_properties.create(workspace.id, 1, NewProperty("other", other, "text", ()))
+    assert list(caught.value.problems) == ["label"]
+    assert "first" in choices.fields(workspace.id)[0], "the one that is there stays as it is"
+
+
+def test_of_two_who_create_the_same_label_at_once_one_is_refused(
+    any_app: Flask, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = audit.record
+
+    def slow(*args: Any, **values: Any) -> None:
+        time.sleep(0.3)  # the other one has looked meanwhile
+        record(*args, **values)
+
+    monkeypatch.setattr(audit, "record", slow)
+
+    def create(key: str, label: str) -> bool:
+        with any_app.app_context():
+            try:
+                custom_properties.create(workspace.id, 1, NewProperty(key, label, "text", ()))
+            except Invalid:
+                return False
+            return True
+
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(create, ["one", "two"], ["Shoe size", "Shoe Size"]))
+    assert sorted(made) == [False, True]
 
 
 def test_anothers_custom_property_is_not_found(rows: Rows, workspace: Workspace) -> None:
