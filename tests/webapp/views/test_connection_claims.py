@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,11 +18,13 @@ from webapp import clock
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import writing
-from webapp.models import Connection, ConnectionStat, ConnectionState, Lane, LaneKind, Task, TaskState
+from webapp.database import run_writing, writing
+from webapp.models import Connection, ConnectionStat, ConnectionState, Lane, LaneKind, Person, Task, TaskState
 from webapp.services import alerts
 from webapp.services.connections import lifecycle, settling
 from webapp.services.connections import table as connection_table
+from webapp.services.resends import resending
+from webapp.services.sharing import choices
 
 
 @pytest.fixture
@@ -36,8 +39,11 @@ def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop
         task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
         task.state, task.done = TaskState.DONE, 3
     ended = {"status": Status.SKIPPED, "reason": Reason.ACCOUNT_REPLACED}
+    person = shop.rows.person(shop.workspace)
     old, young = (
-        shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first, created_at=clock.now() - ago, **ended)
+        shop.rows.delivery(
+            shop.rows.activity(shop.workspace, person), shop.first, created_at=clock.now() - ago, **ended
+        )
         for ago in (timedelta(days=7, hours=1), timedelta(days=6, hours=23))
     )
     page = shop.owner.get(shop.url(shop.first))
@@ -47,6 +53,36 @@ def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop
     assert (f'id="delivery-{young.id}"' in offered, f'id="delivery-{old.id}"' in offered) == (True, False)
     lifecycle.disconnect(shop.workspace.id, shop.first.id, shop.owner_user.id)
     assert "See and resend them" not in text_of(shop.owner.get(shop.url(shop.first)))
+
+
+def test_what_a_replaced_account_left_is_offered_until_nothing_of_it_is_left(shop: Shop) -> None:
+    with writing() as session:
+        row = session.get_one(Connection, shop.first.id)
+        lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
+        task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
+        task.state, task.done = TaskState.DONE, 5
+
+    ada, gone = shop.rows.person(shop.workspace), shop.rows.person(shop.workspace, erased_at=clock.now())
+
+    def left(connection: Connection, person: Person = ada, **values: Any) -> int:
+        ended = {"status": Status.SKIPPED, "reason": Reason.ACCOUNT_REPLACED}
+        return shop.rows.delivery(shop.rows.activity(shop.workspace, person), connection, **ended, **values).id
+
+    def is_offered() -> bool:
+        return "See and resend them" in text_of(shop.owner.get(shop.url(shop.first)))
+
+    left(shop.second)
+    left(shop.first, kind=Kind.CONSENT)
+    left(shop.first, created_at=clock.now() - timedelta(days=7, hours=1))
+    left(shop.first, gone)
+    assert not is_offered(), "nothing of it can be resent"
+    mine = [left(shop.first), left(shop.first, kind=Kind.FIELDS)]
+    assert is_offered()
+    choices.choose_events(shop.workspace.id, 1, ["member_joined_program"])
+    run_writing(lambda session: resending.again(session, shop.workspace.id, mine[:1]))
+    assert is_offered()
+    run_writing(lambda session: resending.again(session, shop.workspace.id, mine[1:]))
+    assert not is_offered()
 
 
 def test_the_time_until_empty_is_no_measure_of_how_little_came(shop: Shop) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
 from webapp.database import writing
+from webapp.dialects import index_range, plan_anew
 from webapp.extensions import db
-from webapp.models import Connection, Delivery, Task, TaskState
+from webapp.forms.delivery_filters import Filters
+from webapp.models import Connection, Delivery, Person, Task, TaskState
 from webapp.services import tasks
+from webapp.services.deliveries import ranges
+from webapp.services.deliveries.search import bounds
 
 KIND = tasks.SETTLE_REST
 NAME = "Settling what waited"
@@ -70,13 +75,33 @@ def go_on(workspace_id: int, connection_id: int) -> None:
 
 
 def replaced(connection_id: int) -> Task | None:
-    """The replacement of the last seven days after which something was left unsent; None: there is none."""
+    """The last replacement of seven days that left something unsent which can still be resent; None: there is none."""
+    session, since = db.session(), clock.now() - RESEND_OFFERED
     statement = select(Task).where(
         Task.connection_id == connection_id,
         Task.kind == KIND,
         Task.state == TaskState.DONE,
-        Task.created_at > clock.now() - RESEND_OFFERED,
+        Task.created_at > since,
         Task.done > 0,
     )
-    newest = db.session.scalars(statement.order_by(Task.id.desc()))
-    return next((task for task in newest if task.arguments["reason"] == Reason.ACCOUNT_REPLACED), None)
+    newest = session.scalars(statement.order_by(Task.id.desc()))
+    found = next((task for task in newest if task.arguments["reason"] == Reason.ACCOUNT_REPLACED), None)
+    return found if found is not None and _is_left(session, found, since) else None
+
+
+def _is_left(session: Session, task: Task, since: datetime) -> bool:
+    """Whether anything is left of what the account before did not get, by the rules of a resend."""
+    filters = Filters(Status.SKIPPED, Reason.ACCOUNT_REPLACED, connection_id=task.connection_id, since=since)
+    ended = ranges.outcome(task.workspace_id, Status.SKIPPED, Reason.ACCOUNT_REPLACED)
+    above, below = bounds(session, filters)
+    plan_anew(session)
+    where, order = index_range(session, ended, Delivery.id, above=above, below=below)
+    erased = select(Person.id).where(Person.erased_at.is_not(None))
+    left = select(Delivery.id).where(
+        where,
+        Delivery.connection_id == task.connection_id,
+        Delivery.created_at >= since,
+        Delivery.kind != Kind.CONSENT,
+        Delivery.person_id.not_in(erased),
+    )
+    return session.scalar(left.order_by(*order).limit(1)) is not None
