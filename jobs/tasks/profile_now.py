@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from jobs.tasks.membership import is_on_list
 from jobs.tasks.run import TaskProblem, TaskRun
 from webapp.database import reading
-from webapp.klaviyo import payloads, readback
-from webapp.klaviyo.parse import profiles
-from webapp.klaviyo.readback import HeldProfile
+from webapp.klaviyo import readback
 from webapp.models import Person
 from webapp.services.workspaces import snapshot
 
@@ -29,18 +28,6 @@ def step(run: TaskRun) -> bool:
     if held is not None:
         result |= {**asdict(held), "email": None, "suppressed": list(held.suppressed)}
         result["properties"] = {name: value for name, value in held.properties.items() if name in ours}
-        result["on_list"] = _on_list(run, person.email, held)
+        result["on_list"] = is_on_list(run, run.connection.list_id, person.email, held)
     run.write(lambda session: run.save(session, result=result))
     return False
-
-
-def _on_list(run: TaskRun, email: str, held: HeldProfile) -> bool | None:
-    """Whether the person is on the connection's list; None where it has none, or the list is gone."""
-    if run.connection.list_id is None:
-        return None
-    answer = run.call(payloads.list_members(run.connection.list_id, [email]))
-    if answer.status == 404:
-        return None
-    if not answer.ok:
-        raise run.klaviyo.back_off()
-    return held.id in {profile.id for profile in profiles(answer.json)}

@@ -10,13 +10,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs.run import Hold
+from jobs.tasks.membership import is_on_list
 from jobs.tasks.run import TaskRun
 from webapp import clock, log
 from webapp.catalogue.reasons import Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.klaviyo import payloads, readback
-from webapp.klaviyo.parse import profiles
+from webapp.klaviyo import readback
 from webapp.klaviyo.readback import HeldProfile, same
 from webapp.models import Activity, Delivery, Person, ProfileLink
 from webapp.services.activities.ingest import unique_id
@@ -105,7 +105,7 @@ def _is_listed(run: TaskRun, delivery: Delivery, email: str, held: HeldProfile) 
     added_at = link.list_added_at if link is not None else None
     if added_at is None or delivery.settled_at is None or abs(added_at - delivery.settled_at) > LISTED_WITH:
         return True
-    return _is_on_list(run, run.connection.list_id, email, held) is not False
+    return is_on_list(run, run.connection.list_id, email, held) is not False
 
 
 def _consent_is_there(run: TaskRun, delivery: Delivery, activity: Activity, email: str, held: HeldProfile) -> bool:
@@ -114,8 +114,8 @@ def _consent_is_there(run: TaskRun, delivery: Delivery, activity: Activity, emai
     list_id = _consents_list(run, delivery, is_signup=is_signup)
     is_subscribed = held.consent == "SUBSCRIBED"
     if is_signup:
-        return is_subscribed and _is_on_list(run, list_id, email, held) is not False
-    return not is_subscribed or _is_on_list(run, list_id, email, held) is False
+        return is_subscribed and is_on_list(run, list_id, email, held) is not False
+    return not is_subscribed or is_on_list(run, list_id, email, held) is False
 
 
 def _consents_list(run: TaskRun, delivery: Delivery, *, is_signup: bool) -> str | None:
@@ -127,18 +127,6 @@ def _consents_list(run: TaskRun, delivery: Delivery, *, is_signup: bool) -> str 
     if link is not None and not is_signup and link.withdrawn_delivery_id is not None:
         return link.withdrawn_list_id
     return run.connection.list_id
-
-
-def _is_on_list(run: TaskRun, list_id: str | None, email: str, held: HeldProfile) -> bool | None:
-    """None where there is no list, or it is gone: the subscription itself is what is left to read."""
-    if list_id is None:
-        return None
-    answer = run.call(payloads.list_members(list_id, [email]))
-    if answer.status == 404:
-        return None
-    if not answer.ok:
-        raise run.klaviyo.back_off()
-    return held.id in {profile.id for profile in profiles(answer.json)}
 
 
 def _note(session: Session, run: TaskRun, ids: list[int], place: int, there: bool | None) -> None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from webapp import clock
-from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.catalogue.words import SyncBehavior
 from webapp.database import writing
-from webapp.dialects import db_now
 from webapp.forms.connections import Edit
 from webapp.forms.invalid import Invalid
-from webapp.models import Connection, Delivery, LaneKind, Store
-from webapp.services import audit, lanes
+from webapp.models import Connection, Store
+from webapp.services import audit
 from webapp.services.connections import lifecycle, lists
 from webapp.services.connections.lifecycle import Refusal, Stale
+from webapp.services.people import consent_holds
 from webapp.services.workspaces import tenancy
 
 TAKEN = "This store has another Klaviyo account already. Choose another store."
@@ -145,7 +143,7 @@ def _put(session: Session, connection: Connection, wanted: Settings, actor_id: i
     )
     session.flush()
     if wanted.behavior is SyncBehavior.CREATE_PROFILE and before.behavior is not wanted.behavior:
-        _look_again(session, connection)
+        consent_holds.release(session, connection.id)  # people are created from here on
     tenancy.changed(session, connection.workspace_id)
     audit.record(
         session,
@@ -167,15 +165,3 @@ def current(connection: Connection) -> Settings:
         connection.list_name,
         connection.list_opt_in,
     )
-
-
-def _look_again(session: Session, connection: Connection) -> None:
-    """Consents held because nobody was there may go now: people are created from here on."""
-    held = update(Delivery).where(
-        Delivery.connection_id == connection.id,
-        Delivery.kind == Kind.CONSENT,
-        Delivery.status == Status.WAITING,
-        Delivery.reason == Reason.NOT_IN_KLAVIYO,
-    )
-    session.execute(held.values(due_at=db_now()))
-    lanes.nudge(session, connection.id, LaneKind.CONSENTS)
