@@ -22,6 +22,7 @@ from webapp.models import (
     Person,
     ProfileLink,
     Role,
+    Signup,
     Store,
     User,
     Workspace,
@@ -115,6 +116,15 @@ class Rows:
         values.setdefault("klaviyo_id", f"01K{person.id:023d}")
         values.setdefault("looked_up_at", clock.now())
         made: ProfileLink = self.save(ProfileLink(connection_id=connection.id, person_id=person.id, **values))
+        return made
+
+    def signup(self, connection: Connection, person: Person, list_id: str | None = None, **values: Any) -> Signup:
+        """That we subscribed somebody to a list, or to none; now unless said otherwise."""
+        values.setdefault("sent_at", clock.now())
+        account_id = connection.klaviyo_account_id
+        made: Signup = self.save(
+            Signup(person_id=person.id, klaviyo_account_id=account_id, list_id=list_id or "", **values)
+        )
         return made
 
     def activity(self, workspace: Workspace, person: Person | None = None, **values: Any) -> Activity:

@@ -12,6 +12,7 @@ from webapp.models.lane import Budget, Lane, LaneKind
 from webapp.models.person import Person, ProfileLink
 from webapp.models.refusal import Refusal
 from webapp.models.sharing import CustomProperty, EventChoice, FieldChoice
+from webapp.models.signup import Signup
 from webapp.models.stats import ConnectionStat
 from webapp.models.task import Task, TaskState
 from webapp.models.user import Membership, Role, Session, SignInFailure, User
@@ -47,6 +48,7 @@ __all__ = [
     "ScopeProof",
     "Session",
     "SignInFailure",
+    "Signup",
     "Store",
     "Task",
     "TaskState",

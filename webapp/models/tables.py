@@ -16,6 +16,7 @@ from webapp.models.connection import Connection
 from webapp.models.delivery import Delivery
 from webapp.models.lane import Budget, Lane
 from webapp.models.person import Person, ProfileLink
+from webapp.models.signup import Signup
 from webapp.models.stats import ConnectionStat
 from webapp.models.user import Session
 from webapp.models.workspace import Workspace
@@ -38,4 +39,5 @@ LANES = _table(Lane)
 PEOPLE = _table(Person)
 PROFILE_LINKS = _table(ProfileLink)
 SESSIONS = _table(Session)
+SIGNUPS = _table(Signup)
 WORKSPACES = _table(Workspace)

@@ -6,6 +6,7 @@ The links to Klaviyo's records go too; in Klaviyo itself nothing is removed.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, select, update
@@ -16,7 +17,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import affected, reading, run_writing
 from webapp.dialects import among
-from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink
+from webapp.models import Activity, Attempt, AttemptDelivery, Delivery, Person, ProfileLink, Signup
 from webapp.services import audit, lanes
 from webapp.services.people import addresses
 from webapp.services.tracing import profile_now
@@ -51,7 +52,7 @@ def _erase_one(session: Session, person: Person, actor_id: int | None) -> dict[s
     # By their deliveries, which are found by an index; every activity of a person has one.
     theirs = select(Delivery.activity_id).where(Delivery.person_id == person.id)
     activities = affected(session, update(Activity).where(Activity.id.in_(theirs)).values(**blank))
-    session.execute(delete(ProfileLink).where(ProfileLink.person_id == person.id))
+    _forget_klaviyo(session, [person.id])
     _forget_answers(session, person.id)
     stopped = _stop(session, person.workspace_id, person.id)
     profile_now.forget(session, person.workspace_id, person.id)
@@ -85,9 +86,13 @@ def sweep() -> None:
     with reading() as session:
         erased = list(session.scalars(wanted))
     if erased:
-        run_writing(
-            lambda session: session.execute(delete(ProfileLink).where(among(session, ProfileLink.person_id, erased)))
-        )
+        run_writing(lambda session: _forget_klaviyo(session, erased))
+
+
+def _forget_klaviyo(session: Session, person_ids: Sequence[int]) -> None:
+    """Who is in which account, and on which lists of it."""
+    session.execute(delete(ProfileLink).where(among(session, ProfileLink.person_id, person_ids)))
+    session.execute(delete(Signup).where(among(session, Signup.person_id, person_ids)))
 
 
 def _stop(session: Session, workspace_id: int, person_id: int) -> int:

@@ -12,7 +12,7 @@ from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading
-from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink
+from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink, Signup
 from webapp.services.activities import ingest
 from webapp.services.tracing import erasures, trace
 
@@ -27,6 +27,7 @@ def test_what_is_personal_goes_and_the_rest_stays(any_app: Flask, rows: Rows) ->
     elsewhere = rows.person(rows.workspace("other"), ADA)
     for person in (ada, bob):
         rows.link(connection, person)
+        rows.signup(connection, person, "LIST01")
         rows.delivery(rows.activity(workspace, person, consent='{"text":"I agree"}'), connection)
         done = rows.activity(workspace, person)
         rows.delivery(done, connection, status=Status.DELIVERED, reason=Reason.WRITTEN)
@@ -48,6 +49,7 @@ def test_what_is_personal_goes_and_the_rest_stays(any_app: Flask, rows: Rows) ->
         stopped = (Status.SKIPPED, Reason.ERASED)
         assert sorted(ended) == sorted([stopped, (Status.DELIVERED, Reason.WRITTEN), stopped])
         assert set(session.scalars(select(ProfileLink.person_id))) == {bob.id}
+        assert set(session.scalars(select(Signup.person_id))) == {bob.id}
         lanes = {lane.kind: lane for lane in session.scalars(select(Lane))}
         assert [lanes[kind].waiting for kind in (LaneKind.EVENTS, LaneKind.FIELDS)] == [1, 1]
         entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "person.erased")).one()
