@@ -58,17 +58,23 @@ class InKlaviyo:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Our last subscribe for this person that Klaviyo accepted or may have accepted."""
+    """A subscribe of ours for this person that Klaviyo accepted or may have accepted: the last one to its list.
+
+    `withdrawn_by`, `withdrawn_at`: see `models.Signup`.
+    """
 
     at: datetime
     list_id: str | None
+    withdrawn_by: int | None = None
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything a decision needs, of a consent that nothing newer supersedes.
 
-    `tried`: this withdrawal was sent before, and nobody knows whether it arrived. `withdrawn_at`: since when a
+    `sent`: our last subscribe, of those to any list. `leaving`: the one that a withdrawal takes back, if it is about
+    another. `tried`: this withdrawal was sent before, and nobody knows whether it arrived. `withdrawn_at`: since when a
     withdrawal of ours is on its way in Klaviyo; None where none is, or it was seen there.
     """
 
@@ -83,6 +89,7 @@ class Situation:
     on_list: bool | None = None
     tried: bool = False
     withdrawn_at: datetime | None = None
+    leaving: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,7 @@ def _opted_out_since(situation: Situation, profile: InKlaviyo) -> bool:
 
 
 def _unsubscribe(situation: Situation) -> Decision:
-    sent, profile = situation.sent, situation.profile
+    sent, profile = situation.leaving or situation.sent, situation.profile
     list_id = sent.list_id if sent is not None else situation.list_id
     if profile is None:
         return _recheck(situation) or _hold(situation)
@@ -162,7 +169,7 @@ def is_by_another_door(consented_at: datetime | None, after: datetime, sent_at: 
 
 def _recheck(situation: Situation) -> Decision | None:
     """While our own subscribe may still be on its way in Klaviyo, a withdrawal looks again instead of giving up."""
-    sent = situation.sent
+    sent = situation.leaving or situation.sent
     if sent is None or situation.now >= sent.at + SUBSCRIBE_SETTLES_IN:
         return None
     return _look_again(situation, sent.at)

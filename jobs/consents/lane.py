@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
+from typing import NamedTuple
 
 from jobs import choose, lookup, settle
 from jobs.choose import Item
-from jobs.consents import readback, said, send
+from jobs.consents import leaving, readback, said, send, signups
 from jobs.consents.decide import Decision, InKlaviyo, Sent, Situation, Step, Wanted, decide
 from jobs.consents.members import members_of
 from jobs.consents.send import Write
@@ -25,7 +26,24 @@ from webapp.klaviyo import payloads
 from webapp.klaviyo.parse import FoundProfile
 from webapp.models.delivery import PRIORITY_LIVE
 
+WRITES = frozenset({Step.SUBSCRIBE, Step.UNSUBSCRIBE})
 NEEDS = frozenset({"profiles:read", "profiles:write", "lists:write", "subscriptions:write"})
+
+
+class Held(NamedTuple):
+    """By person id: their profile as just read, what is remembered of it, and our signups in the account."""
+
+    found: dict[int, FoundProfile]
+    links: dict[int, Link]
+    signups: signups.Known
+
+
+class Look(NamedTuple):
+    """A consent, decided. `leaves`: the signup of ours that a withdrawal takes back, one of maybe several."""
+
+    item: Item
+    leaves: Sent | None
+    decision: Decision
 
 
 def step(run: Run) -> bool:
@@ -47,15 +65,15 @@ def step(run: Run) -> bool:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
         return True
     links = lookup.links_of(run, {i.person_id: str(i.email) for i in open_items})
-    decided = [(item, _decision(run, item, found, links)) for item in open_items]
-    decided = _with_membership(run, decided, found, links)
+    held = Held(found, links, signups.known(run, {i.person_id for i in open_items}))
+    decided = _with_membership(run, [look for item in open_items for look in _looks(run, item, held)], held)
     results, writes = {}, []
-    for item, decision in decided:
-        if decision.step in {Step.SUBSCRIBE, Step.UNSUBSCRIBE}:
-            person = item.person_id
-            writes.append(Write(item, found.get(person), decision.step, decision.list_id, links.get(person)))
-        else:
-            results[item.id] = _result(item, decision)
+    for item in open_items:
+        looks = [look for look in decided[item.id] if look.decision.step in WRITES]
+        rest = [look.decision for look in decided[item.id] if look.decision.step not in WRITES]
+        writes += _writes(looks, rest, held)
+        if not looks:
+            results[item.id] = _result(item, leaving.told(rest))
     if results:
         _settle(run, results)
     send.send(run, writes)
@@ -89,15 +107,19 @@ def _expired(item: Item) -> Result:
     return settle.skipped(Reason.NOT_IN_KLAVIYO) if is_held else settle.failed(Reason.EXPIRED)
 
 
-def _situation(
-    run: Run,
-    item: Item,
-    found: dict[int, FoundProfile],
-    links: dict[int, Link],
-    on_list: bool | None = None,
-) -> Situation:
-    link, profile = links.get(item.person_id), found.get(item.person_id)
-    sent = Sent(link.subscribed_at, link.subscribed_list_id) if link and link.subscribed_at else None
+def _looks(run: Run, item: Item, held: Held) -> list[Look]:
+    """What to do now: once for each list that is to be left."""
+    theirs = held.signups.get(item.person_id, {})
+    last = leaving.last_sent(held.links.get(item.person_id), theirs)
+    leaves = [None] if said.wanted(item) is Wanted.SUBSCRIBED else leaving.to_leave(last, theirs)
+    return [
+        Look(item, sent, leaving.DONE if leaving.is_taken(sent, item.id) else decide(_situation(run, item, held, sent)))
+        for sent in leaves
+    ]
+
+
+def _situation(run: Run, item: Item, held: Held, leaves: Sent | None = None, on_list: bool | None = None) -> Situation:
+    link, profile = held.links.get(item.person_id), held.found.get(item.person_id)
     wanted, list_id = said.wanted(item), run.connection.list_id
     left_at = _left_at(profile, link, list_id) if profile and wanted is Wanted.SUBSCRIBED else None
     return Situation(
@@ -105,14 +127,23 @@ def _situation(
         occurred_at=item.occurred_at,
         behavior=run.connection.sync_behavior,
         list_id=list_id,
-        sent=sent,
+        sent=leaving.last_sent(link, held.signups.get(item.person_id, {})),
         profile=_in_klaviyo(profile, left_at),
         accepted_at=item.accepted_at,
         now=clock.now(),
         on_list=on_list,
-        tried=link is not None and link.withdrawn_delivery_id == item.id,
+        tried=_is_tried(item, link, leaves),
         withdrawn_at=link.withdrawal_check_at - readback.AFTER if link and link.withdrawal_check_at else None,
+        leaving=leaves,
     )
+
+
+def _is_tried(item: Item, link: Link | None, leaves: Sent | None) -> bool:
+    """Whether this withdrawal was sent for this list before."""
+    if leaves is not None and leaves.withdrawn_by == item.id:
+        return True
+    is_noted = link is not None and link.withdrawn_delivery_id == item.id
+    return is_noted and (leaves is None or link is None or link.withdrawn_list_id == leaves.list_id)
 
 
 def _left_at(profile: FoundProfile, link: Link | None, list_id: str | None) -> datetime | None:
@@ -140,30 +171,39 @@ def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKla
     return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_elsewhere_at)
 
 
-def _decision(run: Run, item: Item, found: dict[int, FoundProfile], links: dict[int, Link]) -> Decision:
-    return decide(_situation(run, item, found, links))
-
-
-def _with_membership(
-    run: Run,
-    decided: list[tuple[Item, Decision]],
-    found: dict[int, FoundProfile],
-    links: dict[int, Link],
-) -> list[tuple[Item, Decision]]:
-    """Ask which of those who leave a list are on it, then decide those again."""
-    by_list: dict[str, list[Item]] = defaultdict(list)
-    for item, decision in decided:
-        if decision.step is Step.CHECK_MEMBERSHIP and decision.list_id:
-            by_list[decision.list_id].append(item)
-    known: dict[int, Decision] = {}
-    for list_id, items in by_list.items():
-        try:
-            on_it = members_of(run, list_id, {item.person_id: str(item.email) for item in items})
-        except lookup.MayNotLook:  # unsubscribing somebody who is not on it would unsubscribe them everywhere
-            known |= {item.id: Decision(Step.SKIP, Reason.SCOPE_MISSING) for item in items}
+def _with_membership(run: Run, looks: list[Look], held: Held) -> dict[int, list[Look]]:
+    """Ask which of those who leave a list are on it, then decide those again; all of them by their delivery."""
+    by_list: dict[str, list[Look]] = defaultdict(list)
+    decided: dict[int, list[Look]] = defaultdict(list)
+    for look in looks:
+        if look.decision.step is Step.CHECK_MEMBERSHIP and look.decision.list_id:
+            by_list[look.decision.list_id].append(look)
         else:
-            known |= {i.id: decide(_situation(run, i, found, links, i.person_id in on_it)) for i in items}
-    return [(item, known.get(item.id, decision)) for item, decision in decided]
+            decided[look.item.id].append(look)
+    for list_id, asked in by_list.items():
+        try:
+            on_it = members_of(run, list_id, {look.item.person_id: str(look.item.email) for look in asked})
+        except lookup.MayNotLook:  # unsubscribing somebody who is not on it would unsubscribe them everywhere
+            on_it = None
+        for item, leaves, _ in asked:
+            decision = Decision(Step.SKIP, Reason.SCOPE_MISSING)
+            if on_it is not None:
+                decision = decide(_situation(run, item, held, leaves, item.person_id in on_it))
+            decided[item.id].append(Look(item, leaves, decision))
+    return decided
+
+
+def _writes(looks: list[Look], rest: list[Decision], held: Held) -> list[Write]:
+    """The calls that a consent needs, in the order in which they are made."""
+    found: list[Write] = []
+    for place, (item, leaves, decision) in enumerate(sorted(looks, key=lambda look: look.decision.list_id or "")):
+        person, list_id = item.person_id, decision.list_id
+        signup = held.signups.get(person, {}).get(list_id, leaves)
+        is_last = place == len(looks) - 1
+        then = _result(item, leaving.told_after(rest)) if is_last else None
+        profile, link = held.found.get(person), held.links.get(person)
+        found.append(Write(item, profile, decision.step, list_id, link, signup, then))
+    return found
 
 
 def _result(item: Item, decision: Decision) -> Result:

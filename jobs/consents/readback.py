@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.consents.decide import SUBSCRIBE_SETTLES_IN, is_by_another_door
+from jobs.consents import signups
+from jobs.consents.decide import SUBSCRIBE_SETTLES_IN, Sent, is_by_another_door
 from jobs.consents.members import members_of
 from jobs.outcomes import REFUSALS, Outcome, outcome
 from jobs.refused import told_apart
 from jobs.run import Run
 from webapp import clock
+from webapp.catalogue.reasons import Status
 from webapp.database import reading
 from webapp.dialects import among, db_now
 from webapp.klaviyo import endpoints, payloads
@@ -36,7 +38,7 @@ CHOSEN = 100
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A withdrawal that Klaviyo accepted; `held` is the person's newest consent of this connection.
+    """A withdrawal that Klaviyo accepted, from one list; `held` is the person's newest consent of this connection.
 
     `accepted_at`: when we heard of it; None where that is no longer known.
     """
@@ -85,10 +87,15 @@ def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: s
 
 
 def forget(session: Session, run: Run, delivery_ids: Iterable[int]) -> None:
-    """Klaviyo refused these: there is nothing to read back."""
-    mine = ProfileLink.connection_id == run.held.connection_id
+    """Klaviyo refused these: there is nothing to read back, but for another list that they were sent for."""
+    mine, other = ProfileLink.connection_id == run.held.connection_id, signups.any_under_withdrawal(run)
     refused = update(ProfileLink).where(mine, among(session, ProfileLink.withdrawn_delivery_id, delivery_ids))
-    session.execute(refused.values(withdrawal_check_at=None, withdrawn_list_id=None, withdrawn_delivery_id=None))
+    nothing = {"withdrawal_check_at": None, "withdrawn_list_id": None, "withdrawn_delivery_id": None}
+    for statement in (
+        refused.where(other.is_not(None)).values(withdrawn_list_id=func.nullif(other, "")),
+        refused.where(other.is_(None)).values(nothing),
+    ):
+        session.execute(statement.execution_options(synchronize_session=False))
 
 
 def check_next(run: Run) -> bool:
@@ -103,8 +110,9 @@ def check_next(run: Run) -> bool:
     except lookup.MayNotLook:  # until somebody reconnects: nothing else of the lane waits for it
         run.write(lambda session: _record(session, run, due, {row.person_id for row in meant}))
         return True
-    overruled = {row.person_id for row in meant if row.is_overruled(found.get(row.person_id))}
-    meant = [row for row in meant if row.person_id not in overruled]
+    kept = {row.person_id for row in meant if not row.is_overruled(found.get(row.person_id))}
+    overruled = {row.person_id for row in meant} - kept
+    meant = [row for row in meant if row.person_id in kept]
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
     # One that shows is read once more while a signup sent before it may still be on its way.
     open_ids = {row.person_id for row in open_ones} | {row.person_id for row in meant if not row.is_settled}
@@ -134,24 +142,40 @@ def _due(run: Run) -> list[Withdrawal]:
     )
     with reading() as session:
         rows = session.execute(statement).all()
-    return [
-        Withdrawal(row[0], row[1] or "", consents.newest_at(row[2], run.connection.id), row[3], row[4] or 0, *row[5:])
+        theirs = signups.under_withdrawal(session, run, {row[0]: row[4] or 0 for row in rows}) if rows else []
+    here = run.connection.id
+    found = [
+        Withdrawal(row[0], row[1] or "", consents.newest_at(row[2], here), row[3], row[4] or 0, *row[5:])
         for row in rows
     ]
+    return _by_list(found, theirs)
 
 
-def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[int]:
+def _by_list(found: Sequence[Withdrawal], theirs: Sequence[tuple[int, Sent]]) -> list[Withdrawal]:
+    """Once for each list it was sent for: the link tells of the last one alone."""
+    last = {row.person_id: row for row in found}
+    each = {(row.person_id, row.list_id): row for row in found}
+    for person_id, sent in theirs:
+        row = last[person_id]
+        is_last = sent.list_id == row.list_id
+        at = max(sent.at, row.subscribed_at or sent.at) if is_last else sent.at
+        each[person_id, sent.list_id] = replace(row, list_id=sent.list_id, subscribed_at=at)
+    return list(each.values())
+
+
+def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[tuple[int, str | None]]:
     by_list: dict[str, dict[int, str]] = defaultdict(dict)
     for row in rows:
         if row.list_id is not None:
             by_list[row.list_id][row.person_id] = row.email
-    return {person_id for list_id, people in by_list.items() for person_id in members_of(run, list_id, people)}
+    on = {list_id: members_of(run, list_id, people) for list_id, people in by_list.items()}
+    return {(person_id, list_id) for list_id, members in on.items() for person_id in members}
 
 
-def _is_shown(row: Withdrawal, profile: FoundProfile | None, on_lists: set[int]) -> bool:
+def _is_shown(row: Withdrawal, profile: FoundProfile | None, on_lists: set[tuple[int, str | None]]) -> bool:
     if profile is None:
         return True
-    return row.person_id not in on_lists if row.list_id is not None else not profile.is_subscribed
+    return (row.person_id, row.list_id) not in on_lists if row.list_id is not None else not profile.is_subscribed
 
 
 def _again(run: Run, rows: Sequence[Withdrawal]) -> None:
@@ -197,8 +221,11 @@ def _record(
     session.execute(closed.values(withdrawal_check_at=None))
     again = update(ProfileLink).where(mine, among(session, ProfileLink.person_id, open_ids))
     session.execute(again.values(withdrawal_check_at=clock.now() + AFTER))
-    delivered = [row.delivery_id for row in shown if row.still_meant and row.person_id not in overruled]
-    session.execute(update(Delivery).where(among(session, Delivery.id, delivered)).values(confirmed_at=clock.now()))
+    left = [row for row in shown if row.still_meant and row.person_id not in overruled]
+    signups.forget(session, run, [(row.person_id, row.list_id) for row in left])
+    # One that waits to be sent for another list is not seen in Klaviyo yet, nor is one that was refused for it.
+    delivered = (among(session, Delivery.id, {row.delivery_id for row in left}), Delivery.status == Status.DELIVERED)
+    session.execute(update(Delivery).where(*delivered).values(confirmed_at=clock.now()))
 
 
 def next_check_at(run: Run) -> datetime | None:

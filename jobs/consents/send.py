@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from jobs import creations, settle
 from jobs.choose import Item
-from jobs.consents import readback, said
-from jobs.consents.decide import Step
+from jobs.consents import readback, said, signups
+from jobs.consents.decide import Sent, Step
 from jobs.lookup import Link
 from jobs.outcomes import REFUSALS, Outcome, outcome
 from jobs.refused import told_apart
@@ -42,13 +42,18 @@ AT_MOST = {Step.SUBSCRIBE: payloads.SUBSCRIBED_AT_ONCE, Step.UNSUBSCRIBE: payloa
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A consent that is to be written, and where to. `link` as it was before."""
+    """A consent that is to be written, and where to. `link`, and our `signup` for that list, as they were before.
+
+    `then`: what it comes to when Klaviyo takes this; None where it is to be written to another list after this one.
+    """
 
     item: Item
     profile: FoundProfile | None
     step: Step
     list_id: str | None
     link: Link | None
+    signup: Sent | None
+    then: Result | None
 
 
 def send(run: Run, writes: list[Write]) -> None:
@@ -74,13 +79,14 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Writ
     if came in REFUSALS and len(writes) > 1:
         _refused_whole(run, what, list_id, writes, answer)
         return
-    result = _outcome(answer)
     is_gone = came is Outcome.GONE and list_id is not None
-    if is_gone:
-        result = settle.failed(Reason.REJECTED, "The chosen list no longer exists in Klaviyo.")
+    results = {write.item.id: _outcome(write, answer, is_gone=is_gone) for write in writes}
+    ends = {delivery_id: result for delivery_id, result in results.items() if result is not None}
 
     def work(session: Session) -> None:
-        settle.settle(session, run.connection, Kind.CONSENT, {w.item.id: result for w in writes}, attempts=1)
+        if came is Outcome.DONE and what is Step.UNSUBSCRIBE:
+            signups.withdrawn(session, run, {write.item.person_id: write.item.id for write in writes}, list_id)
+        settle.settle(session, run.connection, Kind.CONSENT, ends, attempts=1)
         if came is Outcome.DONE and what is Step.SUBSCRIBE:
             made = _strangers(writes)
             creations.mark_created(session, run, made, resolved=made, to_list=False)
@@ -120,8 +126,11 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
         if what is Step.SUBSCRIBE:
             mark = creations.note(session, run, _strangers(writes))
             _note_sent(session, run, [(write.item.person_id, clock.now(), list_id) for write in writes])
+            signups.note(session, run, [write.item.person_id for write in writes], list_id)
         else:
             readback.note(session, run, [(write.item.person_id, write.item.id) for write in writes], list_id)
+            back = [(write.item.person_id, write.item.id, write.signup) for write in writes if write.signup]
+            signups.note_withdrawn(session, run, back, list_id)
         return writes, mark
 
     return run.write(work)
@@ -155,24 +164,33 @@ def _call(run: Run, what: Step, list_id: str | None, writes: list[Write], mark: 
     try:
         answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
     except (Hold, GrantEnded, GrantUnavailable):  # it was answered 401, and there was no asking once more
-        _take_back(run, what, writes, mark)
+        _take_back(run, what, list_id, writes, mark)
         raise
     if outcome(answer) not in {Outcome.DONE, Outcome.UNKNOWN}:
-        _take_back(run, what, writes, mark)
+        _take_back(run, what, list_id, writes, mark)
     return answer
 
 
-def _take_back(run: Run, what: Step, writes: Sequence[Write], mark: datetime) -> None:
+def _take_back(run: Run, what: Step, list_id: str | None, writes: Sequence[Write], mark: datetime) -> None:
     """Klaviyo certainly did not take it: a later look must not believe that it may still arrive."""
-    if what is Step.SUBSCRIBE:
-        run.write(lambda session: _not_sent(session, run, writes, mark))
-    else:
-        run.write(lambda session: readback.forget(session, run, [write.item.id for write in writes]))
+    before = {write.item.person_id: write.signup for write in writes}
+
+    def work(session: Session) -> None:
+        if what is Step.SUBSCRIBE:
+            signups.not_sent(session, run, before, list_id)
+            _not_sent(session, run, writes, mark)
+        else:
+            signups.not_withdrawn(session, run, before, list_id)
+            readback.forget(session, run, [write.item.id for write in writes])
+
+    run.write(work)
 
 
-def _outcome(answer: Answer) -> Result:
+def _outcome(write: Write, answer: Answer, *, is_gone: bool) -> Result | None:
+    if is_gone:
+        return settle.failed(Reason.REJECTED, "The chosen list no longer exists in Klaviyo.")
     if outcome(answer) is Outcome.DONE:
-        return settle.DELIVERED
+        return write.then
     if outcome(answer) is Outcome.UNKNOWN:
         # Settled by reading: the next look finds whether it arrived.
         return settle.waiting(Reason.RETRYING, clock.now() + UNKNOWN_LOOK, answer.sentence)
