@@ -18,7 +18,7 @@ from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.klaviyo import readback
 from webapp.klaviyo.readback import HeldProfile, same
-from webapp.models import Activity, Delivery, Person, ProfileLink
+from webapp.models import Activity, Delivery, Person, ProfileLink, Signup
 from webapp.services.activities.ingest import unique_id
 from webapp.services.people import records
 from webapp.services.workspaces import snapshot
@@ -109,13 +109,14 @@ def _is_listed(run: TaskRun, delivery: Delivery, email: str, held: HeldProfile) 
 
 
 def _consent_is_there(run: TaskRun, delivery: Delivery, activity: Activity, email: str, held: HeldProfile) -> bool:
-    """Subscribed, and on the list it went to where it went to one; or no longer subscribed, or no longer on it."""
+    """Subscribed, and on the list it went to where it went to one; or no longer subscribed, or on none of its lists."""
     is_signup = orjson.loads(activity.consent or "{}").get("state") == "subscribed"
     list_id = _consents_list(run, delivery, is_signup=is_signup)
     is_subscribed = held.consent == "SUBSCRIBED"
     if is_signup:
         return is_subscribed and is_on_list(run, list_id, email, held) is not False
-    return not is_subscribed or is_on_list(run, list_id, email, held) is False
+    lists = {list_id, *_further_lists(run, delivery)}
+    return not is_subscribed or all(is_on_list(run, each, email, held) is False for each in lists)
 
 
 def _consents_list(run: TaskRun, delivery: Delivery, *, is_signup: bool) -> str | None:
@@ -127,6 +128,14 @@ def _consents_list(run: TaskRun, delivery: Delivery, *, is_signup: bool) -> str 
     if link is not None and not is_signup and link.withdrawn_delivery_id is not None:
         return link.withdrawn_list_id
     return run.connection.list_id
+
+
+def _further_lists(run: TaskRun, delivery: Delivery) -> list[str | None]:
+    """What else this withdrawal was sent for, as long as nobody has seen that they left it."""
+    mine = (Signup.person_id == delivery.person_id, Signup.withdrawn_by == delivery.id)
+    theirs = select(Signup.list_id).where(*mine, Signup.klaviyo_account_id == run.connection.klaviyo_account_id)
+    with reading() as session:
+        return [list_id or None for list_id in session.scalars(theirs)]
 
 
 def _note(session: Session, run: TaskRun, ids: list[int], place: int, there: bool | None) -> None:

@@ -253,3 +253,25 @@ def test_a_consent_is_looked_for_on_the_list_it_went_to(
     proofs.ask(delivery, 1)
     work(place.connection)
     assert confirmed(delivery) is (state == "subscribed"), "they are on the list of then, and not on today's"
+
+
+@pytest.mark.parametrize("further", ["Creators", "Newsletter"])
+def test_a_withdrawal_from_several_lists_is_confirmed_when_all_are_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch, further: str
+) -> None:
+    monkeypatch.setattr(proof, "PATIENCE", timedelta(0))
+    said = {"type": ActivityType.CONSENT, "event": None, "properties": None}
+    _, delivery = place.delivered(Kind.CONSENT, consent='{"channel":"email","state":"unsubscribed"}', **said)
+    lists = {name: row["id"] for name, row in place.sandbox.lists("ACCTSE").items()}
+    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    place.sandbox.set_subscription("ACCTSE", ADA, "SUBSCRIBED")
+    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
+    on_it = payloads.add_to_list(lists["Creators"], [profile])
+    assert client.call(on_it, place.tokens["access_token"], seconds=5).ok
+    last = lists["Program members"]
+    place.rows.link(place.connection, place.person, withdrawn_list_id=last, withdrawn_delivery_id=delivery.id)
+    for list_id in (last, lists[further]):
+        place.rows.signup(place.connection, place.person, list_id, withdrawn_by=delivery.id)
+    proofs.ask(delivery, 1)
+    work(place.connection)
+    assert confirmed(delivery) is (further == "Newsletter"), "they are still on the list of creators"
