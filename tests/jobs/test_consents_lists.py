@@ -234,3 +234,29 @@ def test_a_later_signup_to_a_list_is_withdrawn_from_that_alone(shop: Shop) -> No
     person = on_lists(shop, None, B)
     assert shop.said(withdraws(shop, person)) == ["delivered: written"]
     assert left(shop) == [B]
+
+
+def test_whoever_subscribed_by_another_door_since_is_asked_about_with_the_next_withdrawal(shop: Shop) -> None:
+    person = on_lists(shop, A, B)
+    shop.klaviyo.script(UNSUBSCRIBE, good(202), good(202))
+    first = withdraws(shop, person)
+    elsewhere = {"consent_timestamp": clock.iso(clock.now()), "custom_method_detail": "Footer form"}
+    shop.klaviyo.subscribed[str(person.email)] = {"consent": "SUBSCRIBED", **elsewhere}
+    later(shop, person)
+    shop.drain(Kind.CONSENT, times=2)
+    assert (left(shop), shop.link(person).withdrawal_check_at) == ([A, B], None)
+    assert signups(person) == {A: (first.id, True), B: (first.id, True)}
+    obeys(shop)
+    withdraws(shop, person)
+    assert left(shop) == [A, B] * 2
+
+
+def test_a_consent_without_a_name_may_be_the_last_of_ours_of_whichever_list_is_read_back(shop: Shop) -> None:
+    person = on_lists(shop, A, B, age=2 * MINUTE)
+    shop.klaviyo.script(UNSUBSCRIBE, good(202), good(202))
+    withdraws(shop, person)
+    shop.klaviyo.subscribed[str(person.email)] = {"consent": "SUBSCRIBED", "consent_timestamp": clock.iso(clock.now())}
+    later(shop, person, MINUTE)
+    obeys(shop)
+    shop.drain(Kind.CONSENT, times=2)
+    assert (left(shop)[:2], sorted(filter(None, left(shop)[2:]))) == ([A, B], [A, B])
