@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, creations, lookup, settle
@@ -126,19 +126,19 @@ def _look_again(run: Run, batch: Batch, failed: Iterable[int]) -> frozenset[int]
     So is whoever was there and failed, at these places: the people whose profile is gone, or another, are given back.
     """
     members = batches.members(batch)
-    refused = [members[place][0] for place in failed]
+    refused = {members[place][0] for place in failed}
     with reading() as session:
         statement = (
             select(Person.id, Person.email, ProfileLink.klaviyo_id, ProfileLink.creating_since)
             .join(ProfileLink, ProfileLink.person_id == Person.id)
             .where(
                 ProfileLink.connection_id == run.held.connection_id,
-                or_(ProfileLink.creating_since.is_not(None), among(session, Person.id, refused)),
-                among(session, Person.id, [member[0] for member in members]),
+                among_many(session, ProfileLink.person_id, [member[0] for member in members]),
                 Person.email.is_not(None),
             )
         )
-        people = session.execute(statement).all()
+        # Asked in SQL, PostgreSQL compares everybody with each of those who failed.
+        people = [r for r in session.execute(statement) if r.creating_since is not None or r.id in refused]
     if not people:
         return frozenset()
     try:
