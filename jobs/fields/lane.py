@@ -130,7 +130,7 @@ def next_due_at(run: Run) -> datetime | None:
     """When the lane has something to do next: a delivery, an import job to ask about, a person to write once more."""
     jobs = select(func.min(Batch.job_due_at)).where(Batch.lane_id == run.held.lane_id, Batch.job_due_at.is_not(None))
     rewrites = select(func.min(ProfileLink.unsettled_until)).where(
-        ProfileLink.connection_id == run.held.connection_id, ProfileLink.rewrite
+        ProfileLink.connection_id == run.held.connection_id, rewrite.MARKED
     )
     with reading() as session:
         moments = [session.scalar(jobs), session.scalar(rewrites)]

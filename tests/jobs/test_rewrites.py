@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import update
+from sqlalchemy import func, select, text, update
 
 from jobs import drain, lookup
 from jobs.events import choice
-from jobs.fields import converge
+from jobs.fields import converge, rewrite
 from tests.jobs.klaviyo import error, html, throttled
 from tests.jobs.shop import Shop
 from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
+from webapp.dialects import is_sqlite
 from webapp.models import BatchOutcome, Budget, Grant, Person, ProfileLink
 from webapp.services.sharing import choices
 from webapp.services.tracing import erasures
@@ -211,3 +212,13 @@ def test_whoever_something_slower_is_under_way_for_is_not_written_sooner_for_an_
     assert shop.said(delivery) == ["delivered: written"]
     link = shop.link(person)
     assert (link.rewrite, link.unsettled_until) == (True, settles_at)
+
+
+def test_who_is_marked_is_found_by_their_index(engine_rows: Rows) -> None:
+    """Asked at the end of every drain: an account may have millions of people, and hardly one who is marked."""
+    question = select(func.min(ProfileLink.unsettled_until)).where(ProfileLink.connection_id == 1, rewrite.MARKED)
+    with reading() as session:
+        sql = str(question.compile(session.connection(), compile_kwargs={"literal_binds": True}))
+        explained = "EXPLAIN QUERY PLAN " if is_sqlite(session) else "EXPLAIN "
+        plan = str(session.execute(text(explained + sql)).all())
+    assert "ix_profile_links_rewrite" in plan
