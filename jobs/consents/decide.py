@@ -45,8 +45,8 @@ class InKlaviyo:
     """A profile's e-mail marketing state as just read. Times are aware UTC; None: never.
 
     `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when; or they are subscribed and
-    suppressed all the same, and get nothing until a subscribe lifts it. `consented_at`: when another door than ours
-    subscribed them.
+    suppressed all the same, and get nothing until a subscribe lifts it. `is_ours`: whether
+    their consent carries our name; None where it carries none.
     """
 
     klaviyo_id: str
@@ -54,6 +54,7 @@ class InKlaviyo:
     opted_out_at: datetime | None = None
     has_opted_out: bool = False
     consented_at: datetime | None = None
+    is_ours: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +155,21 @@ def _unsubscribe(situation: Situation) -> Decision:
 def _consented_since(situation: Situation, profile: InKlaviyo) -> bool:
     """Whether the person subscribed by another door after withdrawing here, which ours must not undo."""
     sent_at = situation.sent.at if situation.sent is not None else None
-    return profile.is_subscribed and is_by_another_door(profile.consented_at, situation.accepted_at, sent_at)
+    told = (profile.consented_at, profile.is_ours)
+    return profile.is_subscribed and is_by_another_door(*told, after=situation.accepted_at, sent_at=sent_at)
 
 
-def is_by_another_door(consented_at: datetime | None, after: datetime, sent_at: datetime | None) -> bool:
+def is_by_another_door(
+    consented_at: datetime | None, is_ours: bool | None, *, after: datetime, sent_at: datetime | None
+) -> bool:
     """Whether a consent of that time is newer than what we heard of `after`, and not our own subscribe.
 
-    Consents that we wrote before they carried our name are told by their time.
+    One that carries no name, as ours did not always, is told by its time.
     """
     if consented_at is None or consented_at <= after:
         return False
+    if is_ours is not None:
+        return not is_ours
     return sent_at is None or abs(consented_at - sent_at) > SUBSCRIBE_SETTLES_IN
 
 

@@ -128,7 +128,7 @@ def _situation(run: Run, item: Item, held: Held, leaves: Sent | None = None, on_
         behavior=run.connection.sync_behavior,
         list_id=list_id,
         sent=leaving.last_sent(link, held.signups.get(item.person_id, {})),
-        profile=_in_klaviyo(profile, left_at),
+        profile=_in_klaviyo(run, profile, left_at),
         accepted_at=item.accepted_at,
         now=clock.now(),
         on_list=on_list,
@@ -160,7 +160,7 @@ def _left_at(profile: FoundProfile, link: Link | None, list_id: str | None) -> d
     return max((moment for moment in left if moment is not None), default=None)
 
 
-def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKlaviyo | None:
+def _in_klaviyo(run: Run, profile: FoundProfile | None, left_at: datetime | None) -> InKlaviyo | None:
     """A profile's state, as seen by a signup: whoever left is not subscribed."""
     if profile is None:
         return None
@@ -168,7 +168,8 @@ def _in_klaviyo(profile: FoundProfile | None, left_at: datetime | None) -> InKla
     is_subscribed = profile.is_subscribed and left_at is None
     is_told = profile.opted_out_at is not None or not profile.has_opted_out
     opted_out_at = max(outs, default=None) if is_told else None
-    return InKlaviyo(profile.id, is_subscribed, opted_out_at, profile.has_opted_out, profile.consented_elsewhere_at)
+    told = (profile.has_opted_out, profile.consented_at, profile.is_consent_of(said.source(run)))
+    return InKlaviyo(profile.id, is_subscribed, opted_out_at, *told)
 
 
 def _with_membership(run: Run, looks: list[Look], held: Held) -> dict[int, list[Look]]:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.consents import signups
+from jobs.consents import said, signups
 from jobs.consents.decide import SUBSCRIBE_SETTLES_IN, Sent, is_by_another_door
 from jobs.consents.members import members_of
 from jobs.outcomes import REFUSALS, Outcome, outcome
@@ -61,11 +61,12 @@ class Withdrawal:
         """Whether the person is still there, and has not subscribed again since."""
         return bool(self.email) and (self.held is None or self.held["state"] == consents.UNSUBSCRIBED)
 
-    def is_overruled(self, profile: FoundProfile | None) -> bool:
-        """Whether they subscribed by another door after they withdrew here, which ours must not undo."""
+    def is_overruled(self, profile: FoundProfile | None, source: str) -> bool:
+        """Whether they subscribed by another door after they withdrew here, which ours, `source`, must not undo."""
         if profile is None or self.accepted_at is None:
             return False
-        return is_by_another_door(profile.consented_elsewhere_at, self.accepted_at, self.subscribed_at)
+        told = (profile.consented_at, profile.is_consent_of(source))
+        return is_by_another_door(*told, after=self.accepted_at, sent_at=self.subscribed_at)
 
 
 def note(session: Session, run: Run, sent: Iterable[tuple[int, int]], list_id: str | None) -> None:
@@ -110,7 +111,8 @@ def check_next(run: Run) -> bool:
     except lookup.MayNotLook:  # until somebody reconnects: nothing else of the lane waits for it
         run.write(lambda session: _record(session, run, due, {row.person_id for row in meant}))
         return True
-    kept = {row.person_id for row in meant if not row.is_overruled(found.get(row.person_id))}
+    ours = said.source(run)
+    kept = {row.person_id for row in meant if not row.is_overruled(found.get(row.person_id), ours)}
     overruled = {row.person_id for row in meant} - kept
     meant = [row for row in meant if row.person_id in kept]
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]

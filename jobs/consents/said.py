@@ -7,6 +7,7 @@ import orjson
 from jobs.choose import Item
 from jobs.consents.decide import Wanted
 from jobs.run import Run
+from webapp.klaviyo import payloads
 from webapp.services.people import consents
 from webapp.services.people.consents import Place, Word
 
@@ -14,6 +15,11 @@ from webapp.services.people.consents import Place, Word
 def wanted(item: Item) -> Wanted:
     """What they said in it."""
     return Wanted(orjson.loads(item.consent or "{}")["state"])
+
+
+def source(run: Run) -> str:
+    """What Klaviyo keeps beside a consent that we write."""
+    return payloads.consent_source(run.held.workspace_id)
 
 
 def is_superseded(run: Run, item: Item, consents_text: str) -> bool:

@@ -27,7 +27,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind
 from webapp.dialects import among
-from webapp.klaviyo import payloads
+from webapp.klaviyo import endpoints, payloads
 from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.parse import FoundProfile
@@ -114,7 +114,7 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
 
     With them the mark of those whom it may create, see `creations.note`.
     """
-    endpoint = _body(what, wanted, list_id).endpoint
+    endpoint = endpoints.SUBSCRIBE if what is Step.SUBSCRIBE else endpoints.UNSUBSCRIBE
 
     def work(session: Session) -> tuple[list[Write], datetime]:
         if any(write.profile is None for write in wanted):
@@ -153,16 +153,18 @@ def _still_meant(session: Session, run: Run, wanted: Sequence[Write]) -> list[Wr
     ]
 
 
-def _body(what: Step, writes: Sequence[Write], list_id: str | None) -> Call:
+def _body(run: Run, what: Step, writes: Sequence[Write], list_id: str | None) -> Call:
     profiles = [ProfileWrite(w.profile.id if w.profile else None, w.item.email) for w in writes]
-    return (payloads.subscribe if what is Step.SUBSCRIBE else payloads.unsubscribe)(profiles, list_id)
+    if what is Step.SUBSCRIBE:
+        return payloads.subscribe(profiles, list_id, said.source(run))
+    return payloads.unsubscribe(profiles, list_id)
 
 
 def _call(run: Run, what: Step, list_id: str | None, writes: list[Write], mark: datetime) -> Answer:
     """One reserved call. Its note is taken back where Klaviyo certainly did not take it."""
     deliveries = [write.item.id for write in writes]
     try:
-        answer = run.send(_body(what, writes, list_id), size=len(writes), deliveries=deliveries)
+        answer = run.send(_body(run, what, writes, list_id), size=len(writes), deliveries=deliveries)
     except (Hold, GrantEnded, GrantUnavailable):  # it was answered 401, and there was no asking once more
         _take_back(run, what, list_id, writes, mark)
         raise

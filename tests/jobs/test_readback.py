@@ -16,7 +16,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.klaviyo.parse import CONSENT_SOURCE
+from webapp.klaviyo import payloads
 from webapp.models import Delivery, Person, ProfileLink
 from webapp.services.people import consents
 from webapp.services.people.consents import Place
@@ -231,10 +231,19 @@ def test_a_withdrawal_in_another_store_does_not_end_the_signup(shop: Shop) -> No
 SUBSCRIBED_NOW = {"consent": "SUBSCRIBED"}
 
 
-@pytest.mark.parametrize(("source", "again"), [(None, 0), ("Footer form", 0), (CONSENT_SOURCE, 1)])
-def test_whoever_subscribed_by_another_door_since_is_let_be(shop: Shop, source: str | None, again: int) -> None:
-    """A consent that carries our name is a subscribe of ours that took its time."""
+@pytest.mark.parametrize(("source", "again"), [("", 0), ("Footer form", 0), ("other workspace", 0), ("ours", 1)])
+@pytest.mark.parametrize("signed_up", [False, True])
+def test_whoever_subscribed_by_another_door_since_is_let_be(
+    shop: Shop, source: str, again: int, signed_up: bool
+) -> None:
+    """A consent that carries our name is a subscribe of ours that took its time; one without may be, of just now."""
     (person,), (withdrawal,) = withdrawn(shop, 1)
+    if signed_up:
+        with writing() as session:
+            session.merge(shop.link(person)).subscribed_at = clock.now()
+        again = again or int(source == "")
+    names = {"ours": shop.workspace.id, "other workspace": shop.workspace.id + 1}
+    source = payloads.consent_source(names[source]) if source in names else source
     now = {"consent_timestamp": clock.iso(clock.now()), "custom_method_detail": source}
     shop.klaviyo.subscribed[str(person.email)] = SUBSCRIBED_NOW | now
     read_back(shop)
@@ -247,5 +256,15 @@ def test_whoever_was_subscribed_before_the_withdrawal_is_withdrawn_again(shop: S
     (person,), (withdrawal,) = withdrawn(shop, 1)
     before = clock.iso(shop.now(withdrawal).created_at - timedelta(seconds=1))
     shop.klaviyo.subscribed[str(person.email)] = SUBSCRIBED_NOW | {"consent_timestamp": before}
+    read_back(shop)
+    assert len(repeated(shop)) == 1
+
+
+def test_where_it_is_not_known_any_more_when_they_withdrew_it_is_sent_again(shop: Shop) -> None:
+    """A delivery is pruned after its time."""
+    (person,), _ = withdrawn(shop, 1)
+    shop.klaviyo.subscribed[str(person.email)] = SUBSCRIBED_NOW | {"consent_timestamp": clock.iso(clock.now())}
+    with writing() as session:
+        session.merge(shop.link(person)).withdrawn_delivery_id = 1_000_000
     read_back(shop)
     assert len(repeated(shop)) == 1

@@ -19,7 +19,6 @@ UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError,
 JOB_STATUSES = frozenset({"queued", "processing", "complete", "cancelled"})
 # Suppressions that are no word of anybody's: mail did not get there. A subscribe lifts every other kind, and these not.
 NO_OPT_OUTS = frozenset({"HARD_BOUNCE", "INVALID_EMAIL"})
-CONSENT_SOURCE = "Cevoid"  # said with every subscribe of ours, and told of each consent
 POINTED_PROFILE = re.compile(r"/profiles/data/(\d+)(?:/|$)")
 
 
@@ -41,10 +40,9 @@ class FoundProfile:
     created_at: datetime | None = None
     left_lists: tuple[tuple[str, datetime], ...] = ()  # lists they unsubscribed from, and when
 
-    @property
-    def consented_elsewhere_at(self) -> datetime | None:
-        """When they subscribed, unless a subscribe that carries our name did."""
-        return None if self.consent_source == CONSENT_SOURCE else self.consented_at
+    def is_consent_of(self, source: str) -> bool | None:
+        """Whether the caller of that name subscribed them; None where none is told."""
+        return self.consent_source == source if self.consent_source else None
 
     def left_at(self, list_id: str | None) -> datetime | None:
         """When they unsubscribed from this one list, other mail untouched; None where they did not."""

@@ -16,7 +16,6 @@ import orjson
 
 from webapp.klaviyo import endpoints
 from webapp.klaviyo.client import Call
-from webapp.klaviyo.parse import CONSENT_SOURCE
 
 LOOKUP_ADDRESSES = 100
 LOOKUP_URL_BYTES = 6_000
@@ -194,12 +193,14 @@ def lookup_groups(emails: Iterable[str]) -> list[list[str]]:
     return groups
 
 
-def subscribe(profiles: Sequence[ProfileWrite], list_id: str | None) -> Call:
-    """Subscribe to e-mail marketing by the list's (or the account's) own opt-in process. Up to 1,000.
+def consent_source(workspace_id: int) -> str:
+    """What Klaviyo keeps beside each consent that we write for a workspace; another one may use the account too."""
+    return f"Cevoid (workspace {workspace_id})"
 
-    Klaviyo keeps beside each consent that it came from us.
-    """
-    kind, said = "profile-subscription-bulk-create-job", {"custom_source": CONSENT_SOURCE}
+
+def subscribe(profiles: Sequence[ProfileWrite], list_id: str | None, source: str) -> Call:
+    """Subscribe to e-mail marketing by the list's (or the account's) own opt-in process. Up to 1,000."""
+    kind, said = "profile-subscription-bulk-create-job", {"custom_source": source}
     return _subscription(endpoints.SUBSCRIBE, kind, "SUBSCRIBED", profiles, list_id, **said)
 
 

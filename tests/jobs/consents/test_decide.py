@@ -163,6 +163,12 @@ def test_a_withdrawal_does_not_undo_a_later_signup_by_another_door() -> None:
     for minutes in (-9, 9):
         ours = replace(elsewhere, sent=Sent(NOW + timedelta(minutes=minutes), "LIST01"))
         assert decide(ours).step is Step.CHECK_MEMBERSHIP, "our own, by its time"
+        named = replace(ours, profile=replace(ours.profile or THERE, is_ours=False))
+        assert decide(named).reason is Reason.SUPERSEDED, "by its name it is another's"
+    late = replace(
+        elsewhere, sent=Sent(NOW - HOUR, "LIST01"), profile=replace(before_it.profile or THERE, is_ours=True)
+    )
+    assert decide(late).step is Step.CHECK_MEMBERSHIP, "our own that took its time, by its name"
     earlier = replace(elsewhere, accepted_at=NOW)
     assert decide(earlier).step is Step.CHECK_MEMBERSHIP
 
@@ -175,6 +181,7 @@ profiles = st.none() | st.builds(
     opted_out_at=st.none() | moments,
     has_opted_out=st.booleans(),
     consented_at=st.none() | moments,
+    is_ours=st.none() | st.booleans(),
 )
 situations = st.builds(
     Situation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +38,7 @@ MODELS: dict[str, Any] = {
     endpoints.UNSUBSCRIBE.name: SubscriptionDeleteJobCreateQuery,
 }
 BASE = "https://a.klaviyo.com"
+SOURCE = payloads.consent_source(1)
 AT = datetime(2026, 11, 23, 10, 0, 0, 250_000, tzinfo=UTC)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -181,7 +183,7 @@ def test_a_profile_import_survives_with_its_nulls(profile: ProfileWrite) -> None
 @pytest.mark.parametrize("list_id", [None, "LIST01"])
 @pytest.mark.parametrize(
     ("make", "consent", "takes_ids"),
-    [(payloads.subscribe, "SUBSCRIBED", True), (payloads.unsubscribe, "UNSUBSCRIBED", False)],
+    [(partial(payloads.subscribe, source=SOURCE), "SUBSCRIBED", True), (payloads.unsubscribe, "UNSUBSCRIBED", False)],
 )
 def test_subscriptions_survive(
     make: Callable[[list[ProfileWrite], str | None], Call], consent: str, list_id: str | None, takes_ids: bool
@@ -194,8 +196,10 @@ def test_subscriptions_survive(
     assert {each["attributes"]["subscriptions"]["email"]["marketing"]["consent"] for each in sent} == {consent}
     assert all(set(each["attributes"]["subscriptions"]) == {"email"} for each in sent), "no other channel is touched"
     assert data.get("relationships") == ({"list": {"data": {"type": "list", "id": list_id}}} if list_id else None)
-    named = {"custom_source"} if consent == "SUBSCRIBED" else set()
-    assert set(data["attributes"]) == {"profiles"} | named, "double opt-in is respected: no historical_import"
+    named = {"custom_source": SOURCE} if consent == "SUBSCRIBED" else {}
+    assert data["attributes"] == {"profiles": {"data": sent}} | named, (
+        "double opt-in is respected: no historical_import"
+    )
 
 
 def test_list_members_survive() -> None:

@@ -72,5 +72,7 @@ def _fields(settings: WorkspaceSettings, person: Person, known_id: str | None) -
 
 def _consent(activity: Activity, person: Person, known_id: str | None, connection: Connection) -> Call:
     wanted = orjson.loads(activity.consent or "{}").get("state")
-    make = payloads.subscribe if wanted == "subscribed" else payloads.unsubscribe
-    return make([ProfileWrite(known_id, person.email)], connection.list_id)
+    who = [ProfileWrite(known_id, person.email)]
+    if wanted == "subscribed":
+        return payloads.subscribe(who, connection.list_id, payloads.consent_source(connection.workspace_id))
+    return payloads.unsubscribe(who, connection.list_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from webapp import clock
 
 EMAIL = "email"
 UNSUBSCRIBED = "unsubscribed"
+CLOCK_DOUBT = timedelta(minutes=10)  # the platform's clock may be so much ahead of ours
 Entry = Mapping[str, Any]
 
 
@@ -28,6 +29,9 @@ class Place:
 
     connection_id: int | None
     store_id: int | None
+
+
+NOWHERE = Place(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +46,32 @@ class Word:
 
     @property
     def order(self) -> tuple[datetime, datetime, int]:
-        """Newer ones are greater; ties go by arrival. Nobody says anything after we have heard of it."""
-        return min(self.occurred_at, self.accepted_at), self.occurred_at, self.activity_id
+        """Newer ones are greater; ties go by arrival. Nobody says anything long after we have heard of it."""
+        is_ahead = self.occurred_at > self.accepted_at + CLOCK_DOUBT
+        return self.accepted_at if is_ahead else self.occurred_at, self.occurred_at, self.activity_id
+
+    @property
+    def slot(self) -> tuple[Place | None, str | None]:
+        """One of each is kept. What was withdrawn nowhere known stays so whatever is agreed to nowhere known later."""
+        return self.place, self.state if self.place == NOWHERE else None
 
     def supersedes(self, other: Word) -> bool:
         """Whether the other, which has a place, need not be written any more because of this one.
 
         What the same account is told is told last by the newest. In a store that another account takes now, a signup
-        that still waits for the earlier one is over; a withdrawal is not, as nobody else takes them off there.
+        that still waits for the earlier one is over; a withdrawal is not, as nobody else takes them off there. So it is
+        for those without a store. A withdrawal of which nobody knows whom it was said to ends any signup of before it.
         """
         if other.place is None or self.order <= other.order:
             return False
         is_withdrawal = other.state == UNSUBSCRIBED
         if self.place is None:
             return self.state == UNSUBSCRIBED or not is_withdrawal
+        if self.place == NOWHERE and self.state == UNSUBSCRIBED:
+            return not is_withdrawal
         if self.place.connection_id is not None and self.place.connection_id == other.place.connection_id:
             return True
-        same_store = self.place.store_id is not None and self.place.store_id == other.place.store_id
-        return same_store and not is_withdrawal
+        return self.place.store_id == other.place.store_id and not is_withdrawal
 
 
 def of_channel(text: str, channel: str = EMAIL) -> list[Entry]:
@@ -97,7 +109,7 @@ def merged(
     word = Word(str(consent["state"]), occurred_at, accepted_at, activity_id, place)
     said = [_word(entry) for entry in held]
     superseded = any(each.supersedes(word) for each in said)
-    if any(each.place == place and each.order > word.order for each in said):
+    if any(each.slot == word.slot and each.order > word.order for each in said):
         return text, superseded
     entry = {
         **consent,
@@ -107,7 +119,7 @@ def merged(
         "connection_id": place.connection_id,
         "store_id": place.store_id,
     }
-    kept = [(each, old) for each, old in zip(said, held, strict=True) if each.place != place]
+    kept = [(each, old) for each, old in zip(said, held, strict=True) if each.slot != word.slot]
     entries = sorted([*kept, (word, entry)], key=lambda pair: pair[0].order, reverse=True)
     return orjson.dumps({**channels, channel: [old for _, old in entries]}).decode(), superseded
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.services.people import consents
-from webapp.services.people.consents import Place, Word
+from webapp.services.people.consents import NOWHERE, Place, Word
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -56,6 +56,19 @@ def test_a_store_that_another_account_takes_now_ends_its_signups_and_keeps_its_w
     assert word(IN, 5, MOVED).supersedes(word(IN))
     assert not word(OUT, 5, MOVED).supersedes(word(OUT))
     assert not word(IN, 5, MOVED).supersedes(word(OUT))
+    without = word(IN, 0, Place(1, None))
+    assert word(OUT, 5, Place(4, None)).supersedes(without), "likewise where there are no stores"
+
+
+def test_a_withdrawal_that_nothing_was_there_for_ends_any_signup_of_before() -> None:
+    for place in (SE, NO, Place(1, None)):
+        assert word(OUT, 5, NOWHERE).supersedes(word(IN, 0, place))
+        assert not word(OUT, 5, NOWHERE).supersedes(word(IN, 6, place))
+        assert not word(OUT, 5, NOWHERE).supersedes(word(OUT, 0, place))
+        if place.store_id:
+            assert not word(IN, 5, NOWHERE).supersedes(word(IN, 0, place))
+    text = held([word(OUT, 0, NOWHERE), word(IN, 5, NOWHERE, 2)])
+    assert consents.is_superseded(text, word(IN, -5, number=3))
 
 
 def test_nobody_says_anything_after_it_was_heard() -> None:
@@ -63,6 +76,8 @@ def test_nobody_says_anything_after_it_was_heard() -> None:
     ahead = word(IN, 600, accepted=0)
     assert word(OUT, 5, accepted=5, number=2).supersedes(ahead)
     assert not ahead.supersedes(word(OUT, 5, accepted=5, number=2))
+    a_little = word(OUT, 8, accepted=3)
+    assert a_little.supersedes(word(IN, 7, accepted=4, number=2)), "a clock a little ahead keeps the order of its own"
     late = word(OUT, -5, accepted=5, number=2)
     assert ahead.supersedes(late), "what happened before it and came after it is older all the same"
     assert word(IN, 601, accepted=0, number=1).supersedes(word(OUT, 600, accepted=0, number=2)), (
@@ -113,7 +128,7 @@ words = st.lists(st.builds(Word, st.sampled_from([IN, OUT]), moments, moments, s
 def test_what_is_kept_tells_the_same_as_all_that_was_said(said: list[Word]) -> None:
     said = [replace(each, activity_id=number) for number, each in enumerate(said, 1)]
     text = held(said)
-    assert len(consents.of_channel(text)) == len({each.place for each in said})
+    assert len(consents.of_channel(text)) == len({each.slot for each in said})
     for each in said:
         assert consents.is_superseded(text, each) == any(other.supersedes(each) for other in said)
 
