@@ -36,10 +36,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One person's due deliveries, and what is to be done about them all at once.
-
-    `version`: of their fields, as they are written; `remembered`: what counts as written then, where it is less.
-    """
+    """One person's due deliveries, and what is to be done about them all at once."""
 
     person_id: int
     items: tuple[Item, ...]
@@ -48,7 +45,6 @@ class Group:
     result: Result | None = None
     write: ProfileWrite | None = None
     version: int = 0
-    remembered: int | None = None
 
     @property
     def member(self) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import orjson
 from sqlalchemy import ColumnExpressionArgument, select, text, update
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobs.fields import converge, singles
 from jobs.fields.plan import Group, Step
 from jobs.run import Run
-from webapp.database import reading
+from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
 from webapp.klaviyo.payloads import ProfileWrite
 from webapp.models import FieldChoice, Person, ProfileLink
@@ -42,21 +42,18 @@ def rewrite_next(run: Run) -> bool:
     if "profiles:write" not in run.grant.scopes:
         run.write(lambda session: _put_off(session, run))
         return False
-    groups, marked = [], {}
+    _leave_behind(run, [person for _, person in rows], turned_off)
+    groups, nothing = [], []
     for link, person in rows:
         fields = orjson.loads(person.fields)
         shared = records.shared_changes(fields, 0, settings.fields, settings.fields_on)
-        remembered = records.version_before(fields, turned_off, person.fields_version)
         if person.email is not None and link.found and link.klaviyo_id and shared:
             write = ProfileWrite(link.klaviyo_id, person.email, shared)
-            group = Group(
-                person.id, (), None, Step.UPDATE, write=write, version=person.fields_version, remembered=remembered
-            )
-            groups.append(group)
+            groups.append(Group(person.id, (), None, Step.UPDATE, write=write, version=person.fields_version))
         else:
-            marked[person.id] = remembered
-    if marked:
-        run.write(lambda session: _leave(session, run, marked))
+            nothing.append(person.id)
+    if nothing:
+        run.write(lambda session: _unmark(session, run, nothing))
     singles.send(run, groups, also=lambda session, sent: _unmark(session, run, [group.person_id for group in sent]))
     return True
 
@@ -83,17 +80,26 @@ def _put_off(session: Session, run: Run) -> None:
     session.execute(update(ProfileLink).where(*_due(run)).values(unsettled_until=until))
 
 
-def _leave(session: Session, run: Run, versions: Mapping[int, int]) -> None:
-    """Nothing is to be written of these now. Person id -> the version that counts as written.
+def _leave_behind(run: Run, people: Iterable[Person], turned_off: frozenset[str]) -> None:
+    """Klaviyo may keep older values of what is off now: turned on again, it goes with the next news of the person.
 
-    A field that is off may hold an older value in Klaviyo: turned on again, it goes with the next change.
+    In a commit of its own, before they are written: acceptance locks people first, and the lanes after them.
     """
-    for version in sorted(set(versions.values())):
-        person_ids = [person_id for person_id, written in versions.items() if written == version]
-        mine = (ProfileLink.connection_id == run.held.connection_id, ProfileLink.fields_version > version)
-        statement = update(ProfileLink).where(*mine, among(session, ProfileLink.person_id, person_ids))
-        session.execute(statement.values(fields_version=version))
-    _unmark(session, run, versions)
+    emails = [
+        person.email
+        for person in people
+        if person.email is not None and records.left_behind(person.fields, turned_off) != person.fields
+    ]
+    if not emails:
+        return
+
+    def work(session: Session) -> None:
+        found = records.locked(session, run.held.workspace_id, emails).values()
+        for person in found:
+            person.fields = records.left_behind(person.fields, turned_off)
+        records.save(session, found)
+
+    run_writing(work)
 
 
 def _unmark(session: Session, run: Run, person_ids: Iterable[int]) -> None:

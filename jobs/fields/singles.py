@@ -133,7 +133,7 @@ def _written(session: Session, run: Run, done: list[Written], mark: datetime) ->
             "found": True,
             "klaviyo_id": _id_of(group, answer),
             "looked_up_at": now,
-            "fields_version": group.version if group.remembered is None else group.remembered,
+            "fields_version": group.version,
         }
         for group, answer in sorted(done, key=lambda pair: pair[0].person_id)
     ]

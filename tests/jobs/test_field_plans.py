@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,6 +135,21 @@ def test_several_changes_of_one_person_are_one_write() -> None:
     (later,) = plan.plan({1: items}, {1: link(fields_version=2)}, planned.settings("points", "tier_name"), UPDATE, NOW)
     assert later.write is not None
     assert later.write.properties == {"Cevoid: Tier Name": None}
+
+
+def test_what_was_left_behind_goes_with_any_news_once_its_field_is_on_and_once_only() -> None:
+    fields, version = planned.fields_of([{"points": 7}, {"tier_name": "Gold"}])
+    behind = orjson.loads(records.left_behind(orjson.dumps(fields).decode(), {"points", "never known"}))
+    assert set(behind) == set(fields)
+    for_off, still = records.merge_fields(behind, version, {"points": 7, "tier_name": "Gold"}, NOW, {"tier_name"})
+    assert still == version
+    assert records.merge_fields(for_off, still, {}, NOW, planned.KNOWN) == (for_off, still), "no news"
+    older = NOW - timedelta(days=1)
+    for news, at in (({"points": 7}, NOW), ({"tier_name": "Gold"}, NOW), ({"points": 6}, older)):
+        gone, newer = records.merge_fields(for_off, still, news, at, planned.KNOWN)
+        assert newer == version + 1
+        assert (gone["points"]["v"], gone["points"]["n"], gone["tier_name"]["n"]) == (7, newer, 2)
+        assert records.merge_fields(gone, newer, news, at, planned.KNOWN) == (gone, newer)
 
 
 def test_a_sync_writes_what_was_turned_on_since() -> None:

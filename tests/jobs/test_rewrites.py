@@ -145,6 +145,34 @@ def test_what_is_off_at_that_moment_goes_with_the_next_change_once_it_is_on(shop
     assert written == {"Cevoid: Points": 7, "Cevoid: Tier Name": "Gold"}
 
 
+@pytest.mark.parametrize("sooner", [True, False], ids=["before that moment", "after it"])
+@pytest.mark.parametrize("news", [{"points": 7}, {"tier_name": "Silver"}, {"tier_name": "Gold"}], ids=str)
+def test_what_is_off_at_that_moment_goes_though_something_else_was_written_meanwhile(
+    shop: Shop, news: dict[str, Any], *, sooner: bool
+) -> None:
+    (person,) = marked(shop, 1)
+    choices.choose_fields(shop.workspace.id, None, ["tier_name"])
+    if sooner:
+        shop.fields(person, tier_name="Silver")
+    mark(shop)
+    drain_fields(shop)
+    changed = [] if sooner else [shop.fields(person, tier_name="Silver")]
+    drain_fields(shop)
+    again = shop.fields(person, tier_name="Silver")
+    drain_fields(shop)
+    assert shop.said(*changed, again) == ["delivered: written"] * len(changed) + ["skipped: unchanged"]
+    assert not any("Points" in str(asked.body) for asked in shop.klaviyo.calls(PATCH))
+    choices.choose_fields(shop.workspace.id, None, ["points", "tier_name"])
+    goes = shop.fields(person, **news)
+    drain_fields(shop)
+    once = shop.fields(person, **news)
+    drain_fields(shop)
+    assert shop.said(goes, once) == ["delivered: written", "skipped: unchanged"]
+    written = shop.klaviyo.calls(PATCH)[-1].body["data"]["attributes"]["properties"]
+    changes = {"Cevoid: Tier Name": "Gold"} if news == {"tier_name": "Gold"} else {}
+    assert written == {"Cevoid: Points": 7, **changes}
+
+
 def test_a_field_that_was_never_on_is_no_reason_to_write_anybody_again(shop: Shop) -> None:
     (person,) = marked(shop, 1)
     shop.fields(person, tier_id="t-1")

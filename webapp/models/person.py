@@ -16,7 +16,8 @@ class Person(Base):
 
     `fields` is JSON text `{field key: {"v": value, "at": ISO time, "n": fields_version at that change}}`; the newest
     `occurred_at` wins per field; a cleared one stays with `"v": null`. `fields_version` grows with each change. `"off"`
-    is in an entry whose field was not shared when the value came.
+    is in an entry whose field was not shared when the value came, `"behind"` in one whose field was off when an account
+    that may have an older value was to be written once more.
     `consents` is JSON text kept by `services.people.consents`.
     An erased person's `email` is None. `tested_only`: known from test events alone, so nobody that a sync is about.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
@@ -79,6 +80,7 @@ CLEARED_ON_LEAVING: dict[str, Any] = {
 
 
 OFF = "off"  # of a value that came while its field was not shared
+BEHIND = "behind"  # of one that was not shared either when an account that may have an older one was to be put right
 
 
 def merge_fields(
@@ -88,7 +90,8 @@ def merge_fields(
 
     Per field the newest `occurred_at` wins; of two at the same moment the one that came last, as of consents, so that
     what an activity changes together stays together. A value that came while its field was off was written nowhere:
-    posted again once it is on, it counts as a change.
+    posted again once it is on, it counts as a change. A value that an account may have an older one of counts as a
+    change with any news that comes once its field is on.
     """
     at = clock.iso(occurred_at)
     merged, grown = dict(known), version
@@ -103,7 +106,23 @@ def merge_fields(
             merged[key] = {"v": value, "at": at, "n": grown}
             if key not in on:
                 merged[key][OFF] = True
+    for key in [key for key, entry in merged.items() if BEHIND in entry and key in on] if news else ():
+        grown = version + 1
+        merged[key] = {"v": merged[key]["v"], "at": merged[key]["at"], "n": grown}
     return merged, grown
+
+
+def left_behind(fields_text: str, keys: Container[str]) -> str:
+    """A person's fields in which some account may have older values of `keys`, which are off now.
+
+    It is said of the value, as what counts as written is one version for all of a person's fields: the next write of
+    another field would pass over it.
+    """
+    fields = orjson.loads(fields_text)
+    for key, entry in fields.items():
+        if key in keys:
+            entry[BEHIND] = True
+    return orjson.dumps(fields).decode()
 
 
 def shared_changes(
@@ -115,8 +134,3 @@ def shared_changes(
         for key, entry in fields.items()
         if key in on and key in known and entry["n"] > since_version
     }
-
-
-def version_before(fields: Mapping[str, Any], keys: Iterable[str], version: int) -> int:
-    """The newest version, `version` at most, at which none of these fields had the value that it has now."""
-    return min((version, *(int(fields[key]["n"]) - 1 for key in keys if key in fields)))
