@@ -1,7 +1,8 @@
 """Kind `elsewhere`: people whose activities went to other accounts are looked up in this one.
 
 Whoever is found is owed what is shared of them, by a delivery of the activity that told of them; from then on ingest
-owes it with each change. Somebody whom another look-up found here since it was told is owed it too. Nobody is ever
+owes it with each change. Somebody whom another look-up found here since it was told is owed it too, unless this account
+refused what they were owed last: a look-up says when it was made, not whether they were known before it. Nobody is ever
 created by it. The cursor: `after`, the last delivery of the others looked at, from the first time it was woken on.
 """
 
@@ -12,10 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from jobs import choose, claim, lookup
+from jobs.fields.lane import NEEDS
 from jobs.run import Hold
 from jobs.tasks import existing
 from jobs.tasks.run import TaskRun
@@ -24,7 +26,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import reading, run_writing
 from webapp.dialects import among, unindexed, unindexed_word
-from webapp.models import ConnectionState, Delivery, Person, ProfileLink
+from webapp.models import ConnectionState, Delivery, Grant, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services import lanes
 from webapp.services.activities.delivery_maker import LIFE
@@ -38,6 +40,7 @@ DAILY = timedelta(days=1)
 # Ids are given before they are committed: rows this young may still have elder brothers that nobody sees yet.
 YOUNG = timedelta(seconds=2)
 CLOCKS = timedelta(minutes=1)  # what two machines' clocks may differ by
+REFUSED = frozenset({Reason.SCOPE_MISSING, Reason.REJECTED, Reason.PAYLOAD_TOO_LARGE})
 
 
 class _Told(NamedTuple):
@@ -133,7 +136,7 @@ def _people(run: TaskRun, told: Mapping[int, _Told]) -> tuple[dict[int, str], se
                 unknown[person_id] = str(email)
             elif found and looked_up_at is not None and looked_up_at >= told[person_id].since - CLOCKS:
                 lacking.add(person_id)
-        return unknown, lacking - _waiting(session, run, lacking)
+        return unknown, lacking - _waiting(session, run, lacking) - _refused(session, run, lacking)
 
 
 def _waiting(session: Session, run: TaskRun, people: set[int]) -> set[int | None]:
@@ -141,9 +144,29 @@ def _waiting(session: Session, run: TaskRun, people: set[int]) -> set[int | None
     if not people:
         return set()
     waits = unindexed_word(Delivery.status) == Status.WAITING.value
-    here = (unindexed(Delivery.connection_id) == run.connection.id, Delivery.kind == Kind.FIELDS, waits)
-    theirs = among(session, Delivery.person_id, people)
-    return set(session.scalars(select(Delivery.person_id).where(theirs, *here)))
+    return set(session.scalars(select(Delivery.person_id).where(*_here(session, run, people), waits)))
+
+
+def _refused(session: Session, run: TaskRun, people: set[int]) -> set[int | None]:
+    """Of which of these people this account refused the last that it was owed: it would again, until that changes.
+
+    Without a call a scope was missing, whoever was there: that says something only as long as it still is.
+    """
+    if not people:
+        return set()
+    last = select(func.max(Delivery.id)).where(*_here(session, run, people)).group_by(Delivery.person_id)
+    columns = Delivery.person_id, Delivery.reason, Delivery.batch_id
+    ended = session.execute(select(*columns).where(among(session, Delivery.id, session.scalars(last))))
+    refused = [row for row in ended if row.reason in REFUSED]
+    scopes = session.scalar(select(Grant.scopes).where(Grant.connection_id == run.connection.id)) if refused else None
+    may_write = set((scopes or "").split()) >= NEEDS
+    return {row.person_id for row in refused if row.batch_id is not None or not may_write}
+
+
+def _here(session: Session, run: TaskRun, people: set[int]) -> tuple[ColumnElement[bool], ...]:
+    """What this account was owed of these people's fields, found by them."""
+    account = unindexed(Delivery.connection_id) == run.connection.id
+    return among(session, Delivery.person_id, people), account, Delivery.kind == Kind.FIELDS
 
 
 def _owe(session: Session, run: TaskRun, told_by: list[int], cursor: dict[str, Any]) -> None:

@@ -217,6 +217,54 @@ def test_who_was_found_there_before_is_owed_changes_only(place: Place) -> None:
     assert place.owed() == []
 
 
+MISSING, REJECTED = Reason.SCOPE_MISSING, Reason.REJECTED
+NO_WRITE = ALL_SCOPES.replace("profiles:write", "")
+
+
+def ended(place: Place, reason: Reason, scopes: str, *, asked: bool) -> None:
+    """What Norway's account is owed came to this; `asked`: a call was made for it."""
+    with writing() as session:
+        mine = update(Delivery).where(Delivery.connection_id == place.no.id)
+        status = Status.FAILED if reason in {REJECTED, Reason.EXPIRED} else Status.SKIPPED
+        session.execute(mine.values(status=status, reason=reason, batch_id=7 if asked else None))
+        session.execute(update(Grant).where(Grant.connection_id == place.no.id).values(scopes=scopes))
+
+
+@pytest.mark.parametrize(
+    ("reason", "scopes", "asked"),
+    [(MISSING, NO_WRITE, False), (MISSING, ALL_SCOPES, True), (REJECTED, ALL_SCOPES, True)],
+)
+def test_what_the_account_refused_is_owed_anew_with_a_change_only(
+    place: Place, reason: Reason, scopes: str, *, asked: bool
+) -> None:
+    """However often it is told of, and they are looked up there for anything else."""
+    place.post("ada@example.com", points=1)
+    place.look()
+    assert place.owed() == [("ada@example.com", True)]
+    ended(place, reason, scopes, asked=asked)
+    for minute in (1, 2):
+        place.post("ada@example.com", minute=minute, points=1)
+        with writing() as session:
+            session.execute(update(ProfileLink).values(looked_up_at=clock.now()))
+        place.look()
+        assert place.owed() == [("ada@example.com", True)], "nothing changed"
+    place.post("ada@example.com", minute=3, points=2)
+    assert place.owed() == [("ada@example.com", True)] * 2
+
+
+@pytest.mark.parametrize("reason", [MISSING, Reason.NOT_IN_KLAVIYO, Reason.EXPIRED])
+def test_what_was_not_refused_for_good_hides_nobody_found_there_meanwhile(place: Place, reason: Reason) -> None:
+    """Nobody was asked then, or they were not there."""
+    place.post("ada@example.com", store="no", points=1)
+    ended(place, reason, ALL_SCOPES, asked=False)
+    place.post("ada@example.com", minute=1, points=2)
+    with reading() as session:
+        ada = session.scalars(select(Person)).one()
+    place.rows.link(place.no, ada)
+    place.look()
+    assert place.owed() == [("ada@example.com", False), ("ada@example.com", True)]
+
+
 def test_what_came_while_the_account_was_paused_is_looked_at_when_it_goes_on(place: Place) -> None:
     days = timedelta(days=3)
     with writing() as session:
