@@ -20,6 +20,7 @@ from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 REWRITES = 8
+PUT_OFF = 5_000
 # Word for word as in its index: by `rewrite = 1` SQLite would read every link of the account.
 MARKED = text("profile_links.rewrite")
 
@@ -41,7 +42,7 @@ def rewrite_next(run: Run) -> bool:
         return False
     if "profiles:write" not in run.grant.scopes:
         run.write(lambda session: _put_off(session, run))
-        return False
+        return True
     _leave_behind(run, [person for _, person in rows], turned_off)
     groups, nothing = [], []
     for link, person in rows:
@@ -75,9 +76,11 @@ def _turned_off(session: Session, settings: WorkspaceSettings) -> frozenset[str]
 
 
 def _put_off(session: Session, run: Run) -> None:
-    """Nobody may be written now: whoever is due stays marked until the scope is there again."""
+    """Nobody may be written now: whoever is due stays marked until the scope is there again. A bite of them at once."""
     until = db_now(converge.SCOPE_LOOK.total_seconds())
-    session.execute(update(ProfileLink).where(*_due(run)).values(unsettled_until=until))
+    some = session.scalars(select(ProfileLink.person_id).where(*_due(run)).limit(PUT_OFF)).all()
+    theirs = among(session, ProfileLink.person_id, some)
+    session.execute(update(ProfileLink).where(*_due(run), theirs).values(unsettled_until=until))
 
 
 def _leave_behind(run: Run, people: Iterable[Person], turned_off: frozenset[str]) -> None:

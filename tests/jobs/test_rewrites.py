@@ -100,7 +100,10 @@ def granted(shop: Shop, scopes: str) -> None:
         session.execute(update(Grant).where(Grant.connection_id == shop.connection.id).values(scopes=scopes))
 
 
-def test_whoever_may_not_be_written_stays_marked_until_the_scope_is_back(shop: Shop) -> None:
+def test_whoever_may_not_be_written_stays_marked_until_the_scope_is_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewrite, "PUT_OFF", 4)
     people = marked(shop, 10)
     granted(shop, ALL_SCOPES.replace("profiles:write", ""))
     drain_fields(shop)
