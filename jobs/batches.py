@@ -113,6 +113,13 @@ def accept_job(session: Session, run: Run, batch: Batch, job_id: str, look_in: f
     after_commit(session, partial(run.open_batches.discard, batch.id))
 
 
+def note_over(session: Session, batch: Batch, members: list[Any]) -> None:
+    """Its import job is over, as just seen; `members` say who failed. What became of them is still to be found out."""
+    batch.members, batch.finished_at = orjson.dumps(members).decode(), clock.now()
+    values = {"members": batch.members, "finished_at": batch.finished_at}
+    session.execute(update(Batch).where(Batch.id == batch.id).values(**values))
+
+
 def due_jobs(session: Session, lane_id: int, limit: int = 10) -> list[Batch]:
     """Accepted import jobs that are to be asked about now."""
     statement = select(Batch).where(Batch.lane_id == lane_id, Batch.job_due_at <= db_now())

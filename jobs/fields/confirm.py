@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -105,6 +106,8 @@ def _look_later(session: Session, batch: Batch) -> None:
 
 def _errors(run: Run, batch: Batch) -> dict[int, str]:
     """Place in the body -> Klaviyo's sentence, of those who were not taken, as far as it can be read."""
+    if batch.finished_at is not None:  # read by the drain that saw its end first
+        return {place: member[4] for place, member in enumerate(batches.members(batch)) if len(member) > 3}
     found: dict[int, str] = {}
     cursor: str | None = None
     while True:
@@ -120,16 +123,18 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
             return found
 
 
-def _look_again(run: Run, batch: Batch, failed: Iterable[int]) -> frozenset[int]:
+def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[int]:
     """Whoever was missing before the job is looked up now: `creations` claims those born since as ours.
 
     So is whoever was there and failed, at these places: the people whose profile is gone, or another, are given back.
+    Where the budget does not last for all of them, the next drain goes on with the others.
     """
     members = batches.members(batch)
     refused = {members[place][0] for place in failed}
     with reading() as session:
+        columns = Person.id, Person.email, ProfileLink.klaviyo_id, ProfileLink.creating_since, ProfileLink.looked_up_at
         statement = (
-            select(Person.id, Person.email, ProfileLink.klaviyo_id, ProfileLink.creating_since)
+            select(*columns)
             .join(ProfileLink, ProfileLink.person_id == Person.id)
             .where(
                 ProfileLink.connection_id == run.held.connection_id,
@@ -141,12 +146,28 @@ def _look_again(run: Run, batch: Batch, failed: Iterable[int]) -> frozenset[int]
         people = [r for r in session.execute(statement) if r.creating_since is not None or r.id in refused]
     if not people:
         return frozenset()
-    try:
-        found = lookup.look_up(run, {row.id: str(row.email) for row in people})
-    except lookup.MayNotLook:
-        return frozenset()  # whose they are stays open until somebody may look again; what was written is written
-    there = {row.id for row in people if row.id in found and found[row.id].id == row.klaviyo_id}
-    return frozenset(row.id for row in people if row.creating_since is None) - there
+    if batch.finished_at is None:
+        there = {row.id: row.klaviyo_id for row in people if row.creating_since is None}
+        for place, sentence in failed.items():
+            members[place] = [*members[place][:3], there.get(members[place][0]), sentence]
+        run.write(lambda session: batches.note_over(session, batch, members))
+    unseen = {row.id: str(row.email) for row in people if not _is_seen(batch, row.looked_up_at)}
+    # Who may not be looked up: whose they are stays open until somebody may again; what was written is written.
+    with suppress(lookup.MayNotLook):
+        lookup.look_up(run, unseen)
+    before = {member[0]: member[3] for member in members if len(member) > 3 and member[3]}
+    now = lookup.known_links(run, before)
+    seen = {
+        link.person_id: link.klaviyo_id if link.found else None
+        for link in now.values()
+        if _is_seen(batch, link.looked_up_at)
+    }
+    return frozenset(person_id for person_id, klaviyo_id in seen.items() if klaviyo_id != before[person_id])
+
+
+def _is_seen(batch: Batch, looked_up_at: datetime | None) -> bool:
+    """Whether somebody was looked up since the job is known to be over."""
+    return looked_up_at is not None and batch.finished_at is not None and looked_up_at >= batch.finished_at
 
 
 def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
@@ -201,7 +222,7 @@ def _release(session: Session, run: Run, people: Sequence[int]) -> None:
 def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:
     """Remember the versions written, by groups of the same version; the people who are owed to the list."""
     by_version: dict[int, list[int]] = {}
-    for person_id, version, _ in written:
+    for person_id, version, *_ in written:
         by_version.setdefault(version, []).append(person_id)
     mine = ProfileLink.connection_id == run.held.connection_id
     for version, person_ids in sorted(by_version.items()):
