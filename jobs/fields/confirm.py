@@ -15,7 +15,7 @@ from jobs import batches, creations, lookup, settle
 from jobs.fields import converge, halves, singles
 from jobs.fields.imports import FIRST_LOOK_SECONDS
 from jobs.outcomes import Outcome, as_read, is_final, outcome
-from jobs.run import Run
+from jobs.run import Hold, Run
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
@@ -109,18 +109,29 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
     if batch.finished_at is not None:  # read by the drain that saw its end first
         return {place: member[4] for place, member in enumerate(batches.members(batch)) if len(member) > 3}
     found: dict[int, str] = {}
+    try:
+        _read_errors(run, batch, found)
+    except Hold as hold:
+        # The next drain begins with the first page again: where no budget is ever enough, those not named go again.
+        if not (hold.limited and found and _looked_enough(run, batch)):
+            raise
+    return found
+
+
+def _read_errors(run: Run, batch: Batch, found: dict[int, str]) -> None:
+    """Page by page, into `found`. Raises Hold."""
     cursor: str | None = None
     while True:
         asked = run.call(payloads.import_job_errors(str(batch.job_id), cursor), size=batch.size)
         answer = as_read(asked, parse.import_errors)
         if is_final(answer) or _stays_unreadable(run, batch, answer):
-            return found
+            return
         if outcome(answer) is not Outcome.DONE:
             raise run.back_off()
         page, cursor = parse.import_errors(answer.json)
         found.update((place, sentence) for place, sentence in page if place < batch.size)
         if cursor is None:
-            return found
+            return
 
 
 def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[int]:

@@ -28,7 +28,7 @@ from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
-from webapp.models import BatchOutcome
+from webapp.models import BatchOutcome, Budget
 
 JOB_TYPE = {"type": "profile-bulk-import-job", "id": "job-1"}
 UNREADABLE = {
@@ -234,3 +234,27 @@ def test_a_job_that_is_twice_without_an_answer_goes_in_halves(shop: Shop, answer
     assert [len(each) for each in sent(shop)] == [12, 12, 6, 6]
     assert [batch.outcome for batch in shop.batches()][:2] == [BatchOutcome.LOST] * 2
     assert all(shop.link(person).rewrite for person in people)
+
+
+@pytest.mark.parametrize("pages", [2, 4])
+def test_errors_of_more_pages_than_the_budget_of_a_drain_are_found_by_halves_in_the_end(shop: Shop, pages: int) -> None:
+    """Each drain begins with the first page: not for ever."""
+    _, deliveries = several(shop, 12)
+    failing(shop, *range(pages))
+    shop.drain(Kind.FIELDS)
+    account = shop.connection.klaviyo_account_id
+    shop.rows.save(Budget(klaviyo_account_id=account, endpoint=ERRORS, limits={"1": 1, "60": 150}, spent=[]))
+
+    def page(asked: Asked) -> Given:
+        """One failure a page, of the job that is asked about."""
+        points = sent(shop)[list(shop.klaviyo.jobs).index(asked.path.split("/")[-2])]
+        bad = [place for place, one in enumerate(points) if one < pages]
+        number = int(asked.query.get("page[cursor]", 0))
+        said = {"attributes": {"detail": "Not valid.", "source": {"pointer": at(bad[number])}}}
+        following = {"next": f"https://a.test/?page[cursor]={number + 1}"} if number + 1 < len(bad) else {}
+        return good(200, [said], links=following)
+
+    shop.klaviyo.script(ERRORS, *[page] * 200)
+    drained(shop, 3 * UNREADABLE_LOOKS + 9)
+    assert shop.said(*deliveries[:pages]) == ["failed: rejected"] * pages
+    assert shop.said(*deliveries[pages:]) == ["delivered: written"] * (12 - pages)
