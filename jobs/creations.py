@@ -84,6 +84,18 @@ def of_others(session: Session, run: Run, person_ids: Iterable[int], mark: datet
     return {person_id: since for person_id, since in found if since is not None and since != mark}
 
 
+def by_signup(session: Session, run: Run, since: Mapping[int, datetime]) -> set[int]:
+    """Whom of these a signup of ours may have created: one that was sent since the mark."""
+    statement = select(ProfileLink.person_id, ProfileLink.subscribed_at).where(
+        ProfileLink.connection_id == run.held.connection_id,
+        among(session, ProfileLink.person_id, since),
+        ProfileLink.subscribed_at.is_not(None),
+    )
+    return {
+        person_id for person_id, at in session.execute(statement).all() if at is not None and at >= since[person_id]
+    }
+
+
 def claim(session: Session, run: Run, born: Mapping[int, datetime | None]) -> None:
     """Person id -> when a profile found just now was born: since a call of ours that may have created it, it is ours.
 

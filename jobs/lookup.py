@@ -58,7 +58,8 @@ class Link(NamedTuple):
     withdrawn_list_id: str | None = None
 
 
-# What is remembered of the profile rather than of the person, as it is of one that we never wrote to.
+# What is remembered of the profile rather than of the person, as it is of one that we never wrote to. It outlives a
+# miss, as the profile's id does: Klaviyo may show them a little late. Another id ends it.
 OF_THE_PROFILE: Mapping[str, int | bool | None] = {
     "fields_version": 0,
     "created_by_us_at": None,
@@ -173,12 +174,16 @@ def matched(group: Sequence[str], profiles: Sequence[FoundProfile]) -> tuple[dic
 
 
 def _of_these(run: Run, missing: Mapping[int, str], profiles: Sequence[FoundProfile]) -> list[str]:
-    """Addresses not answered for whose profile, when they were asked about alone, was one of these: it may be still."""
+    """Addresses not answered for whose profile, when they were asked about alone, was one of these: it may be still.
+
+    Who was missed alone since then is not asked about alone for ever.
+    """
     ids = {profile.id for profile in profiles}
     if not ids or not missing:
         return []
     links = known_links(run, missing, THERE)
-    return [email for person_id, email in missing.items() if person_id in links and links[person_id].klaviyo_id in ids]
+    may_be = {link.person_id for link in links.values() if link.found is not False and link.klaviyo_id in ids}
+    return [email for person_id, email in missing.items() if person_id in may_be]
 
 
 def _remember(session: Session, run: Run, looked_up: list[int], hits: dict[int, FoundProfile]) -> None:

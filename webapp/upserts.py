@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import FromClause, case
+from sqlalchemy import FromClause, case, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -38,7 +38,10 @@ def upsert_resetting(
     reset: Mapping[str, int | bool | None],
     unless_same: str,
 ) -> Any:
-    """The same, and the columns `reset` take these values where the row's `unless_same` was another, or is none now."""
+    """The same, and the columns `reset` take these values where the row's `unless_same` was another.
+
+    None is no other, and does not replace one.
+    """
     first = tuple(reset.items())
     return _upsert_resetting(table, tuple(key), tuple(update), first, unless_same, on_sqlite=is_sqlite(session))
 
@@ -68,8 +71,9 @@ def _upsert_resetting(
 ) -> Any:
     statement = _insert(table, on_sqlite=on_sqlite)
     changes: dict[str, Any] = {name: statement.excluded[name] for name in update}
-    is_same = table.c[unless_same] == statement.excluded[unless_same]
-    changes |= {name: case((is_same, table.c[name]), else_=value) for name, value in reset}
+    before, now = table.c[unless_same], statement.excluded[unless_same]
+    changes |= {name: case((before != now, value), else_=table.c[name]) for name, value in reset}
+    changes[unless_same] = func.coalesce(now, before)
     return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 

@@ -83,12 +83,15 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Writ
     results = {write.item.id: _outcome(write, answer, is_gone=is_gone) for write in writes}
     ends = {delivery_id: result for delivery_id, result in results.items() if result is not None}
 
+    known_before = {write.item.person_id for write in writes if write.link is not None and write.link.klaviyo_id}
+
     def work(session: Session) -> None:
         if came is Outcome.DONE and what is Step.UNSUBSCRIBE:
             signups.withdrawn(session, run, {write.item.person_id: write.item.id for write in writes}, list_id)
         settle.settle(session, run.connection, Kind.CONSENT, ends, attempts=1)
         if came is Outcome.DONE and what is Step.SUBSCRIBE:
-            made = _strangers(writes)
+            # Who was there before may be so still: the next look-up decides by which profile it finds, and its age.
+            made = [id_ for id_ in _strangers(writes) if id_ not in known_before]
             creations.mark_created(session, run, made, resolved=made, to_list=False)
         if is_gone:
             missing = update(Connection).where(Connection.id == run.connection.id, Connection.list_id == list_id)

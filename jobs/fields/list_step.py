@@ -46,9 +46,10 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
         _record(run, groups, SCOPE_MISSING, added=False)
         return
     ids = _klaviyo_ids(run, groups)
-    nameless = [group for group in groups if group.person_id not in ids]
-    if nameless:
-        _record(run, nameless, settle.DELIVERED, added=False)
+    missed = [group for group in groups if group.person_id not in ids]
+    if missed:  # by another lane's look-up just now: they stay owed, and are decided anew by what it found
+        again = {id_: r for g in missed for id_, r in g.results(settle.waiting(Reason.BACKLOG, clock.now())).items()}
+        run.write(lambda session: settle.settle(session, run.connection, Kind.FIELDS, again))
     refused: list[tuple[Group, Answer]] = []
     parts = [[group for group in groups if group.person_id in ids]]
     while parts:
@@ -111,10 +112,11 @@ def _took_others(run: Run) -> bool:
 
 
 def _klaviyo_ids(run: Run, groups: Sequence[Group]) -> dict[int, str]:
-    """Person id -> Klaviyo's id, where we have one."""
+    """Person id -> Klaviyo's id, of those who are there as far as we know."""
     with reading() as session:
         statement = select(ProfileLink.person_id, ProfileLink.klaviyo_id).where(
             ProfileLink.connection_id == run.held.connection_id,
+            ProfileLink.found.is_(True),
             among(session, ProfileLink.person_id, [group.person_id for group in groups]),
         )
         return {row.person_id: row.klaviyo_id for row in session.execute(statement) if row.klaviyo_id}

@@ -24,7 +24,7 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, ProfileLink
-from webapp.upserts import upsert
+from webapp.upserts import upsert_resetting
 
 CONFLICTS = 3  # two profiles that each name the other end here
 OPEN = frozenset({Outcome.DONE, Outcome.UNKNOWN})  # after these somebody may have been created
@@ -138,14 +138,26 @@ def _written(session: Session, run: Run, done: list[Written], mark: datetime) ->
         for group, answer in sorted(done, key=lambda pair: pair[0].person_id)
     ]
     if rows:
-        changed = ["found", "klaviyo_id", "looked_up_at", "fields_version"]
-        key = ["connection_id", "person_id"]
-        session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), rows)
+        _remember(session, rows)
     made = {group.person_id: answer for group, answer in done if group.step is Step.CREATE}
     since = creations.of_others(session, run, made, mark) if made else {}
     ours = [person_id for person_id, answer in made.items() if _is_ours(answer, since.get(person_id))]
-    creations.mark_created(session, run, ours, resolved=list(made))
+    found = {person_id: at for person_id, at in since.items() if made[person_id].status != 201}
+    signed_up = creations.by_signup(session, run, found) if found else set()
+    creations.mark_created(session, run, [p for p in ours if p in signed_up], resolved=[], to_list=False)
+    creations.mark_created(session, run, [p for p in ours if p not in signed_up], resolved=list(made))
     return list_due(session, run, [group.person_id for group, _ in done])
+
+
+def _remember(session: Session, rows: list[dict[str, object]]) -> None:
+    """Who they are in Klaviyo, and the version written there; if they are another than before, no more than that."""
+    changed = ["found", "klaviyo_id", "looked_up_at", "fields_version"]
+    reset = {name: value for name, value in lookup.OF_THE_PROFILE.items() if name not in changed}
+    key = ["connection_id", "person_id"]
+    statement = upsert_resetting(
+        session, ProfileLink.__table__, key=key, update=changed, reset=reset, unless_same="klaviyo_id"
+    )
+    session.execute(statement, rows)
 
 
 def _id_of(group: Group, answer: Answer) -> str:
@@ -195,7 +207,7 @@ def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Resul
     """Somebody else has this address: Klaviyo names them, and the next look writes there."""
     named = (error.meta.get("duplicate_profile_id") for error in answer.errors)
     duplicate = next((str(found) for found in named if found), "")
-    written_there = group.link is not None and group.link.klaviyo_id == duplicate
+    written_there = group.link is not None and group.link.found and group.link.klaviyo_id == duplicate
     if not duplicate or written_there or any(item.attempts >= CONFLICTS for item in group.items):
         return settle.failed(Reason.REJECTED, answer.sentence)
     row = {
@@ -204,8 +216,7 @@ def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Resul
         "found": True,
         "klaviyo_id": duplicate,
         "looked_up_at": clock.now(),
-        **lookup.OF_THE_PROFILE,  # nothing of ours was ever written there
+        "fields_version": 0,  # whatever it has, everything is written there
     }
-    key, changed = ["connection_id", "person_id"], ["found", "klaviyo_id", "looked_up_at", *lookup.OF_THE_PROFILE]
-    session.execute(upsert(session, ProfileLink.__table__, key=key, update=changed), [row])
+    _remember(session, [row])
     return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)

@@ -50,9 +50,11 @@ class Person(Base):
 class ProfileLink(Base):
     """What we know of a person in one connection's Klaviyo account.
 
-    `found`: None never looked up, False a miss, True there (then `klaviyo_id` is set). `fields_version` is the version
-    of the person's fields last written. `unsettled_until` (database's clock): an older write may still be under way in
-    Klaviyo; `rewrite` marks that newer values were sent meanwhile and the person must be written once more after it.
+    `found`: None never looked up, False a miss, True there (then `klaviyo_id` is set). A miss leaves `klaviyo_id` and
+    all that belongs to that profile, for whoever is found next to be compared with: nothing goes to it unless `found`.
+    `fields_version` is the version of the person's fields last written. `unsettled_until` (database's clock): an older
+    write may still be under way in Klaviyo; `rewrite` marks that newer values were sent meanwhile and the person must
+    be written once more after it.
     `job_batch_id`: the unfinished import job holding this person. `creating_since`: we sent a call that may create
     them, so a profile born since is ours. `list_due`: created by us and not yet on the chosen list.
     `subscribed_*`: our last subscribe that Klaviyo accepted or may have. `withdrawal_check_at`: when a withdrawal sent

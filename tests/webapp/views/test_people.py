@@ -53,6 +53,15 @@ def test_every_activity_in_order_across_connections(any_app: Flask, shop: Shop) 
         assert text in page, text
 
 
+def test_whoever_is_not_found_any_more_is_shown_with_nothing_of_the_profile_before(any_app: Flask, shop: Shop) -> None:
+    known = {"klaviyo_id": "01KADA", "fields_version": 99, "list_added_at": clock.now()}
+    shop.rows.link(shop.connection, shop.person, found=False, created_by_us_at=clock.now(), **known)
+    page = signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}").text
+    assert "not there" in page
+    for text in ("01KADA", "created by us", "all written", "Put on the list"):
+        assert text not in page, text
+
+
 def test_pages_of_a_person_never_cut_an_activity(any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     for _ in range(4):
