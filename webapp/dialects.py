@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     Connection,
     Dialect,
-    String,
     Text,
     TypeDecorator,
     and_,
@@ -32,8 +31,6 @@ from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from webapp.models.types import UtcDateTime
-
-FOLDED = "folded"  # a function of SQLite's connections
 
 
 class db_now(ColumnElement[Any]):  # noqa: N801 - reads as a function in SQL expressions
@@ -61,33 +58,10 @@ def _postgresql_now(element: db_now, _compiler: Any, **_kw: Any) -> str:
     return f"(clock_timestamp() + interval '{element.plus_seconds:.3f} seconds')"
 
 
-class folded(ColumnElement[str]):  # noqa: N801 - reads as a function in SQL expressions
-    """`folded(column)`: a name without its capitals, to search and sort by.
-
-    PostgreSQL's lower() is one letter for one. SQLite's own knows the ASCII letters alone; `webapp.engines` gives it
-    `FOLDED`, which is `without_capitals`.
-    """
-
-    type = String()
-    _traverse_internals = [("name", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - declared so by SQLAlchemy
-    inherit_cache = True
-
-    def __init__(self, name: Any) -> None:
-        self.name = name
-
-
-@compiles(folded, "sqlite")
-def _sqlite_folded(element: folded, compiler: Any, **kw: Any) -> str:
-    return f"{FOLDED}({compiler.process(element.name, **kw)})"
-
-
-@compiles(folded, "postgresql")
-def _postgresql_folded(element: folded, compiler: Any, **kw: Any) -> str:
-    return f"lower({compiler.process(element.name, **kw)})"
-
-
 def without_capitals(name: str | None) -> str | None:
-    """What PostgreSQL's lower() makes of a name: each letter by itself, so that no letter depends on its neighbours."""
+    """What PostgreSQL's lower() makes of a name, each letter by itself; SQLite's own, in whose place it is put by
+    `webapp.engines`, knows the ASCII letters alone.
+    """
     if name is None or name.isascii():
         return name and name.lower()
     return "".join(map(_small, name))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from webapp.dialects import FOLDED, without_capitals
+from webapp.dialects import without_capitals
 
 BUSY_TIMEOUT_MS = 10_000
 IDLE_SECONDS = 0.5
@@ -45,7 +45,7 @@ def engine_options(url: str, *, read_only: bool) -> dict[str, Any]:
 
 
 def prepare(engine: Engine, *, read_only: bool) -> None:
-    """Set up every new connection: SQLite's pragmas, its function and its BEGIN; PostgreSQL's are looked after."""
+    """Set up every new connection: SQLite's pragmas, its lower() and its BEGIN; PostgreSQL's are looked after."""
     if engine.dialect.name != "sqlite":
         _ping_when_idle(engine)
         return
@@ -55,7 +55,7 @@ def prepare(engine: Engine, *, read_only: bool) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; ours is below
         for pragma in _pragmas(read_only=read_only):
             connection.execute(pragma)
-        connection.create_function(FOLDED, 1, without_capitals, deterministic=True)
+        connection.create_function("lower", 1, without_capitals, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:

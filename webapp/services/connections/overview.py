@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, and_, case, func, literal, select
 
-from webapp.dialects import folded, without_capitals
+from webapp.dialects import without_capitals
 from webapp.extensions import db
 from webapp.models import Connection, ConnectionState, Membership, User, Workspace
 from webapp.services.connections import search as connection_search
@@ -44,7 +44,7 @@ def of(user: User, search: str = "", page: int = 1) -> tuple[list[Seen], int]:
         mine = and_(Membership.workspace_id == Workspace.id, Membership.user_id == user.id)
         statement = statement.join(Membership, mine)
     if search:
-        statement = statement.where(folded(Workspace.name).contains(without_capitals(search), autoescape=True))
+        statement = statement.where(func.lower(Workspace.name).contains(without_capitals(search), autoescape=True))
     found = db.session.execute(statement).all()
     rows = connection_table.of([row[2] % BEHIND for row in found if row[2] is not None])
     seen = [Seen(row[0], row[1], rows.get(row[2] % BEHIND) if row[2] is not None else None) for row in found]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from webapp.catalogue.incidents import Incident
 from webapp.database import plain
-from webapp.dialects import db_now, folded
+from webapp.dialects import db_now
 from webapp.forms.connection_filters import DELIVERING, DISCONNECTED, LIVE, NEEDS_YOU, PAUSED, WAITING, Filters
 from webapp.klaviyo import scopes
 from webapp.models import Alert, Connection, ConnectionState, Grant, Lane, LaneKind, Store
@@ -90,8 +90,8 @@ RANK = case(
 )
 _SORT: dict[str, Any] = {
     "added": Connection.id,
-    "store": folded(func.coalesce(Store.name, "")),
-    "account": folded(Connection.account_name),
+    "store": func.lower(func.coalesce(Store.name, "")),
+    "account": func.lower(Connection.account_name),
     "status": RANK,
     "last": func.coalesce(Connection.last_delivered_at, Connection.created_at),
     "waiting": _waiting,
@@ -111,7 +111,7 @@ def _statement(status: str, sort: str, *, down: bool, searched: bool) -> Select[
     if searched:
         places = (Store.name, Connection.account_name, Connection.klaviyo_account_id)
         wanted = bindparam("wanted", type_=String)
-        statement = statement.where(or_(*(folded(place).like(folded(wanted), escape="\\") for place in places)))
+        statement = statement.where(or_(*(func.lower(place).like(func.lower(wanted), escape="\\") for place in places)))
     return statement
 
 
