@@ -45,8 +45,8 @@ class InKlaviyo:
     """A profile's e-mail marketing state as just read. Times are aware UTC; None: never.
 
     `has_opted_out`: they have unsubscribed, also where Klaviyo does not tell when; or they are subscribed and
-    suppressed all the same, and get nothing until a subscribe lifts it. `is_ours`: whether
-    their consent carries our name; None where it carries none.
+    suppressed all the same, and get nothing until a subscribe lifts it. `is_ours`: whether their consent carries our
+    name; None where it carries none.
     """
 
     klaviyo_id: str

@@ -11,8 +11,9 @@ from tests.jobs.klaviyo import Asked, Given, good
 from tests.jobs.shop import Shop
 from tests.jobs.test_consents_lane import SUBSCRIBE, UNSUBSCRIBE
 from webapp import clock
+from webapp.catalogue.words import Kind
 from webapp.database import reading, writing
-from webapp.models import Connection, Person, ProfileLink, Signup
+from webapp.models import Connection, Delivery, Person, ProfileLink, Signup
 
 A, B, C = "LIST01", "LIST02", "LIST03"
 HOUR = timedelta(hours=1)
@@ -28,6 +29,13 @@ def on_lists(shop: Shop, *lists: str | None, age: timedelta = HOUR) -> Person:
         shop.klaviyo.members[list_id or ""].add(email)
     shop.rows.link(shop.connection, person, subscribed_at=now - age, subscribed_list_id=lists[-1])
     return person
+
+
+def withdraws(shop: Shop, person: Person, times: int = 1) -> Delivery:
+    """They withdraw, and the lane is drained so often."""
+    delivery = shop.consent(person, "unsubscribed")
+    shop.drain(Kind.CONSENT, times=times)
+    return delivery
 
 
 def obeys(shop: Shop, *answers: Any) -> None:

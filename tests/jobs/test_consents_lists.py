@@ -10,13 +10,26 @@ import requests
 
 from jobs import drain
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
-from tests.jobs.listed import HOUR, A, B, asked_about, choose, joined, later, left, list_of, obeys, on_lists, signups
+from tests.jobs.listed import (
+    HOUR,
+    A,
+    B,
+    asked_about,
+    choose,
+    joined,
+    later,
+    left,
+    list_of,
+    obeys,
+    on_lists,
+    signups,
+    withdraws,
+)
 from tests.jobs.shop import Shop
 from tests.jobs.test_consents_lane import LOOK, ON_LIST, UNSUBSCRIBE
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.models import Delivery, Person
 
 MINUTE = timedelta(minutes=1)
 
@@ -24,12 +37,6 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows, list_id=B)
-
-
-def withdraws(shop: Shop, person: Person, times: int = 1) -> Delivery:
-    delivery = shop.consent(person, "unsubscribed")
-    shop.drain(Kind.CONSENT, times=times)
-    return delivery
 
 
 def test_a_signup_to_another_list_does_not_make_forget_the_first(engine_rows: Rows) -> None:

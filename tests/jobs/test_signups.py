@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.jobs.klaviyo import Asked, Given, error, good, html
-from tests.jobs.listed import A, B, asked_about, choose, joined, later, left, obeys, on_lists, signups
+from tests.jobs.listed import A, B, asked_about, choose, joined, later, left, obeys, on_lists, signups, withdraws
 from tests.jobs.shop import Shop
 from tests.jobs.tasks.place import work
 from tests.jobs.test_consents_lane import LOOK, ON_LIST, SUBSCRIBE, UNSUBSCRIBE
@@ -18,7 +18,7 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import run_writing, writing
 from webapp.klaviyo.oauth import OAuthApp
-from webapp.models import Delivery, Person, Signup
+from webapp.models import Person, Signup
 from webapp.services.connections import lifecycle
 from webapp.services.tracing import erasures
 
@@ -33,12 +33,6 @@ def nothing_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def shop(engine_rows: Rows) -> Shop:
     return Shop(engine_rows, list_id=B)
-
-
-def withdraws(shop: Shop, person: Person, times: int = 1) -> Delivery:
-    delivery = shop.consent(person, "unsubscribed")
-    shop.drain(Kind.CONSENT, times=times)
-    return delivery
 
 
 def connected_again(shop: Shop, list_id: str | None, account_id: str | None = None) -> None:

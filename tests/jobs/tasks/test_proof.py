@@ -203,6 +203,14 @@ def test_what_klaviyo_has_now_is_read_and_kept_shortly(place: Place) -> None:
     assert newest_task().result == {"found": False}
 
 
+def put_on(place: Place, list_id: str) -> None:
+    """Klaviyo has the person, and has them on this list."""
+    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
+    added = payloads.add_to_list(list_id, [profile])
+    assert client.call(added, place.tokens["access_token"], seconds=5).ok
+
+
 def test_who_was_put_on_a_list_is_confirmed_only_on_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "PATIENCE", timedelta(0))
     monkeypatch.setattr(proof, "LISTED_WITH", timedelta(hours=1))
@@ -216,10 +224,7 @@ def test_who_was_put_on_a_list_is_confirmed_only_on_it(place: Place, monkeypatch
     proofs.ask(fields, 1)
     work(place.connection)
     assert newest_task().result == {"confirmed": 0, "missing": [fields.id]}
-    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
-    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
-    added = payloads.add_to_list(lists["Creators"]["id"], [profile])
-    assert client.call(added, place.tokens["access_token"], seconds=5).ok
+    put_on(place, lists["Creators"]["id"])
     proofs.ask(fields, 1)
     work(place.connection)
     assert confirmed(fields)
@@ -236,10 +241,8 @@ def test_a_consent_is_looked_for_on_the_list_it_went_to(
     _, delivery = place.delivered(Kind.CONSENT, consent=consent, **said)
     lists = place.sandbox.lists("ACCTSE")
     then, today = lists["Creators"]["id"], lists["Program members"]["id"]
-    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    put_on(place, then)
     place.sandbox.set_subscription("ACCTSE", ADA, "SUBSCRIBED")
-    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
-    assert client.call(payloads.add_to_list(then, [profile]), place.tokens["access_token"], seconds=5).ok
     with writing() as session:
         session.get_one(Connection, place.connection.id).list_id = today
     place.rows.link(
@@ -263,11 +266,8 @@ def test_a_withdrawal_from_several_lists_is_confirmed_when_all_are_left(
     said = {"type": ActivityType.CONSENT, "event": None, "properties": None}
     _, delivery = place.delivered(Kind.CONSENT, consent='{"channel":"email","state":"unsubscribed"}', **said)
     lists = {name: row["id"] for name, row in place.sandbox.lists("ACCTSE").items()}
-    profile = place.sandbox.put_profiles("ACCTSE", ADA)[ADA]
+    put_on(place, lists["Creators"])
     place.sandbox.set_subscription("ACCTSE", ADA, "SUBSCRIBED")
-    client = KlaviyoClient(new_session(), settings().klaviyo_api_url)
-    on_it = payloads.add_to_list(lists["Creators"], [profile])
-    assert client.call(on_it, place.tokens["access_token"], seconds=5).ok
     last = lists["Program members"]
     place.rows.link(place.connection, place.person, withdrawn_list_id=last, withdrawn_delivery_id=delivery.id)
     for list_id in (last, lists[further]):

@@ -32,12 +32,17 @@ def shop(any_app: Flask, rows: Rows) -> Shop:
     return Shop(any_app, rows)
 
 
-def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop: Shop) -> None:
+def replaced(shop: Shop, left: int) -> None:
+    """The first connection was given another account, and so much was left behind."""
     with writing() as session:
         row = session.get_one(Connection, shop.first.id)
         lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
         task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
-        task.state, task.done = TaskState.DONE, 3
+        task.state, task.done = TaskState.DONE, left
+
+
+def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop: Shop) -> None:
+    replaced(shop, 3)
     ended = {"status": Status.SKIPPED, "reason": Reason.ACCOUNT_REPLACED}
     person = shop.rows.person(shop.workspace)
     old, young = (
@@ -56,12 +61,7 @@ def test_what_a_replaced_account_left_is_offered_while_the_connection_lives(shop
 
 
 def test_what_a_replaced_account_left_is_offered_until_nothing_of_it_is_left(shop: Shop) -> None:
-    with writing() as session:
-        row = session.get_one(Connection, shop.first.id)
-        lifecycle.replace(session, row, "ACCTDK", "Other DK", shop.owner_user.id)
-        task = session.scalars(select(Task).where(Task.kind == settling.KIND)).one()
-        task.state, task.done = TaskState.DONE, 5
-
+    replaced(shop, 5)
     ada, gone = shop.rows.person(shop.workspace), shop.rows.person(shop.workspace, erased_at=clock.now())
 
     def left(connection: Connection, person: Person = ada, **values: Any) -> int:
