@@ -125,6 +125,8 @@ def test_another_profile_after_it_is_owed_nothing_of_the_one_before(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     person, _ = owed(shop)
+    with writing() as session:
+        session.merge(shop.link(person)).list_added_at = clock.now()
     before = shop.klaviyo.people.pop(str(person.email))
     missed(shop, person)
     if by == "others":
@@ -144,6 +146,7 @@ def test_another_profile_after_it_is_owed_nothing_of_the_one_before(
     assert (JOB in shop.klaviyo.endpoints) is (by == "an import job of ours")
     assert added(shop) == ([before, shop.link(person).klaviyo_id] if ours else [before])
     assert (shop.link(person).created_by_us_at is not None, shop.link(person).list_due) == (ours, False)
+    assert (shop.link(person).list_added_at is not None) is ours
     assert shop.again().profiles_created == 1 + ours
 
 
