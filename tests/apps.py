@@ -1,11 +1,16 @@
-"""Apps for tests: `make_app` gives an app with its tables made, on a database of its own.
+"""Apps for tests: `lent_app` gives one that is made once a process, with an empty database each time; `make_app` one of
+a test's own.
 
 The tables come from the models, which is quick; that the migrations make the same tables has a test of its own.
 """
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,11 +19,12 @@ from jinja2 import BytecodeCache, StrictUndefined
 from jinja2.bccache import Bucket
 from sqlalchemy import create_engine
 
-from tests import databases
+from tests import databases, emptying
 from tests.reading import ReadingClient
 from webapp import create_app
 from webapp.crypto import new_key
 from webapp.extensions import db
+from webapp.services.workspaces import snapshot
 from webapp.settings import Settings, load
 
 TEST_KEY = new_key()
@@ -62,10 +68,7 @@ test_settings.__test__ = False  # type: ignore[attr-defined]  # pytest would tak
 
 def make_app(backend: str, data_dir: Path, **environ: str) -> Flask:
     """An app on a fresh `sqlite` or `postgresql` database that has every table and no rows."""
-    if backend == "sqlite":
-        url = databases.copy_sqlite(_sqlite_template(), data_dir)
-    else:
-        url = databases.new_postgres_url(_postgres_template(), "FILE_COPY")
+    url = databases.new_url(backend, data_dir, _template(backend))
     app = create_app(test_settings(url, data_dir, **environ))
     app.testing = True
     app.jinja_env.undefined = StrictUndefined
@@ -74,13 +77,43 @@ def make_app(backend: str, data_dir: Path, **environ: str) -> Flask:
     return app
 
 
+@contextmanager
+def lent_app(backend: str, **environ: str) -> Iterator[Flask]:
+    """An app as `make_app` gives it, its context pushed, with an empty database; another test has it afterwards.
+
+    Making one takes as long as most tests: a hundred routes are compiled, and each statement again. What a test sets
+    in its configuration and extensions is taken back. Who changes more makes one of their own.
+    """
+    app = _kept(backend, tuple(sorted(environ.items())))
+    config, extensions = dict(app.config), dict(app.extensions)
+    emptying.empty(app.config["SQLALCHEMY_DATABASE_URI"], _template(backend))
+    snapshot.forget()
+    with app.app_context():
+        yield app
+    _disconnect(app)
+    for now, before in ((app.config, config), (app.extensions, extensions)):
+        now.clear()
+        now.update(before)
+
+
+@cache
+def _kept(backend: str, environ: tuple[tuple[str, str], ...]) -> Flask:
+    home = Path(tempfile.mkdtemp(prefix="cevoid-app-", dir=databases.MEMORY))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return make_app(backend, home, **dict(environ))
+
+
 def dispose(app: Flask) -> None:
     """Close the app's database connections and remove its database."""
+    _disconnect(app)
+    databases.drop(app.config["SQLALCHEMY_DATABASE_URI"])
+
+
+def _disconnect(app: Flask) -> None:
     with app.app_context():
         db.session.remove()
         for engine in db.engines.values():
             engine.dispose()
-    databases.drop(app.config["SQLALCHEMY_DATABASE_URI"])
 
 
 def _make_tables(url: str) -> None:
@@ -93,15 +126,12 @@ def _make_tables(url: str) -> None:
 
 
 @cache
-def _sqlite_template() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="cevoid-sqlite-")) / "template.sqlite3"
-    _make_tables(f"sqlite:///{path}")
-    return path
-
-
-@cache
-def _postgres_template() -> str:
-    databases.no_need_to_last()
-    url = databases.new_postgres_url()
+def _template(backend: str) -> str:
+    """A SQLite file, or the name of a PostgreSQL database, that has every table and no rows."""
+    home = Path(tempfile.mkdtemp(prefix="cevoid-template-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    if backend == "postgresql":
+        databases.no_need_to_last()
+    url = databases.new_url(backend, home)
     _make_tables(url)
-    return url.rsplit("/", 1)[-1].split("?")[0]
+    return databases.name_of(url)

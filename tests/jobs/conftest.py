@@ -17,17 +17,16 @@ from jobs.choose import Item
 from jobs.events import ahead
 from jobs.run import Run
 from tests.apps import dispose, make_app
+from tests.databases import MEMORY
 from tests.jobs.shop import SIZE
 from tests.rows import Rows
 from webapp.klaviyo import payloads
-
-MEMORY = Path("/dev/shm")  # where there is one, SQLite need not wait for the disk
 
 
 @pytest.fixture(scope="module")
 def quick_dir() -> Iterator[Path]:
     """A directory for a module's databases."""
-    made = Path(tempfile.mkdtemp(prefix="cevoid-jobs-", dir=MEMORY if MEMORY.is_dir() else None))
+    made = Path(tempfile.mkdtemp(prefix="cevoid-jobs-", dir=MEMORY))
     yield made
     shutil.rmtree(made, ignore_errors=True)
 

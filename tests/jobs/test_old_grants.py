@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import delete, select, update
 
 from jobs import housekeeping
-from tests.apps import dispose, make_app
+from tests.apps import lent_app
 from tests.jobs.tasks.place import work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
@@ -32,11 +31,9 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def app(request: pytest.FixtureRequest, tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Flask]:
-    made = make_app(request.param, tmp_path, SANDBOX_PORT=str(sandbox.port))
-    with made.app_context():
-        yield made
-    dispose(made)
+def app(request: pytest.FixtureRequest, sandbox: SandboxProcess) -> Iterator[Flask]:
+    with lent_app(request.param, SANDBOX_PORT=str(sandbox.port)) as lent:
+        yield lent
 
 
 def connected(rows: Rows, sandbox: SandboxProcess) -> Connection:

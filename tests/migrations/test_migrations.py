@@ -32,7 +32,7 @@ def checks_of_the_models(backend: str, home: Path) -> list[Any]:
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_migrations_and_models_agree(backend: str, tmp_path: Path) -> None:
-    url = databases.new_sqlite_url(tmp_path) if backend == "sqlite" else databases.new_postgres_url()
+    url = databases.new_url(backend, tmp_path)
     app = create_app(test_settings(url, tmp_path))
     with app.app_context():
         upgrade(directory=MIGRATIONS)

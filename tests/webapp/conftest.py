@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.apps import dispose, make_app
+from tests.apps import lent_app
 from tests.rows import Rows
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    """An app on a fresh SQLite database, its context pushed."""
-    made = make_app("sqlite", tmp_path)
-    with made.app_context():
-        yield made
-    dispose(made)
+def app() -> Iterator[Flask]:
+    """An app on an empty SQLite database, its context pushed."""
+    with lent_app("sqlite") as lent:
+        yield lent
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def any_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
+def any_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
     """The same on both databases: for whatever touches the data layer."""
-    made = make_app(request.param, tmp_path)
-    with made.app_context():
-        yield made
-    dispose(made)
+    with lent_app(request.param) as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from tests.apps import dispose, make_app
+from tests.apps import lent_app
 from webapp import demo
 from webapp.database import writing
 from webapp.models import User
@@ -25,14 +24,12 @@ KEYS = ("demo-ingest-key", "other-ingest-key")
         {"PUBLIC_URL": "http://acme.example.com"},
     ]
 )
-def seeded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Flask, bool]]:
+def seeded(request: pytest.FixtureRequest) -> Iterator[tuple[Flask, bool]]:
     """An app with the demo's rows, and whether it is the demo."""
-    made = make_app("sqlite", tmp_path, **request.param)
-    made.config["WTF_CSRF_ENABLED"] = False
-    with made.app_context():
+    with lent_app("sqlite", **request.param) as lent:
+        lent.config["WTF_CSRF_ENABLED"] = False
         demo.seed()
-        yield made, not request.param
-    dispose(made)
+        yield lent, not request.param
 
 
 def test_they_open_the_demo_and_nothing_else(seeded: tuple[Flask, bool]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from tests.apps import dispose, make_app
+from tests.apps import lent_app
 from tests.jobs.tasks.place import Place
 from tests.rows import Rows
 from tests.sandbox_process import SandboxProcess
@@ -23,15 +22,13 @@ def sandbox() -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def any_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
+def any_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
     """An app on either database, speaking to the sandbox where the test has one."""
     environ = {}
     if "sandbox" in request.fixturenames:
         environ["SANDBOX_PORT"] = str(request.getfixturevalue("sandbox").port)
-    made = make_app(request.param, tmp_path, **environ)
-    with made.app_context():
-        yield made
-    dispose(made)
+    with lent_app(request.param, **environ) as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -75,6 +75,11 @@ def known(workspace_id: int, version: int) -> WorkspaceSettings | None:
     return found if found is not None and found.version == version else None
 
 
+def forget() -> None:
+    """Read every workspace's settings anew: the database was put in another's place."""
+    _cache.clear()
+
+
 def _key(workspace_id: int) -> tuple[str, int]:
     return str(db.engine.url), workspace_id
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import delete, select, update
 
-from tests.apps import dispose, make_app
+from tests.apps import lent_app
 from tests.rows import Rows
 from tests.sandbox_process import SandboxProcess
 from webapp import clock
@@ -32,13 +31,11 @@ def refreshing(request: pytest.FixtureRequest) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def any_app(request: pytest.FixtureRequest, tmp_path: Path, refreshing: SandboxProcess) -> Iterator[Flask]:
+def any_app(request: pytest.FixtureRequest, refreshing: SandboxProcess) -> Iterator[Flask]:
     """An app on either database, speaking to that sandbox."""
     refreshing.reset()
-    made = make_app(request.param, tmp_path, SANDBOX_PORT=str(refreshing.port))
-    with made.app_context():
-        yield made
-    dispose(made)
+    with lent_app(request.param, SANDBOX_PORT=str(refreshing.port)) as lent:
+        yield lent
 
 
 @pytest.fixture
@@ -235,20 +232,18 @@ def test_a_refusal_that_is_told_late_does_not_end_what_was_connected_anew(
 
 
 @pytest.mark.parametrize("reading_of", ["keeps", "replaces"])
-def test_allowing_an_account_again_elsewhere(tmp_path: Path, reading_of: str) -> None:
+def test_allowing_an_account_again_elsewhere(reading_of: str) -> None:
     """Where a new grant replaces the earlier one of an account, whoever had that one is asked again; else both live."""
-    with SandboxProcess("--memory", "--limits", "off", "--reauthorize", reading_of) as sandbox:
-        app = make_app("sqlite", tmp_path, SANDBOX_PORT=str(sandbox.port))
-        with app.app_context():
-            rows = Rows()
-            first = connected(rows, sandbox)
-            second = connected(rows, sandbox)
-            for each in (first, second):
-                change(each, expires_at=clock.now())
-            if reading_of == "replaces":
-                with pytest.raises(grants.GrantEnded):
-                    grants.usable(first.id)
-            else:
-                assert lives(sandbox, grants.usable(first.id).access_token)
-            assert lives(sandbox, grants.usable(second.id).access_token)
-        dispose(app)
+    sandbox_options = ("--memory", "--limits", "off", "--reauthorize", reading_of)
+    with SandboxProcess(*sandbox_options) as sandbox, lent_app("sqlite", SANDBOX_PORT=str(sandbox.port)):
+        rows = Rows()
+        first = connected(rows, sandbox)
+        second = connected(rows, sandbox)
+        for each in (first, second):
+            change(each, expires_at=clock.now())
+        if reading_of == "replaces":
+            with pytest.raises(grants.GrantEnded):
+                grants.usable(first.id)
+        else:
+            assert lives(sandbox, grants.usable(first.id).access_token)
+        assert lives(sandbox, grants.usable(second.id).access_token)
