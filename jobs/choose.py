@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -29,21 +29,17 @@ FOR_IMPORTS = 7_500  # as many people as a second's look-ups
 
 
 class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at once
-    """A waiting delivery with all a step needs of it. `email` None: erased meanwhile.
+    """A waiting delivery of fields or a consent with all a step needs of it. `email` None: erased meanwhile.
 
-    `klaviyo_id` and after it is what is remembered of the person, see `ProfileLink`: only chosen events have it.
+    What a step needs of an event is another thing, see `jobs.events.event`.
     """
 
     id: int
     activity_id: int
-    external_id: str
-    event: str | None
     origin: Origin
     occurred_at: datetime
     accepted_at: datetime
-    created_at: datetime
     expires_at: datetime
-    properties: str | None
     consent: str | None
     attempts: int
     priority: int
@@ -54,13 +50,8 @@ class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at o
     fields_text: str
     fields_version: int
     consents_text: str
-    starts_flows: bool
     only_existing: bool = False
     reason: Reason = Reason.BACKLOG
-    klaviyo_id: str | None = None
-    found: bool | None = None
-    looked_up_at: datetime | None = None
-    is_due: bool = True
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -72,14 +63,10 @@ class Item(NamedTuple):  # made by the thousand: a tuple is made from a row at o
 _COLUMNS = (
     DELIVERIES.c.id,
     DELIVERIES.c.activity_id,
-    ACTIVITIES.c.external_id,
-    DELIVERIES.c.event,
     ACTIVITIES.c.origin,
     ACTIVITIES.c.occurred_at,
     ACTIVITIES.c.accepted_at,
-    DELIVERIES.c.created_at,
     DELIVERIES.c.expires_at,
-    ACTIVITIES.c.properties,
     ACTIVITIES.c.consent,
     DELIVERIES.c.attempts,
     DELIVERIES.c.priority,
@@ -90,24 +77,30 @@ _COLUMNS = (
     PEOPLE.c.fields,
     PEOPLE.c.fields_version,
     PEOPLE.c.consents,
-    ACTIVITIES.c.starts_flows,
     DELIVERIES.c.only_existing,
     DELIVERIES.c.reason,
 )
 
 
-# Made once. Rows of tables, not of mapped classes: the mapper costs as much as the query.
-_ITEMS = (
-    select(*_COLUMNS)
-    .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
-    .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
-    .order_by(*line.IN_LINE)
-)
-WAITING = _ITEMS.where(*line.OF_LANE)
+def in_line(*columns: Any) -> Select[Any]:
+    """These columns of deliveries, with their activities and people, in the order of the line.
+
+    To be made once. Rows of tables, not of mapped classes: the mapper costs as much as the query.
+    """
+    return (
+        select(*columns)
+        .join(ACTIVITIES, ACTIVITIES.c.id == DELIVERIES.c.activity_id)
+        .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
+        .order_by(*line.IN_LINE)
+    )
+
+
+_ITEMS = in_line(*_COLUMNS)
 # Without the lane, whose line SQLite would rather walk: a batch's ids are of one lane anyway.
-_BY_ID = _ITEMS.where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING)
-_DUE_BY_ID = _BY_ID.where(DELIVERIES.c.due_at <= db_now())
-_DUE = WAITING.where(DELIVERIES.c.due_at <= db_now()).limit(line.LIMIT)
+_DUE_BY_ID = _ITEMS.where(
+    one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, DELIVERIES.c.due_at <= db_now()
+)
+_DUE = _ITEMS.where(*line.OF_LANE, DELIVERIES.c.due_at <= db_now()).limit(line.LIMIT)
 
 
 def of_lane(run: Run, kind: Kind) -> dict[str, Any]:
@@ -127,7 +120,7 @@ def _rows(session: Session, statement: Select[Any], where: Mapping[str, Any]) ->
     return [Item(*row) for row in session.connection().execute(statement, where).all()]
 
 
-def share(run: Run, items: list[Item]) -> float:
+def share(run: Run, items: Sequence[line.Stands]) -> float:
     """How much of each budget these may use."""
     return 1.0 if not items or items[0].priority <= PRIORITY_LIVE else low_share(run)
 
@@ -148,14 +141,8 @@ def low_share(run: Run) -> float:
         return LOW_SHARE if session.scalar(live) else 1.0
 
 
-def by_id(ids: Iterable[int]) -> list[Item]:
-    """Those of some deliveries of one lane that still wait."""
-    with reading() as session:
-        return _rows(session, _BY_ID, {"ids": list(ids)})
-
-
 def due_by_id(run: Run, ids: Iterable[int]) -> list[Item]:
-    """Those of them that are due."""
+    """Those of some deliveries of one lane that still wait and are due."""
     with reading() as session:
         items = _rows(session, _DUE_BY_ID, {"ids": list(ids)})
     run.share = share(run, items)

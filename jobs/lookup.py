@@ -15,7 +15,6 @@ from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from jobs import creations
-from jobs.choose import Item
 from jobs.outcomes import Outcome, outcome
 from jobs.refused import halves
 from jobs.run import AT_ONCE, Run
@@ -104,12 +103,6 @@ def known_links(run: Run, people: Iterable[int], columns: Sequence[Any] = _COLUM
     where = {"connection": run.held.connection_id, "ids": list(people)}
     with reading() as session:
         return {row[0]: Link(*row) for row in session.connection().execute(_known(tuple(columns)), where).all()}
-
-
-def remembered(items: Iterable[Item]) -> dict[int, Link]:
-    """What is remembered of the people of chosen events: person id -> link, with its first four columns."""
-    rows = {item.person_id: item for item in items if item.looked_up_at is not None}
-    return {id_: Link(id_, item.klaviyo_id, item.found, item.looked_up_at) for id_, item in rows.items()}
 
 
 @cache

@@ -11,9 +11,9 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import batches, choose, lookup, settle
-from jobs.choose import Item
+from jobs import batches, lookup, settle
 from jobs.events import calls, plan
+from jobs.events.event import Event, by_id
 from jobs.fields import converge
 from jobs.lookup import Link
 from jobs.run import Run
@@ -32,7 +32,7 @@ UNKNOWN_SETTLES_IN = timedelta(minutes=6)
 def go_on(run: Run) -> bool:
     """A batch of unknown outcome first: the same deliveries, none added; erased and settled ones are out."""
     batch = _first_open(run)
-    items = [item for item in choose.by_id(batches.members(batch)) if item.email is not None]
+    items = [item for item in by_id(batches.members(batch)) if item.email is not None]
     items, links = _still_there(run, items)
     if not items:
         run.write(lambda session: batches.close(session, run, batch, BatchOutcome.ACCEPTED))
@@ -66,7 +66,7 @@ def _first_open(run: Run) -> Batch:
         return found[0] if first is None else heads[first]
 
 
-def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Link]]:
+def _still_there(run: Run, items: list[Event]) -> tuple[list[Event], dict[int, Link]]:
     """Whoever was deleted in Klaviyo since the first sending would be created by a second one: they are out."""
     creates = run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE
     try:
@@ -81,6 +81,6 @@ def _still_there(run: Run, items: list[Item]) -> tuple[list[Item], dict[int, Lin
     return [item for item in items if item.id not in gone], links
 
 
-def _links(run: Run, items: Sequence[Item]) -> dict[int, Link]:
+def _links(run: Run, items: Sequence[Event]) -> dict[int, Link]:
     people = {item.person_id: item.email for item in items if item.email}
     return lookup.links_of(run, people, columns=lookup.THERE)

@@ -16,8 +16,8 @@ from functools import cache
 from flask import Flask
 
 from jobs import context, lookup
-from jobs.choose import Item
 from jobs.events import choice, plan
+from jobs.events.event import Event, remembered
 from jobs.events.plan import Encoded, Planned
 from jobs.lookup import Link
 from jobs.run import Run
@@ -37,7 +37,7 @@ class Prepared:
     encoded: Encoded | None = None
 
 
-def start(run: Run, behind: Sequence[Item]) -> None:
+def start(run: Run, behind: Sequence[Event]) -> None:
     """Begin to prepare what comes behind these, if the drain is to go on for so long."""
     if run.may_go_on() and behind[-1].priority == PRIORITY_LIVE and "profiles:read" in run.grant.scopes:
         delivered = run.taken.delivery_ids if run.taken is not None else frozenset()
@@ -57,11 +57,11 @@ def drop(run: Run) -> None:
         wait([found])
 
 
-def _prepare(app: Flask, run: Run, behind: Sequence[Item], delivered: frozenset[int]) -> Prepared | None:
+def _prepare(app: Flask, run: Run, behind: Sequence[Event], delivered: frozenset[int]) -> Prepared | None:
     with app.app_context():
         items, more, _ = choice.due_events_behind(run, payloads.BULK_EVENTS, behind, delivered)
         people = {item.person_id for item in items if item.email}
-        links = lookup.remembered(items)
+        links = remembered(items)
         now = clock.now()
         if not items or not all(lookup.is_believed(links.get(person_id), now) for person_id in people):
             return None

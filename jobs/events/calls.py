@@ -15,8 +15,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import batches, creations, lookup, settle
-from jobs.choose import Item
 from jobs.events import ahead, choice, plan
+from jobs.events.event import Event
 from jobs.events.plan import Encoded
 from jobs.lookup import Link
 from jobs.outcomes import Outcome, outcome
@@ -33,12 +33,12 @@ from webapp.klaviyo.endpoints import Endpoint
 from webapp.models import Batch, BatchOutcome, Delivery
 
 
-def begin(run: Run, endpoint: Endpoint, items: Sequence[Item], links: dict[int, Link]) -> bool:
+def begin(run: Run, endpoint: Endpoint, items: Sequence[Event], links: dict[int, Link]) -> bool:
     """A batch of these, sent; whether all of them were delivered."""
     return send_opened(run, open_batch(run, endpoint, items, links), items, links)
 
 
-def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mapping[int, Link]) -> Batch:
+def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Event], links: Mapping[int, Link]) -> Batch:
     """The batch row and its budget in one commit, before the call: from here on its outcome is unknown."""
 
     def work(session: Session) -> Batch:
@@ -50,14 +50,14 @@ def open_batch(run: Run, endpoint: Endpoint, items: Sequence[Item], links: Mappi
     return run.write(work)
 
 
-def _open(session: Session, run: Run, endpoint: Endpoint, items: Sequence[Item]) -> Batch:
+def _open(session: Session, run: Run, endpoint: Endpoint, items: Sequence[Event]) -> Batch:
     carried = {item.person_id: item.fields_version for item in items}
     ids = [item.id for item in items]
     return batches.open_batch(session, run, endpoint, ids, size=len(ids), carried=carried)
 
 
 def send_opened(
-    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], encoded: Encoded | None = None
+    run: Run, batch: Batch, items: Sequence[Event], links: dict[int, Link], encoded: Encoded | None = None
 ) -> bool:
     """Send an open batch; whether all of it was delivered. Its people's fields are read once more now that it is open.
 
@@ -72,7 +72,7 @@ def send_opened(
 
 
 def check_creations(
-    session: Session, run: Run, items: Sequence[Item], links: Mapping[int, Link], at: datetime | None = None
+    session: Session, run: Run, items: Sequence[Event], links: Mapping[int, Link], at: datetime | None = None
 ) -> None:
     """Events of missing people create them: only where that is still wanted, and they are ours then. Raises Stale.
 
@@ -88,11 +88,11 @@ def check_creations(
 
 def call(
     run: Run,
-    items: list[Item],
+    items: list[Event],
     links: dict[int, Link],
     batch: Batch,
     *,
-    rest: Sequence[Item] = (),
+    rest: Sequence[Event] = (),
     ready: Mapping[tuple[int, int], bytes] = MappingProxyType({}),
 ) -> bool:
     """Send a reserved batch and record what came of it; whether it was delivered.
@@ -123,7 +123,7 @@ def call(
 
 
 def _body(
-    run: Run, batch: Batch, items: Sequence[Item], links: dict[int, Link], ready: Mapping[tuple[int, int], bytes]
+    run: Run, batch: Batch, items: Sequence[Event], links: dict[int, Link], ready: Mapping[tuple[int, int], bytes]
 ) -> Call:
     if batch.endpoint == endpoints.EVENT.name:
         return payloads.event(plan.write_of(run.settings_seen(), items[0], links.get(items[0].person_id)))
@@ -133,7 +133,7 @@ def _body(
     return payloads.events([entries[item.id, item.fields_version] for item in items])
 
 
-def _taken(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
+def _taken(run: Run, batch: Batch, items: Sequence[Event], rest: Sequence[Event]) -> None:
     """Delivered. Where the next batch is about to go, it is written down while that is under way.
 
     Until then it counts as one whose end nobody knows, and goes again where the worker dies.
@@ -149,9 +149,9 @@ def _record(
     run: Run,
     batch: Batch,
     results: dict[int, Result],
-    rest: Sequence[Item] = (),
+    rest: Sequence[Event] = (),
     *,
-    refused: Sequence[Item] = (),
+    refused: Sequence[Event] = (),
     **lane_values: object,
 ) -> None:
     """Statuses, counters, attempts and the batch's end in one transaction. `refused`: by these it created nobody.
@@ -191,7 +191,7 @@ def _take_out(session: Session, run: Run, people: set[int], *, but: Batch) -> No
             batches.close(session, run, other, BatchOutcome.ACCEPTED)
 
 
-def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]) -> None:
+def _unknown(run: Run, batch: Batch, items: Sequence[Event], rest: Sequence[Event]) -> None:
     """It may have arrived. Unknown twice in a row: from now on in halves, each a batch of its own."""
 
     def work(session: Session) -> None:
@@ -203,7 +203,7 @@ def _unknown(run: Run, batch: Batch, items: Sequence[Item], rest: Sequence[Item]
     raise run.back_off()
 
 
-def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, Link], answer: Answer) -> None:
+def _refused_whole(run: Run, batch: Batch, items: list[Event], links: dict[int, Link], answer: Answer) -> None:
     """A bulk call is refused whole for one bad item: named ones are taken out, else it goes on in halves."""
     named = {e.item: e for e in answer.errors if e.item is not None and e.item < len(items)}
     if named:
@@ -215,7 +215,7 @@ def _refused_whole(run: Run, batch: Batch, items: list[Item], links: dict[int, L
     run.write(lambda session: _halve(session, run, batch, items))
 
 
-def _halve(session: Session, run: Run, batch: Batch, items: Sequence[Item]) -> Batch:
+def _halve(session: Session, run: Run, batch: Batch, items: Sequence[Event]) -> Batch:
     """The batch keeps the first half of these; the other becomes one of its own, which is given."""
     half = len(items) // 2
     batches.shrink(session, batch, [item.id for item in items[:half]], size=half)
@@ -234,13 +234,13 @@ def _singly(session: Session, batch: Batch) -> None:
     session.execute(update(Batch).where(Batch.id == batch.id).values(endpoint=endpoints.EVENT.name))
 
 
-def _named(run: Run, item: Item, links: dict[int, Link], error: ApiError) -> Result:
+def _named(run: Run, item: Event, links: dict[int, Link], error: ApiError) -> Result:
     if error.pointer.endswith("/profile/data/id"):
         return _gone(run, item, links, error.detail)
     return settle.failed(Reason.REJECTED, error.detail)
 
 
-def _refusal(run: Run, item: Item, links: dict[int, Link], answer: Answer) -> Result:
+def _refusal(run: Run, item: Event, links: dict[int, Link], answer: Answer) -> Result:
     """What a refusal of one event means."""
     gone = any(error.pointer.endswith("/profile/data/id") for error in answer.errors)
     if gone or outcome(answer) is Outcome.GONE:
@@ -249,7 +249,7 @@ def _refusal(run: Run, item: Item, links: dict[int, Link], answer: Answer) -> Re
     return settle.failed(Reason.PAYLOAD_TOO_LARGE if too_large else Reason.REJECTED, answer.sentence)
 
 
-def _gone(run: Run, item: Item, links: dict[int, Link], sentence: str) -> Result:
+def _gone(run: Run, item: Event, links: dict[int, Link], sentence: str) -> Result:
     """A remembered id that is gone is looked up again, once."""
     if lookup.was_asked_again(run, links.get(item.person_id), item.attempts):
         return settle.skipped(Reason.NOT_IN_KLAVIYO)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import Select, and_, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from jobs import choose, line
-from jobs.choose import Item
+from jobs.events.event import EVENTS, Event
 from jobs.run import Run
 from webapp import clock
 from webapp.catalogue.reasons import Status
@@ -21,13 +21,18 @@ from webapp.database import reading
 from webapp.dialects import one_of
 from webapp.models.tables import DELIVERIES, PEOPLE, PROFILE_LINKS, WORKSPACES
 
-_LINKED = choose.WAITING.add_columns(
-    PROFILE_LINKS.c.klaviyo_id, PROFILE_LINKS.c.found, PROFILE_LINKS.c.looked_up_at, DELIVERIES.c.due_at <= line.NOW
-).outerjoin(
-    PROFILE_LINKS,
-    and_(
-        PROFILE_LINKS.c.connection_id == DELIVERIES.c.connection_id, PROFILE_LINKS.c.person_id == DELIVERIES.c.person_id
-    ),
+_LINKED = (
+    EVENTS.where(*line.OF_LANE)
+    .add_columns(
+        PROFILE_LINKS.c.klaviyo_id, PROFILE_LINKS.c.found, PROFILE_LINKS.c.looked_up_at, DELIVERIES.c.due_at <= line.NOW
+    )
+    .outerjoin(
+        PROFILE_LINKS,
+        and_(
+            PROFILE_LINKS.c.connection_id == DELIVERIES.c.connection_id,
+            PROFILE_LINKS.c.person_id == DELIVERIES.c.person_id,
+        ),
+    )
 )
 _BEHIND = (line.OF_PRIORITY, DELIVERIES.c.id > bindparam("last"))
 _STANDING = _LINKED.limit(line.LIMIT)
@@ -46,18 +51,23 @@ _RANGE = select(DELIVERIES.c.id, DELIVERIES.c.person_id).where(
     DELIVERIES.c.id.between(bindparam("first"), bindparam("last")),
 )
 _SETTINGS_VERSION = select(WORKSPACES.c.version).where(WORKSPACES.c.id == bindparam("workspace")).scalar_subquery()
-_VERSIONS = (
-    select(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id, _SETTINGS_VERSION)
-    .join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id)
-    .where(one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
-)
+
+
+def _sendable(*columns: Any) -> Select[Any]:
+    """Of chosen deliveries those that still wait, for somebody who is not erased."""
+    still = (one_of(DELIVERIES.c.id), DELIVERIES.c.status == Status.WAITING, PEOPLE.c.email.is_not(None))
+    return select(*columns, _SETTINGS_VERSION).join(PEOPLE, PEOPLE.c.id == DELIVERIES.c.person_id).where(*still)
+
+
+_VERSIONS = _sendable(DELIVERIES.c.id, PEOPLE.c.fields_version, PEOPLE.c.id)
+_SUMS = _sendable(func.count(DELIVERIES.c.id), func.sum(PEOPLE.c.fields_version))
 _FIELDS = select(PEOPLE.c.id, PEOPLE.c.fields, PEOPLE.c.fields_version).where(one_of(PEOPLE.c.id))
 
 
 class Chosen(NamedTuple):
     """Due events, and whether there may be more of them. `is_all`: nothing else stands in the line."""
 
-    items: list[Item]
+    items: list[Event]
     more: bool
     is_all: bool = False
 
@@ -81,7 +91,7 @@ def due_events(run: Run, limit: int) -> Chosen:
     return Chosen(_unblocked(items, blocked), len(items) == limit, is_all=len(items) == len(standing) < limit)
 
 
-def due_events_behind(run: Run, limit: int, behind: Sequence[Item], delivered: frozenset[int]) -> Chosen:
+def due_events_behind(run: Run, limit: int, behind: Sequence[Event], delivered: frozenset[int]) -> Chosen:
     """The due events of the same priority that come after these, which are under way and still wait.
 
     A person's later ones wait also behind an earlier one that has come due since and is not among these, nor among
@@ -115,7 +125,7 @@ def due_events_behind(run: Run, limit: int, behind: Sequence[Item], delivered: f
     return Chosen(_unblocked(items, blocked), len(items) == limit)
 
 
-def _put_off(standing: Sequence[Item], items: Sequence[Item]) -> dict[int, int]:
+def _put_off(standing: Sequence[Event], items: Sequence[Event]) -> dict[int, int]:
     """Person id -> their first event that is not due, of those before the last of `items`; see `line.first_of_each`."""
     if len(items) == len(standing) or not items:
         return {}
@@ -127,26 +137,32 @@ def _put_off(standing: Sequence[Item], items: Sequence[Item]) -> dict[int, int]:
     return firsts
 
 
-def _linked(session: Session, statement: Select[Any], where: Mapping[str, Any]) -> list[Item]:
-    return [Item._make(row) for row in session.connection().execute(statement, where).all()]
+def _linked(session: Session, statement: Select[Any], where: Mapping[str, Any]) -> list[Event]:
+    return [Event(*row) for row in session.connection().execute(statement, where).all()]
 
 
-def _unblocked(items: list[Item], blocked: Mapping[int, int]) -> list[Item]:
+def _unblocked(items: list[Event], blocked: Mapping[int, int]) -> list[Event]:
     return [item for item in items if item.id < blocked.get(item.person_id, item.id + 1)]
 
 
 class AsKnown(NamedTuple):
     """Events that are about to be sent, and the version of the workspace's settings at the same moment."""
 
-    items: list[Item]
+    items: list[Event]
     settings_version: int
 
 
-def as_known_now(run: Run, items: Sequence[Item]) -> AsKnown:
-    """These with their people's fields as they are by now; without those erased or settled meanwhile."""
+def as_known_now(run: Run, items: Sequence[Event]) -> AsKnown:
+    """These with their people's fields as they are by now; without those erased or settled meanwhile.
+
+    Versions only grow: where as many still wait and their sum is the same, none is another, and no row need be read.
+    """
     held = {item.id: item.fields_version for item in items}
     with reading() as session:
         where = {"ids": list(held), "workspace": run.held.workspace_id}
+        count, total, settings_version = session.connection().execute(_SUMS, where).one()
+        if count == len(items) and total == sum(held.values()):
+            return AsKnown(list(items), settings_version)
         rows = session.connection().execute(_VERSIONS, where).all()
         newer = {person_id for delivery_id, version, person_id, _ in rows if version > held[delivery_id]}
         if len(rows) < len(items):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs import lookup, settle
-from jobs.choose import Item
 from jobs.events import again, ahead, calls, choice, plan, shared_look_up
 from jobs.events.ahead import Prepared
+from jobs.events.event import Event, remembered
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
@@ -55,10 +55,10 @@ def _choose_and_send(run: Run) -> bool:
     return goes_on
 
 
-def _known_first(run: Run, items: Sequence[Item]) -> dict[int, Link] | None:
+def _known_first(run: Run, items: Sequence[Event]) -> dict[int, Link] | None:
     """The people's links; None where the fields lane is about to look them up."""
     people = {item.person_id: item.email for item in items if item.email}
-    known = lookup.remembered(items)
+    known = remembered(items)
     if shared_look_up.is_coming(run, items, known):
         return None
     return lookup.links_of(run, people, known=known, columns=lookup.THERE)

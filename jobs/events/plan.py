@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from jobs import settle
-from jobs.choose import Item
+from jobs.events.event import Event
 from jobs.lookup import Link
 from jobs.settle import Result
 from webapp.catalogue.events import EVENTS
@@ -35,7 +37,7 @@ class Planned:
     """`settled` needs no call; `sendable` goes out in this order, the first ones first."""
 
     settled: dict[int, Result]
-    sendable: list[Item]
+    sendable: list[Event]
 
 
 class Encoded(NamedTuple):
@@ -45,12 +47,12 @@ class Encoded(NamedTuple):
     """
 
     version: int
-    items: list[Item]
+    items: list[Event]
     entries: dict[tuple[int, int], bytes]
 
 
 def plan(
-    items: Sequence[Item],
+    items: Sequence[Event],
     links: Mapping[int, Link],
     *,
     creates: bool,
@@ -64,7 +66,7 @@ def plan(
     `started_at`: since when the lane runs, where it was stopped before.
     """
     settled: dict[int, Result] = {}
-    sendable: list[Item] = []
+    sendable: list[Event] = []
     put_off: dict[int, Result] = {}
     for item in items:
         link = links.get(item.person_id)
@@ -82,7 +84,7 @@ def plan(
     return Planned(settled, sendable)
 
 
-def _without_call(item: Item, link: Link | None, *, creates: bool, now: datetime) -> Result | None:
+def _without_call(item: Event, link: Link | None, *, creates: bool, now: datetime) -> Result | None:
     if item.email is None:
         return settle.skipped(Reason.ERASED)
     if item.expires_at <= now:
@@ -92,7 +94,7 @@ def _without_call(item: Item, link: Link | None, *, creates: bool, now: datetime
     return None
 
 
-def _creation_first(item: Item, now: datetime, started_at: datetime | None) -> Result | None:
+def _creation_first(item: Event, now: datetime, started_at: datetime | None) -> Result | None:
     """The fields lane creates them, and knows then that they are ours; after a minute the event goes by address.
 
     The minute begins when the event was put in line, by a resend too, or when the lanes went on after a pause.
@@ -101,12 +103,12 @@ def _creation_first(item: Item, now: datetime, started_at: datetime | None) -> R
     return settle.waiting(Reason.BACKLOG, now + CREATION_LOOK) if now - since < CREATION_WAIT else None
 
 
-def may_not_be_sent(item: Item, link: Link | None, *, creates: bool) -> bool:
+def may_not_be_sent(item: Event, link: Link | None, *, creates: bool) -> bool:
     """Whether sending it would create somebody who is not to be created. A test event never creates anybody."""
     return not (link is not None and link.found) and (not creates or item.origin is Origin.TEST)
 
 
-def fitting(items: Sequence[Item], settings: WorkspaceSettings, links: Mapping[int, Link]) -> Encoded:
+def fitting(items: Sequence[Event], settings: WorkspaceSettings, links: Mapping[int, Link]) -> Encoded:
     """The first ones that fit one bulk call: 1,000 of them and 5 MB, with room to spare."""
     found = Encoded(settings.version, [], {})
     size = 0
@@ -120,10 +122,12 @@ def fitting(items: Sequence[Item], settings: WorkspaceSettings, links: Mapping[i
     return found
 
 
-def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> EventWrite:
+def write_of(settings: WorkspaceSettings, item: Event, link: Link | None) -> EventWrite:
     """One event as Klaviyo gets it, with the person's shared fields as known now."""
     known_id = link.klaviyo_id if link is not None and link.found else None
-    shared = records.shared_changes(item.fields, 0, settings.fields, settings.fields_on) if settings.fields_on else {}
+    shared: dict[str, Any] = {}
+    if settings.fields_on:
+        shared = records.shared_changes(orjson.loads(item.fields_text), 0, settings.fields, settings.fields_on)
     return EventWrite(
         metric=EVENTS[item.event or ""].metric,
         unique_id=unique_id(settings.workspace_id, item.external_id),
@@ -134,13 +138,13 @@ def write_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> Even
     )
 
 
-def entry_of(settings: WorkspaceSettings, item: Item, link: Link | None) -> bytes:
+def entry_of(settings: WorkspaceSettings, item: Event, link: Link | None) -> bytes:
     """The same as an encoded entry of a bulk body."""
     return payloads.event_entry(write_of(settings, item, link))
 
 
 def entries_of(
-    items: Iterable[Item], settings: WorkspaceSettings, links: Mapping[int, Link]
+    items: Iterable[Event], settings: WorkspaceSettings, links: Mapping[int, Link]
 ) -> dict[tuple[int, int], bytes]:
     """Entries of a bulk body by (delivery, version of its person's fields)."""
     return {(item.id, item.fields_version): entry_of(settings, item, links.get(item.person_id)) for item in items}

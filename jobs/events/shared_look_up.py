@@ -15,7 +15,8 @@ from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import Session
 
 from jobs import lookup
-from jobs.choose import FOR_IMPORTS, Item
+from jobs.choose import FOR_IMPORTS
+from jobs.events.event import Event
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp import clock
@@ -31,7 +32,7 @@ IMPORTS_NEED = frozenset({"profiles:read", "profiles:write", "lists:read", "list
 LONGEST_HOLD = timedelta(minutes=1)
 
 
-def is_coming(run: Run, items: Sequence[Item], known: Mapping[int, Link]) -> bool:
+def is_coming(run: Run, items: Sequence[Event], known: Mapping[int, Link]) -> bool:
     """Whether the fields lane is about to look up so many of these events' people that it is worth the wait.
 
     Of a long line also the last few that nobody knows, where they are in the very look-ups that are being made now.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from jobs.choose import Item
 from jobs.events import ahead
+from jobs.events.event import Event
 from jobs.run import Run
 from tests.apps import dispose, make_app
 from tests.databases import MEMORY
@@ -64,7 +64,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     found: list[list[int]] = []
     real = ahead.start
 
-    def at_once(run: Run, behind: Sequence[Item]) -> None:
+    def at_once(run: Run, behind: Sequence[Event]) -> None:
         real(run, behind)
         ready = run.ahead.result() if run.ahead is not None else None
         found.append([item.id for item in ready.planned.sendable] if ready is not None else [])

@@ -9,6 +9,7 @@ import orjson
 from hypothesis import strategies as st
 
 from jobs.choose import Item
+from jobs.events.event import Event
 from jobs.lookup import Link
 from webapp.catalogue.fields import FIELDS, PREFIX, Field
 from webapp.catalogue.words import Origin
@@ -49,33 +50,45 @@ def fields_of(changes: list[dict[str, Any]]) -> tuple[dict[str, Any], int]:
     return known, version
 
 
-def item(number: int, person: int = 1, **values: Any) -> Item:
-    """A waiting delivery of an event; `changes` are what is known of the person's fields."""
-    fields, version = fields_of(values.pop("changes", []))
-    plain: dict[str, Any] = {
+def _plain(number: int, person: int, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    fields, version = fields_of(changes)
+    return {
         "id": number,
-        "activity_id": 1000 + number,
-        "external_id": f"a-{number}",
-        "event": "post_created",
         "origin": Origin.PLATFORM,
         "occurred_at": NOW - timedelta(minutes=5),
-        "accepted_at": NOW - timedelta(minutes=2),
-        "created_at": NOW - timedelta(minutes=2),
         "expires_at": NOW + timedelta(days=6),
-        "properties": '{"postId":"1"}',
-        "consent": None,
         "attempts": 0,
         "priority": 0,
         "person_id": person,
         "email": f"person-{person}@example.com",
-        "first_name": None,
-        "last_name": None,
         "fields_text": orjson.dumps(fields).decode(),
         "fields_version": version,
-        "consents_text": "{}",
+    }
+
+
+def event(number: int, person: int = 1, **values: Any) -> Event:
+    """A waiting event; `changes` are what is known of the person's fields."""
+    of_events: dict[str, Any] = {
+        "external_id": f"a-{number}",
+        "event": "post_created",
+        "created_at": NOW - timedelta(minutes=2),
+        "properties": '{"postId":"1"}',
         "starts_flows": False,
     }
-    return Item(**{**plain, **values})
+    return Event(**{**_plain(number, person, values.pop("changes", [])), **of_events, **values})
+
+
+def item(number: int, person: int = 1, **values: Any) -> Item:
+    """A waiting delivery of a person's fields; `changes` are what is known of them."""
+    of_others: dict[str, Any] = {
+        "activity_id": 1000 + number,
+        "accepted_at": NOW - timedelta(minutes=2),
+        "consent": None,
+        "first_name": None,
+        "last_name": None,
+        "consents_text": "{}",
+    }
+    return Item(**{**_plain(number, person, values.pop("changes", [])), **of_others, **values})
 
 
 def link(person: int = 1, *, found: bool | None = True, **values: Any) -> Link:
@@ -108,22 +121,52 @@ shared = st.sets(st.sampled_from(FEW)).map(lambda on: settings(*on))
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[list[Item], dict[int, Link]]:
     """Due deliveries of a few people in the order of their ids, and what is remembered of those people."""
-    known = {person: (draw(changes), draw(st.integers(0, 5)) == 0) for person in range(1, draw(st.integers(1, 5)) + 1)}
-    items = []
+    known = draw(_people())
+    return [item(number, person, **values) for number, person, values in draw(_waiting(known))], draw(_links(known))
+
+
+@st.composite
+def events(draw: st.DrawFn) -> tuple[list[Event], dict[int, Link]]:
+    """The same of events."""
+    known = draw(_people())
+    made = []
+    for number, person, values in draw(_waiting(known)):
+        age = draw(st.sampled_from([0, 59, 61, 3600]))
+        values |= {"starts_flows": draw(st.booleans()), "created_at": NOW - timedelta(seconds=age)}
+        made.append(event(number, person, **values))
+    return made, draw(_links(known))
+
+
+# Person -> what was said of their fields, and whether they are erased.
+Known = dict[int, tuple[list[dict[str, Any]], bool]]
+
+
+@st.composite
+def _people(draw: st.DrawFn) -> Known:
+    count = draw(st.integers(1, 5))
+    return {person: (draw(changes), draw(st.integers(0, 5)) == 0) for person in range(1, count + 1)}
+
+
+@st.composite
+def _waiting(draw: st.DrawFn, known: Known) -> list[tuple[int, int, dict[str, Any]]]:
+    """(number, person, values) of each delivery."""
+    found = []
     for number in range(1, draw(st.integers(1, 12)) + 1):
         person = draw(st.sampled_from(sorted(known)))
         said, erased = known[person]
-        age = draw(st.sampled_from([0, 59, 61, 3600]))
         values: dict[str, Any] = {
             "changes": said,
             "origin": draw(st.sampled_from(Origin)),
-            "starts_flows": draw(st.booleans()),
-            "created_at": NOW - timedelta(seconds=age),
             "expires_at": NOW + timedelta(seconds=draw(st.sampled_from([-1, 0, 600]))),
         }
         if erased:
             values["email"] = None
-        items.append(item(number, person, **values))
+        found.append((number, person, values))
+    return found
+
+
+@st.composite
+def _links(draw: st.DrawFn, known: Known) -> dict[int, Link]:
     links = {}
     for person in known:
         found = draw(st.sampled_from([True, False, None, "nothing"]))
@@ -135,4 +178,4 @@ def situations(draw: st.DrawFn) -> tuple[list[Item], dict[int, Link]]:
                 list_due=draw(st.booleans()),
                 job_batch_id=draw(st.none() | st.just(7)),
             )
-    return items, links
+    return links

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs import choose, line
-from jobs.events import choice
+from jobs import line
+from jobs.events import choice, event
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp.catalogue.words import Kind, SyncBehavior
@@ -84,10 +84,10 @@ def test_an_event_that_comes_due_while_choosing_is_not_passed(
 
 def test_a_batch_is_read_by_its_ids_and_not_by_its_lanes_whole_line(shop: Shop) -> None:
     made = [shop.event(shop.person()) for _ in range(3)]
-    assert [item.id for item in choose.by_id([made[2].id, made[0].id])] == [made[0].id, made[2].id]
+    assert [item.id for item in event.by_id([made[2].id, made[0].id])] == [made[0].id, made[2].id]
     if db.engine.dialect.name != "sqlite":
         return  # PostgreSQL goes by statistics, and reads a table this small as a whole
-    written = choose._BY_ID.compile(db.engine, compile_kwargs={"render_postcompile": True})
+    written = event._BY_ID.compile(db.engine, compile_kwargs={"render_postcompile": True})
     with db.engine.connect() as connection:
         asked = written.construct_params({"ids": [1]})
         values = tuple(
