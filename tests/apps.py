@@ -47,6 +47,7 @@ class _Templates(BytecodeCache):
 
 
 _TEMPLATES = _Templates()
+_LENT: list[Flask] = []
 
 
 def test_settings(database_url: str, data_dir: Path, **environ: str) -> Settings:
@@ -82,18 +83,23 @@ def lent_app(backend: str, **environ: str) -> Iterator[Flask]:
     """An app as `make_app` gives it, its context pushed, with an empty database; another test has it afterwards.
 
     Making one takes as long as most tests: a hundred routes are compiled, and each statement again. What a test sets
-    in its configuration and extensions is taken back. Who changes more makes one of their own.
+    in its configuration and extensions is taken back. Who changes more, or needs two, makes one of their own.
     """
     app = _kept(backend, tuple(sorted(environ.items())))
+    assert app not in _LENT, "somebody has it, and would find their rows gone"
+    _LENT.append(app)
     config, extensions = dict(app.config), dict(app.extensions)
-    emptying.empty(app.config["SQLALCHEMY_DATABASE_URI"], _template(backend))
-    snapshot.forget()
-    with app.app_context():
-        yield app
-    _disconnect(app)
-    for now, before in ((app.config, config), (app.extensions, extensions)):
-        now.clear()
-        now.update(before)
+    try:
+        emptying.empty(app.config["SQLALCHEMY_DATABASE_URI"], _template(backend))
+        snapshot.forget()
+        with app.app_context():
+            yield app
+    finally:
+        _LENT.remove(app)
+        _disconnect(app)
+        for now, before in ((app.config, config), (app.extensions, extensions)):
+            now.clear()
+            now.update(before)
 
 
 @cache

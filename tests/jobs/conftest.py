@@ -5,10 +5,7 @@ A table of answers is played row by row on SQLite; on PostgreSQL its first row s
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -16,28 +13,17 @@ from flask import Flask
 from jobs.events import ahead
 from jobs.events.event import Event
 from jobs.run import Run
-from tests.apps import dispose, make_app
-from tests.databases import MEMORY
+from tests.apps import lent_app
 from tests.jobs.shop import SIZE
 from tests.rows import Rows
 from webapp.klaviyo import payloads
 
 
-@pytest.fixture(scope="module")
-def quick_dir() -> Iterator[Path]:
-    """A directory for a module's databases."""
-    made = Path(tempfile.mkdtemp(prefix="cevoid-jobs-", dir=MEMORY))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def engine_app(request: pytest.FixtureRequest, quick_dir: Path) -> Iterator[Flask]:
+def engine_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
     """An app on either database, its context pushed."""
-    made = make_app(request.param, quick_dir)
-    with made.app_context():
-        yield made
-    dispose(made)
+    with lent_app(request.param) as lent:
+        yield lent
 
 
 @pytest.fixture(scope="module")
