@@ -8,6 +8,7 @@ from flask import Flask
 from tests.rows import ALL_SCOPES, Rows
 from tests.webapp.views.connection_shop import BASE, Shop, attempt
 from tests.webapp.views.pages import text_of
+from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.klaviyo.oauth import TokenSet
 from webapp.models import ConnectionState, Purpose
 from webapp.services.connections import authorizations, lifecycle
@@ -58,9 +59,68 @@ def test_every_way_back_says_what_goes_on_and_what_stays_off(
     assert shop.read(shop.first).state is ConnectionState.ACTIVE
     banner = text_of(shop.owner.get(BASE))
     assert "Acme SE is connected again" in banner
-    assert ("It is paused: what waits goes out once somebody resumes it." in banner) is is_paused
-    assert ("What waited has gone out or is on its way." in banner) is not is_paused
+    except_for = ", except for what is off." if granted is LESS else "."
+    assert (f"It is paused: what waits goes out once somebody resumes it{except_for}" in banner) is is_paused
+    assert (f"What waited has gone out or is on its way{except_for}" in banner) is not is_paused
     assert ("so this is off: newsletter. Scopes says why" in banner) is (granted is LESS)
+
+
+def wait(shop: Shop, *kinds: Kind) -> None:
+    """A delivery of each kind waits for the access."""
+    for kind in kinds:
+        shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first, kind=kind)
+
+
+CONSENTS_GO = (
+    "Acme SE is connected again. What waited goes out now, except for 2 consents: skipped, as Klaviyo did not grant "
+    "what is needed. A consent is not sent again from here: once that is granted, the platform may post it again "
+    "under a new id."
+)
+
+
+def test_what_waited_and_cannot_go_out_with_a_smaller_grant_is_counted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait(shop, Kind.EVENT, Kind.CONSENT, Kind.CONSENT)
+    assert back(shop, monkeypatch, LESS, **ways(shop)[Purpose.RECONNECT]).sentence == CONSENTS_GO + OFF
+    banner = shop.owner.get(BASE)
+    assert "What needs it is skipped. What was skipped" in text_of(banner)
+    assert f"connection={shop.first.id}&amp;status=skipped&amp;reason=scope_missing" in banner.text
+
+
+def test_events_that_a_smaller_grant_stops_can_be_sent_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait(shop, Kind.EVENT, Kind.FIELDS)
+    less = frozenset(ALL_SCOPES.split()) - {"profiles:read"}
+    came = back(shop, monkeypatch, less, **ways(shop)[Purpose.RECONNECT]).sentence
+    assert "except for 1 event and 1 change of profile data: skipped" in came
+    assert "It can be sent again once that is granted." in came
+
+
+def test_whoever_may_create_everybody_sends_events_without_looking_anybody_up(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.change(shop.first, sync_behavior=SyncBehavior.CREATE_PROFILE)
+    wait(shop, Kind.EVENT)
+    less = frozenset(ALL_SCOPES.split()) - {"profiles:read"}
+    assert back(shop, monkeypatch, less, **ways(shop)[Purpose.RECONNECT]).sentence.startswith(GOES_ON)
+
+
+def test_reading_back_stops_nothing_that_waited(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait(shop, Kind.EVENT, Kind.FIELDS, Kind.CONSENT)
+    less = frozenset(ALL_SCOPES.split()) - {"metrics:read"}
+    assert back(shop, monkeypatch, less, **ways(shop)[Purpose.RECONNECT]).sentence.startswith(GOES_ON)
+    banner = text_of(shop.owner.get(BASE))
+    assert "so this is off: reading back." in banner
+    assert "What waited has gone out or is on its way." in banner
+    assert "What was skipped" not in banner
+
+
+def test_a_paused_connection_tells_what_to_do_before_it_is_resumed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=True)
+    wait(shop, Kind.CONSENT)
+    came = back(shop, monkeypatch, LESS, **ways(shop)[Purpose.RECONNECT]).sentence
+    before = "Before that, reconnect and allow everything asked: without it 1 consent will be skipped."
+    assert came == f"{PAUSED} {before}{OFF}"
 
 
 @pytest.mark.parametrize("way", [Purpose.CONNECT, Purpose.REPLACE])
@@ -75,9 +135,9 @@ def test_what_a_paused_connection_waits_for_is_said_whole(shop: Shop, monkeypatc
     for waiting in ("What comes for it waits here", "1 delivery waits here"):
         lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=False)
         assert f"{waiting}, nothing is lost" in text_of(shop.owner.get(BASE))
-        assert "out as soon as you reconnect." in text_of(shop.owner.get(BASE))
+        assert "out once you have reconnected and allowed everything asked." in text_of(shop.owner.get(BASE))
         lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=True)
-        assert "out once you have reconnected and somebody resumes it." in text_of(shop.owner.get(BASE))
+        assert "allowed everything asked, and somebody resumes it." in text_of(shop.owner.get(BASE))
         shop.rows.delivery(shop.rows.activity(shop.workspace), shop.first)
 
 

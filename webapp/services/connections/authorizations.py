@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
+from webapp.catalogue.words import Kind
 from webapp.crypto import digest, new_secret
 from webapp.database import writing
 from webapp.extensions import key_ring, settings
@@ -22,7 +24,7 @@ from webapp.klaviyo.oauth import OAuthProblem, TokenSet, new_verifier
 from webapp.klaviyo.scopes import ASKED
 from webapp.models import Authorization, Connection, ConnectionState, Purpose, Session, Store
 from webapp.services import audit, lanes
-from webapp.services.connections import lifecycle
+from webapp.services.connections import lifecycle, stopped
 from webapp.services.connections.lifecycle import Move, Refusal
 from webapp.services.oauth import grants, scope_matrix
 from webapp.services.workspaces import tenancy
@@ -30,6 +32,7 @@ from webapp.services.workspaces import tenancy
 LIFE = timedelta(minutes=10)
 ACCOUNT_SECONDS = 10.0
 STAYS_PAUSED = "It stays paused until somebody resumes it."
+LOST = "A consent is not sent again from here: once that is granted, the platform may post it again under a new id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         needed = same.state is ConnectionState.NEEDS_REAUTHORIZATION
         _take_grant(session, attempt, same, chosen)
         if needed:
-            return _connected_again(same, chosen)
+            return _connected_again(session, same, chosen)
         came = f"{chosen.name} is connected already, for {_store_name(session, same.store_id)}."
         return Outcome(f"{came} Choose another account.{_what_is_off(chosen)}", False)
     lifecycle.check_add(session, attempt.workspace_id, attempt.store_id)
@@ -207,7 +210,7 @@ def _reconnect(session: DatabaseSession, attempt: Authorization, chosen: Chosen)
         sentence = f"This connection belongs to {wanted.account_name}, and you chose {chosen.name}. {came}"
         return Outcome(f"{sentence} Reconnect and choose {wanted.account_name}.", False)
     _take_grant(session, attempt, wanted, chosen)
-    return _connected_again(wanted, chosen)
+    return _connected_again(session, wanted, chosen)
 
 
 def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
@@ -219,7 +222,7 @@ def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         if same.id != wanted.id:
             where = _store_name(session, same.store_id)
             came = f"{chosen.name} is connected already, for {where}. Nothing was replaced."
-        more = f" {_connected_again(same, chosen).sentence}" if needed else _what_is_off(chosen)
+        more = f" {_connected_again(session, same, chosen).sentence}" if needed else _what_is_off(chosen)
         return Outcome(came + more, False)
     before = wanted.account_name
     lifecycle.replace(session, wanted, chosen.account_id, chosen.name, attempt.user_id)
@@ -233,11 +236,22 @@ def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
     return Outcome(sentence + paused + off, True, bool(off))
 
 
-def _connected_again(connection: Connection, chosen: Chosen) -> Outcome:
+def _connected_again(session: DatabaseSession, connection: Connection, chosen: Chosen) -> Outcome:
     """What is said of a connection that has its access back, whichever way it came."""
-    goes_on = STAYS_PAUSED if connection.is_paused else "What waited goes out now."
+    goes_on = _goes_on(connection, stopped.waiting(session, connection, chosen.tokens.scopes))
     off = _what_is_off(chosen)
     return Outcome(f"{chosen.name} is connected again. {goes_on}{off}", True, bool(off))
+
+
+def _goes_on(connection: Connection, without: Mapping[Kind, int]) -> str:
+    """What becomes of what waited. `without`: how much of it by kind the grant is too small for."""
+    if not without:
+        return STAYS_PAUSED if connection.is_paused else "What waited goes out now."
+    count = stopped.in_words(without)
+    if connection.is_paused:
+        return f"{STAYS_PAUSED} Before that, reconnect and allow everything asked: without it {count} will be skipped."
+    lost = LOST if Kind.CONSENT in without else "It can be sent again once that is granted."
+    return f"What waited goes out now, except for {count}: skipped, as Klaviyo did not grant what is needed. {lost}"
 
 
 def _wanted(session: DatabaseSession, attempt: Authorization) -> Connection:

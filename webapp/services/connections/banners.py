@@ -12,10 +12,20 @@ from webapp.extensions import db
 from webapp.klaviyo import scopes
 from webapp.models import Alert, Connection, ConnectionState, Grant, Lane
 from webapp.services import alerts
-from webapp.services.connections import lifecycle
+from webapp.services.connections import lifecycle, stopped
 from webapp.services.connections.search import Counts
 
 SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Access regained. `off`: what is off for want of a scope, in words; `skips`: what waited for it is skipped."""
+
+    alert: Alert
+    connection: Connection
+    off: str
+    skips: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +33,12 @@ class Banners:
     """`needed`: connections that wait for their owner, with how many deliveries wait there, the longest wait first, up
     to SHOWN; `more`: how many others do.
 
-    `mended`: those that did and are connected again, with the alert that said so and what is off for want of a scope,
-    in words. `open`: other incidents that go on, with their sentence.
+    `mended`: those that did and are connected again. `open`: other incidents that go on, with their sentence.
     """
 
     needed: list[tuple[Connection, int]]
     more: int
-    mended: list[tuple[Alert, Connection, str]]
+    mended: list[Mended]
     open: list[tuple[Alert, Connection, str]]
 
 
@@ -55,7 +64,7 @@ def _needed(workspace_id: int) -> list[tuple[Connection, int]]:
     return [(connection, int(count)) for connection, count in db.session.execute(waiting)]
 
 
-def _mended(workspace_id: int) -> list[tuple[Alert, Connection, str]]:
+def _mended(workspace_id: int) -> list[Mended]:
     told = (
         select(Alert, Connection, Grant.scopes)
         .join(Connection, Connection.id == Alert.connection_id)
@@ -70,8 +79,12 @@ def _mended(workspace_id: int) -> list[tuple[Alert, Connection, str]]:
         .order_by(Alert.id.desc())
         .limit(SHOWN)
     )
-    rows = db.session.execute(told)
-    return [(alert, found, scopes.titles(scopes.missing(frozenset(granted.split())))) for alert, found, granted in rows]
+    return [_told(alert, found, frozenset(granted.split())) for alert, found, granted in db.session.execute(told)]
+
+
+def _told(alert: Alert, connection: Connection, granted: frozenset[str]) -> Mended:
+    off = scopes.titles(scopes.missing(granted))
+    return Mended(alert, connection, off, bool(stopped.kinds(connection, granted)))
 
 
 def _open(workspace_id: int) -> list[tuple[Alert, Connection, str]]:
