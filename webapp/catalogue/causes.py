@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
 
 
 class Who(StrEnum):
@@ -41,13 +43,15 @@ BUTTONS = {
     "profile_data": "Choose profile data",
 }
 OWNERS_ONLY = frozenset(BUTTONS) - {"resume"}
+# What helps a consent. The platform's repetition is a new activity, held against all that was said since.
+LOST = "A consent is not sent again from here: {then}the platform may post it again under a new id."
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help.
 
-    `mend` is what removes the cause, `again` what sends on what it stopped; a consent is not sent again.
+    `mend` is what removes the cause, `again` what sends on what it stopped. Both are an event's; `of` tells of others.
     """
 
     title: str
@@ -57,6 +61,17 @@ class Cause:
     who: Who
     button: str
     resend: bool
+
+    def of(self, status: Status, kinds: Collection[Kind]) -> Cause:
+        """The cause as it is told of deliveries of one status and these kinds: a consent is not sent again."""
+        if status is Status.WAITING:
+            return replace(self, again="", resend=False)
+        if not self.resend or Kind.CONSENT not in kinds:
+            return self
+        lost = LOST.format(then="after that " if self.mend else "")
+        if set(kinds) == {Kind.CONSENT}:
+            return replace(self, again=lost, resend=False)
+        return replace(self, again=f"{self.again} {lost}".strip())
 
     @property
     def remedy(self) -> str:

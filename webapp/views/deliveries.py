@@ -187,7 +187,7 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
         "deliveries/show.html",
         "outcome",
         it=found,
-        cause=CAUSES[found.reason],
+        cause=CAUSES[found.reason].of(found.delivery.status, [found.delivery.kind]),
         causes=CAUSES,
         mend=mending.button(found.reason, found.connection),
         email=(email or "no address") if in_full else addresses.masked(email),

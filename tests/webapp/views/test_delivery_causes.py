@@ -52,3 +52,31 @@ def test_a_cause_says_what_klaviyo_said_and_has_the_buttons_that_mend_it(any_app
     assert listed is not None
     assert "from=" in listed.group(1)
     assert len(shown(signed_in(any_app, shop.owner).get(listed.group(1).replace("&amp;", "&")).text)) == 2
+
+
+def what_to_do(html: str, key: str) -> str:
+    """What a cause's row says and offers."""
+    row = re.search(rf'id="cause-{key}".*?</tr>', html, re.S)
+    assert row is not None
+    return " ".join(re.sub(r"<[^>]+>", " ", row.group()).split())
+
+
+def test_where_only_consents_are_meant_nothing_is_offered_to_be_sent_again(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING, Kind.CONSENT)
+    client = signed_in(any_app, shop.owner)
+    told = what_to_do(client.get(f"{LIST}?view=causes").text, "skipped-scope_missing")
+    assert "allows everything asked. A consent is not sent again from here: after that the platform may post it" in told
+    assert "Reconnect" in told
+    assert "end it again." not in told
+    assert "Resend" not in told
+    shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING)
+    told = what_to_do(client.get(f"{LIST}?view=causes").text, "skipped-scope_missing")
+    assert "Then send it again. A consent is not sent again from here: after that the platform may" in told
+    assert "Resend" in told
+
+
+def test_a_consent_that_waits_for_its_person_is_not_lost(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.WAITING, Reason.NOT_IN_KLAVIYO, Kind.CONSENT)
+    told = what_to_do(signed_in(any_app, shop.owner).get(f"{LIST}?view=causes").text, "waiting-not_in_klaviyo")
+    assert "add the person in Klaviyo." in told
+    assert "again" not in told

@@ -210,7 +210,8 @@ def test_a_consent_is_not_told_to_be_sent_again(any_app: Flask, shop: Shop) -> N
     told = text_of(client.get(f"{LIST}/{consent.id}"))
     assert "The owner presses Reconnect and allows everything asked." in told
     assert "Then send it again" not in told
-    assert "a consent is never sent again without a fresh choice of the person" in told
+    assert "Nothing: a consent is not sent again from here." in told
+    assert "from here: after that the platform may post it again under a new id." in told
     assert "Then send it again" in text_of(client.get(f"{LIST}/{event.id}"))
 
 

@@ -36,7 +36,7 @@ def test_count_name_progress_abort_history(app: Flask, shop: Shop) -> None:
         client = signed_in(app, user)
         page = client.get(f"{NEW}?status=failed").text
         assert "Send 3 deliveries again?" in page
-        assert "<b>1</b> consents: a consent is never sent again without a fresh choice" in page
+        assert "<b>1</b> consents: a consent is not sent again from here" in page
         assert db.session.scalars(select(Task)).all() == []
         form = hidden(page)
         assert form["status"] == ["failed"]

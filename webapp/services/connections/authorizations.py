@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
+from webapp.catalogue.causes import LOST
 from webapp.catalogue.words import Kind
 from webapp.crypto import digest, new_secret
 from webapp.database import writing
@@ -32,7 +33,6 @@ from webapp.services.workspaces import tenancy
 LIFE = timedelta(minutes=10)
 ACCOUNT_SECONDS = 10.0
 STAYS_PAUSED = "It stays paused until somebody resumes it."
-LOST = "A consent is not sent again from here: once that is granted, the platform may post it again under a new id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,9 @@ def _goes_on(connection: Connection, without: Mapping[Kind, int]) -> str:
     count = stopped.in_words(without)
     if connection.is_paused:
         return f"{STAYS_PAUSED} Before that, reconnect and allow everything asked: without it {count} will be skipped."
-    lost = LOST if Kind.CONSENT in without else "It can be sent again once that is granted."
+    lost = "It can be sent again once that is granted."
+    if Kind.CONSENT in without:
+        lost = LOST.format(then="once that is granted, ")
     return f"What waited goes out now, except for {count}: skipped, as Klaviyo did not grant what is needed. {lost}"
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from webapp import clock
 from webapp.catalogue.reasons import REASONS, Reason, Status
+from webapp.catalogue.words import Kind
 from webapp.extensions import db
 from webapp.models import Delivery
 from webapp.services.deliveries import waiting_reasons
@@ -25,7 +26,7 @@ class Group:
     """One cause. `more`: there are more than were counted.
 
     `newest_at` is when its newest activity was accepted, `detail` what Klaviyo said of that one; `connections` whose
-    they are; `held_by` what the last calls of their lines came to, as in "answered 500".
+    they are; `kinds` what they write; `held_by` what the last calls of their lines came to, as in "answered 500".
     """
 
     status: Status
@@ -35,6 +36,7 @@ class Group:
     newest_at: datetime
     detail: str | None
     connections: tuple[int, ...]
+    kinds: tuple[Kind, ...]
     held_by: tuple[str, ...]
 
 
@@ -45,6 +47,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
     since, _ = around(session, clock.now() - timedelta(hours=hours))
     counts: dict[tuple[Status, Reason], tuple[int, int]] = {}
     owners: dict[tuple[Status, Reason], set[int]] = defaultdict(set)
+    kinds: dict[tuple[Status, Reason], set[Kind]] = defaultdict(set)
     held_by: dict[tuple[Status, Reason], set[str]] = defaultdict(set)
     capped: set[tuple[Status, Reason]] = set()
     for status in LOOKED_AT:
@@ -59,6 +62,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
                 before, last = counts.get(key, (0, 0))
                 counts[key] = (before + number, max(last, newest))
                 owners[key] |= {owner} if owner is not None else set()
+                kinds[key].add(kind)
                 held = holds.get((owner or 0, kind)) if key[1] is Reason.RETRYING else None
                 held_by[key] |= {held.detail} if held is not None and held.detail else set()
                 capped |= {key} if is_capped else set()
@@ -70,6 +74,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
             key in capped,
             *newest_ones[newest],
             connections=tuple(sorted(owners[key])),
+            kinds=tuple(sorted(kinds[key])),
             held_by=tuple(sorted(held_by[key])),
         )
         for key, (number, newest) in counts.items()

@@ -42,7 +42,7 @@ class Left(StrEnum):
 SENTENCES = {
     Left.NOT_ENDED: "still waiting: they go out by themselves",
     Left.DELIVERED: "delivered already",
-    Left.CONSENT: "consents: a consent is never sent again without a fresh choice of the person",
+    Left.CONSENT: "consents: a consent is not sent again from here; the platform may post it again under a new id",
     Left.ERASED: "of erased people: nothing is kept of them that could be sent",
     Left.POINTLESS: "ended for a reason that sending again does not change",
     Left.DISCONNECTED: "belong to a disconnected account",
