@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from webapp.services.activities import refusals
 from webapp.services.deliveries import causes, detail, proofs, resend_rules
 from webapp.services.deliveries import search as delivery_search
 from webapp.services.deliveries.detail import Detail
+from webapp.services.deliveries.search import Found
 from webapp.services.people import addresses
 from webapp.services.people.addresses import mask_all
 from webapp.services.tracing import finder
@@ -52,7 +53,8 @@ def _list(
     refusal: Refusal | None = None,
     number: int | None = None,
 ) -> ResponseReturnValue:
-    shown = delivery_search.page(g.workspace.id, filters)
+    # Under a search that found nothing everything there is would look like its answer.
+    shown = None if unfound and sought else delivery_search.page(g.workspace.id, filters)
     return region(
         "deliveries/index.html",
         "list",
@@ -65,11 +67,14 @@ def _list(
         refusal=refusal,
         number=number,
         can_resend=filters.status in {None, Status.FAILED, Status.SKIPPED},
-        choosable={
-            row.delivery.id for row in shown.found if resend_rules.may_be_chosen(row.delivery, is_erased=row.is_erased)
-        },
+        choosable=_choosable(shown.found) if shown else set(),
         **_choices(),
     )
+
+
+def _choosable(rows: Iterable[Found]) -> set[int]:
+    """The deliveries that a list offers to send again."""
+    return {row.delivery.id for row in rows if resend_rules.may_be_chosen(row.delivery, is_erased=row.is_erased)}
 
 
 @blueprint.post("/find")

@@ -84,6 +84,28 @@ def test_whatever_one_has_in_hand_is_found_by_one_box(any_app: Flask, shop: Shop
         assert 'id="what-problem"' in missed.text
 
 
+def test_what_is_not_found_is_told_as_far_as_it_is_known(any_app: Flask, shop: Shop) -> None:
+    """A call may have been refused as a whole, and an erased person is not known: neither is told apart here."""
+    event = shop.delivery(Status.DELIVERED, Reason.WRITTEN)
+    client = signed_in(any_app, shop.support)
+    of_id = client.post(f"{LIST}/find", data={"what": "order-7"})
+    for text in (
+        "Nothing in Mine is called exactly so, and we do not remember that this id was refused by itself.",
+        "The platform never posted it, or posted it to another workspace.",
+        "The platform was answered 400, 401, 413, 429 or 503 then, and nothing of such a call is kept.",
+        "what came is kept for 90 days, what was refused for 30",
+    ):
+        assert text in text_of(of_id), text
+    assert "erased" not in text_of(of_id)
+    of_address = text_of(client.post(f"{LIST}/find", data={"what": "nobody@example.com"}))
+    for text in ("Nobody in Mine has exactly this address", "The person was erased", "The whole call was refused."):
+        assert text in of_address, text
+    assert "this id" not in of_address
+    for told in (of_id, client.post(f"{LIST}/find", data={"what": "nobody@example.com"})):
+        assert shown(told.text) == []
+    assert shown(client.post(f"{LIST}/find", data={"what": " "}).text) == [event.id]
+
+
 def test_a_word_that_is_not_understood_is_said(any_app: Flask, shop: Shop) -> None:
     answer = signed_in(any_app, shop.owner).get(f"{LIST}?status=lost&from=soon&person=ada")
     assert answer.status_code == 422
