@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -51,7 +51,8 @@ LOST = "A consent is not sent again from here: {then}the platform may post it ag
 class Cause:
     """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help.
 
-    `mend` is what removes the cause, `again` what sends on what it stopped. Both are an event's; `of` tells of others.
+    `mend` is what removes the cause, `again` what sends on what it stopped. Both are an event's, `others` those of
+    other kinds that differ; `of` chooses.
     """
 
     title: str
@@ -61,9 +62,13 @@ class Cause:
     who: Who
     button: str
     resend: bool
+    others: Mapping[Kind, tuple[str, str]]
 
     def of(self, status: Status, kinds: Collection[Kind]) -> Cause:
         """The cause as it is told of deliveries of one status and these kinds: a consent is not sent again."""
+        mine = self.others.get(min(kinds)) if len(set(kinds)) == 1 else None
+        if mine is not None:
+            return replace(self, mend=mine[0], again=mine[1], others={}).of(status, kinds)
         if status is Status.WAITING:
             return replace(self, again="", resend=False)
         if not self.resend or Kind.CONSENT not in kinds:
@@ -98,8 +103,17 @@ def _cause(key: str, row: dict[str, Any]) -> Cause:
     if button and button not in BUTTONS:
         raise ValueError(f"causes.toml: {key} has the unknown button {button}")
     mend, again = str(row.get("remedy", "")), str(row.get("again", ""))
-    title, what = str(row["title"]), str(row["what"])
-    return Cause(title, what, mend, again, Who(row["who"]), button, bool(row.get("resend", False)))
+    others = {Kind(kind): words for kind, words in row.items() if isinstance(words, dict)}
+    return Cause(
+        title=str(row["title"]),
+        what=str(row["what"]),
+        mend=mend,
+        again=again,
+        who=Who(row["who"]),
+        button=button,
+        resend=bool(row.get("resend", False)),
+        others={kind: (str(words["remedy"]), str(words.get("again", again))) for kind, words in others.items()},
+    )
 
 
 CAUSES: dict[Reason, Cause] = _load()

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from tests.rows import Rows
 from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY, RESENDABLE, WHO, Who
 from webapp.catalogue.reasons import REASONS, Reason, Status
+from webapp.catalogue.words import Kind
 from webapp.database import writing
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +29,30 @@ def test_every_reason_has_words_and_a_status() -> None:
         assert cause.what.endswith("."), reason
         assert not cause.button or cause.remedy, f"{reason} has a button and no sentence that says why to press it"
         assert not cause.remedy or cause.who is not Who.NOBODY, f"{reason} has a remedy and nobody for it"
+
+
+SENT_AGAIN_THE_SAME = {
+    Kind.EVENT: "Post it corrected under a new id. Sent again it is the same: that helps only where",
+    Kind.FIELDS: "Post the person's data corrected under a new id; that goes out by itself. Or turn the field off",
+    Kind.CONSENT: "Mend what Klaviyo's words name. A consent is not sent again from here: after that the platform may",
+}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_klaviyo_refuses_is_mended_by_its_kind(kind: Kind) -> None:
+    """What is stored of an event is sent again as it is; profile data is sent as it is today."""
+    told = CAUSES[Reason.REJECTED].of(Status.FAILED, [kind])
+    assert told.remedy.startswith(SENT_AGAIN_THE_SAME[kind])
+    assert told.resend is (kind is not Kind.CONSENT)
+    both = CAUSES[Reason.REJECTED].of(Status.FAILED, [kind, Kind.EVENT])
+    assert both.remedy.startswith(SENT_AGAIN_THE_SAME[Kind.EVENT])
+
+
+def test_what_waits_is_not_told_to_be_sent_again() -> None:
+    for reason in REASONS[Status.WAITING]:
+        for kind in Kind:
+            told = CAUSES[reason].of(Status.WAITING, [kind])
+            assert (told.again, told.resend) == ("", False)
 
 
 def test_every_cause_that_code_can_give_is_in_the_catalogue() -> None:
