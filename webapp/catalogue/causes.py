@@ -52,7 +52,7 @@ class Cause:
     """A reason in words for people. `button` is a key of BUTTONS, or empty; `resend`: sending again can help.
 
     `mend` is what removes the cause, `again` what sends on what it stopped. Both are an event's, `others` those of
-    other kinds that differ; `of` chooses.
+    other kinds that differ; `of` chooses. `done` takes the place of `mend` where that was done since: `is_mended`.
     """
 
     title: str
@@ -63,6 +63,13 @@ class Cause:
     button: str
     resend: bool
     others: Mapping[Kind, tuple[str, str]]
+    done: str = ""
+    is_mended: bool = False
+
+    def mended(self) -> Cause:
+        """The cause as it is told once it is removed: no button, only what sends on what it had stopped."""
+        again, who = ("Send it again.", Who.SUPPORT) if self.again else ("", Who.NOBODY)
+        return replace(self, mend=self.done, again=again, who=who, button="", is_mended=True)
 
     def of(self, status: Status, kinds: Collection[Kind]) -> Cause:
         """The cause as it is told of deliveries of one status and these kinds: a consent is not sent again."""
@@ -73,9 +80,10 @@ class Cause:
             return replace(self, again="", resend=False)
         if not self.resend or Kind.CONSENT not in kinds:
             return self
-        lost = LOST.format(then="after that " if self.mend else "")
+        lost = LOST.format(then="after that " if self.mend and not self.is_mended else "")
         if set(kinds) == {Kind.CONSENT}:
-            return replace(self, again=lost, resend=False)
+            who = Who.PLATFORM if self.is_mended else self.who
+            return replace(self, again=lost, who=who, resend=False)
         return replace(self, again=f"{self.again} {lost}".strip())
 
     @property
@@ -112,6 +120,7 @@ def _cause(key: str, row: dict[str, Any]) -> Cause:
         who=Who(row["who"]),
         button=button,
         resend=bool(row.get("resend", False)),
+        done=str(row.get("done", "")),
         others={kind: (str(words["remedy"]), str(words.get("again", again))) for kind, words in others.items()},
     )
 

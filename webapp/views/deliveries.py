@@ -14,14 +14,14 @@ from webapp import clock
 from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
-from webapp.extensions import settings
+from webapp.extensions import db, settings
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
 from webapp.http.pages import region
 from webapp.models import Activity, Refusal, Role
 from webapp.services.activities import refusals
-from webapp.services.deliveries import causes, detail, proofs, resend_rules
+from webapp.services.deliveries import causes, detail, proofs, remedies, resend_rules
 from webapp.services.deliveries import search as delivery_search
 from webapp.services.deliveries.detail import Detail
 from webapp.services.deliveries.search import Found
@@ -113,11 +113,13 @@ def _causes() -> ResponseReturnValue:
     hours = int(words["hours"]) if words.get("hours") in {str(hours) for hours in causes.WINDOWS} else 24
     connection_id = parse(words)[0].connection_id
     groups = causes.groups(g.workspace.id, hours, connection_id)
+    told = remedies.of_groups(db.session(), g.workspace.id, groups)
     return region(
         "deliveries/causes.html",
         "groups",
         groups=groups,
-        mends=mending.of_groups(groups),
+        told=told,
+        mends=mending.of_groups(told),
         since=(clock.now() - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M"),
         hours=hours,
         windows=causes.WINDOWS,
@@ -188,13 +190,14 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
     seen = seen_by(in_full=in_full)
     email = found.person.email if found.person else None
     own = url_for("deliveries.show", delivery_id=found.delivery.id)
+    cause = remedies.of_delivery(db.session(), found)
     return region(
         "deliveries/show.html",
         "outcome",
         it=found,
-        cause=CAUSES[found.reason].of(found.delivery.status, [found.delivery.kind]),
+        cause=cause,
         causes=CAUSES,
-        mend=mending.button(found.reason, found.connection),
+        mend=mending.button(cause, found.connection),
         email=(email or "no address") if in_full else addresses.masked(email),
         can_reveal=not revealed and _can_reveal(found),
         seen=seen,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from flask import g, url_for
 
-from webapp.catalogue.causes import BUTTONS, CAUSES, OWNERS_ONLY
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.causes import BUTTONS, OWNERS_ONLY, Cause
 from webapp.extensions import db
 from webapp.models import Connection, Role
 from webapp.services.connections import lifecycle
@@ -28,9 +27,9 @@ class Button:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-def button(reason: Reason, connection: Connection | None) -> Button | None:
+def button(cause: Cause, connection: Connection | None) -> Button | None:
     """The button of a cause; None where none helps, or where it is about a connection and there is no live one."""
-    name = CAUSES[reason].button
+    name = cause.button
     if not name:
         return None
     live = connection if connection is not None and connection.is_live else None
@@ -54,13 +53,13 @@ def button(reason: Reason, connection: Connection | None) -> Button | None:
     return Button(BUTTONS[name], url_for(endpoint, workspace=slug), False, allowed)
 
 
-def of_groups(groups: Iterable[Group]) -> dict[Group, list[Button]]:
+def of_groups(causes: Mapping[Group, Cause]) -> dict[Group, list[Button]]:
     """The buttons of each cause: one, or one for each of the first few connections it is about, by their names."""
     live = {each.id: each for each in lifecycle.live(db.session(), g.workspace.id)}
     found = {}
-    for group in groups:
+    for group, cause in causes.items():
         mine: list[Connection | None] = [live[each] for each in group.connections if each in live]
-        pairs = [(each, button(group.reason, each)) for each in (mine[:OFFERED] or [None])]
+        pairs = [(each, button(cause, each)) for each in (mine[:OFFERED] or [None])]
         made = {each.url: (connection, each) for connection, each in pairs if each is not None}
         named = len(mine) > 1 and len(made) > 1
         found[group] = [

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import REASONS, Reason, Status
 from webapp.catalogue.words import Kind
+from webapp.dialects import index_range
 from webapp.extensions import db
-from webapp.models import Delivery
+from webapp.models import Activity, Delivery, Person
 from webapp.services.deliveries import waiting_reasons
-from webapp.services.deliveries.ranges import around, outcome, tally
+from webapp.services.deliveries.ranges import LAST_ID, around, outcome, tally
+from webapp.services.deliveries.resend_rules import UNROUTED
 
 MOST = 10_000
 WINDOWS = {1: "last hour", 24: "last 24 hours", 168: "last 7 days"}
+Home = tuple[int | None, int | None]  # the store an activity named, and its person's
 LOOKED_AT = (Status.FAILED, Status.WAITING, Status.SKIPPED)
 
 
@@ -26,7 +30,8 @@ class Group:
     """One cause. `more`: there are more than were counted.
 
     `newest_at` is when its newest activity was accepted, `detail` what Klaviyo said of that one; `connections` whose
-    they are; `kinds` what they write; `held_by` what the last calls of their lines came to, as in "answered 500".
+    they are; `kinds` what they write; `held_by` what the last calls of their lines came to, as in "answered 500";
+    `homes` where they came from, of what no connection took.
     """
 
     status: Status
@@ -38,6 +43,27 @@ class Group:
     connections: tuple[int, ...]
     kinds: tuple[Kind, ...]
     held_by: tuple[str, ...]
+    homes: tuple[Home, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a group so far."""
+
+    number: int = 0
+    newest: int = 0
+    more: bool = False
+    owners: set[int] = field(default_factory=set)
+    kinds: set[Kind] = field(default_factory=set)
+    held_by: set[str] = field(default_factory=set)
+
+    def add(self, owner: int | None, kind: Kind, number: int, newest: int, *, is_capped: bool) -> None:
+        """These rows are of it too."""
+        self.number += number
+        self.newest = max(self.newest, newest)
+        self.more |= is_capped
+        self.owners |= {owner} if owner is not None else set()
+        self.kinds.add(kind)
 
 
 def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> list[Group]:
@@ -45,11 +71,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
     session = db.session()
     holds = waiting_reasons.of_workspace(session, workspace_id)
     since, _ = around(session, clock.now() - timedelta(hours=hours))
-    counts: dict[tuple[Status, Reason], tuple[int, int]] = {}
-    owners: dict[tuple[Status, Reason], set[int]] = defaultdict(set)
-    kinds: dict[tuple[Status, Reason], set[Kind]] = defaultdict(set)
-    held_by: dict[tuple[Status, Reason], set[str]] = defaultdict(set)
-    capped: set[tuple[Status, Reason]] = set()
+    seen: dict[tuple[Status, Reason], _Seen] = defaultdict(_Seen)
     for status in LOOKED_AT:
         for stored in sorted(REASONS[status]):
             above = 0 if status is Status.WAITING else since
@@ -58,28 +80,40 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
             for owner, kind, number, newest in rows:
                 if connection_id not in {None, owner}:
                     continue
-                key = (status, waiting_reasons.reason_of(status, stored, owner, kind, holds))
-                before, last = counts.get(key, (0, 0))
-                counts[key] = (before + number, max(last, newest))
-                owners[key] |= {owner} if owner is not None else set()
-                kinds[key].add(kind)
-                held = holds.get((owner or 0, kind)) if key[1] is Reason.RETRYING else None
-                held_by[key] |= {held.detail} if held is not None and held.detail else set()
-                capped |= {key} if is_capped else set()
-    newest_ones = _newest([newest for _, newest in counts.values()])
+                alike = seen[status, waiting_reasons.reason_of(status, stored, owner, kind, holds)]
+                alike.add(owner, kind, number, newest, is_capped=is_capped)
+                held = holds.get((owner or 0, kind))
+                alike.held_by |= {held.detail} if held is not None and held.detail else set()
+    newest_ones = _newest([alike.newest for alike in seen.values()])
     found = [
         Group(
             *key,
-            number,
-            key in capped,
-            *newest_ones[newest],
-            connections=tuple(sorted(owners[key])),
-            kinds=tuple(sorted(kinds[key])),
-            held_by=tuple(sorted(held_by[key])),
+            alike.number,
+            alike.more,
+            *newest_ones[alike.newest],
+            connections=tuple(sorted(alike.owners)),
+            kinds=tuple(sorted(alike.kinds)),
+            held_by=tuple(sorted(alike.held_by)) if key[1] is Reason.RETRYING else (),
+            homes=_homes(session, workspace_id, *key, above=since) if key[1] in UNROUTED else (),
         )
-        for key, (number, newest) in counts.items()
+        for key, alike in seen.items()
     ]
     return sorted(found, key=lambda group: (LOOKED_AT.index(group.status), -group.count, group.reason))
+
+
+def _homes(session: Session, workspace_id: int, status: Status, reason: Reason, *, above: int) -> tuple[Home, ...]:
+    """Where a cause's newest rows came from, each once."""
+    prefix = outcome(workspace_id, status, reason)
+    where, order = index_range(session, prefix, Delivery.id, above=above, below=LAST_ID)
+    columns = (Delivery.activity_id, Delivery.person_id)
+    looked = select(*columns).where(where).order_by(*order).limit(MOST).subquery()
+    pairs = (
+        select(Activity.store_id, Person.home_store_id)
+        .select_from(looked)
+        .join(Activity, Activity.id == looked.c.activity_id)
+        .outerjoin(Person, Person.id == looked.c.person_id)
+    )
+    return tuple((row[0], row[1]) for row in session.execute(pairs.distinct()))
 
 
 def _newest(ids: list[int]) -> dict[int, tuple[datetime, str | None]]:

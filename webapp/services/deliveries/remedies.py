@@ -1,0 +1,91 @@
+"""What removes a cause today: nobody is asked for what was done since, nor for what would not help any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from webapp.catalogue.causes import CAUSES, Cause
+from webapp.catalogue.events import EVENTS
+from webapp.catalogue.reasons import Reason
+from webapp.models import Connection, ConnectionState, Grant
+from webapp.services.activities import routing
+from webapp.services.deliveries.causes import Group, Home
+from webapp.services.deliveries.detail import Detail
+from webapp.services.deliveries.resend_rules import UNROUTED
+from webapp.services.workspaces import snapshot
+from webapp.services.workspaces.snapshot import WorkspaceSettings
+
+SOME = "What a connected account takes by now can be sent again already."
+
+
+def of_delivery(session: Session, found: Detail) -> Cause:
+    """Why a delivery has its status, with what helps it today."""
+    delivery, person = found.delivery, found.person
+    if found.reason in UNROUTED:
+        home = (found.activity.store_id, person.home_store_id if person else None)
+        cause = _unrouted(snapshot.load(session, delivery.workspace_id), found.reason, [home])
+    else:
+        cause = CAUSES[found.reason]
+        cause = cause.mended() if _is_mended(session, found) else cause
+    return cause.of(delivery.status, [delivery.kind])
+
+
+def _is_mended(session: Session, found: Detail) -> bool:
+    delivery, connection = found.delivery, found.connection
+    if found.reason is Reason.EVENT_OFF:
+        return delivery.event in snapshot.load(session, delivery.workspace_id).events_on
+    if connection is None:
+        return False
+    if found.reason is Reason.DISCONNECTED:
+        return _are_back(session, delivery.workspace_id, [connection.id])
+    if found.reason is Reason.SCOPE_MISSING and not found.lacking and delivery.settled_at is not None:
+        granted_at = session.scalar(select(Grant.granted_at).where(Grant.connection_id == connection.id))
+        return granted_at is not None and granted_at > delivery.settled_at
+    return False
+
+
+def of_groups(session: Session, workspace_id: int, groups: Iterable[Group]) -> dict[Group, Cause]:
+    """The cause of each group, with what helps all of it today."""
+    settings = snapshot.load(session, workspace_id)
+    found = {}
+    for group in groups:
+        cause = CAUSES[group.reason]
+        if group.reason in UNROUTED:
+            cause = _unrouted(settings, group.reason, group.homes)
+        elif _are_all_mended(session, settings, group):
+            cause = cause.mended()
+        found[group] = cause.of(group.status, group.kinds)
+    return found
+
+
+def _are_all_mended(session: Session, settings: WorkspaceSettings, group: Group) -> bool:
+    if group.reason is Reason.EVENT_OFF:
+        return settings.events_on.issuperset(EVENTS)
+    if group.reason is Reason.DISCONNECTED:
+        return _are_back(session, settings.workspace_id, group.connections)
+    return False
+
+
+def _unrouted(settings: WorkspaceSettings, reason: Reason, homes: Collection[Home]) -> Cause:
+    """Of what no account took: whether one takes it now, else what is lacking now, which may be something else."""
+    cause = CAUSES[reason]
+    routes = [routing.route(settings, *home) for home in homes]
+    lacking = {route.reason for route in routes if route.reason is not None}
+    if not lacking:
+        return cause.mended()
+    today = CAUSES[lacking.pop()]
+    is_part = any(route.connection_id is not None for route in routes)
+    again = f"{cause.again} {SOME}" if is_part else cause.again
+    return replace(cause, mend=today.mend, again=again, button=today.button)
+
+
+def _are_back(session: Session, workspace_id: int, connection_ids: Collection[int]) -> bool:
+    """Whether the workspace has a live connection with the account of each of these."""
+    mine = select(Connection.klaviyo_account_id).where(Connection.workspace_id == workspace_id)
+    were = set(session.scalars(mine.where(Connection.id.in_(connection_ids))))
+    live = mine.where(Connection.klaviyo_account_id.in_(were), Connection.state != ConnectionState.DISCONNECTED)
+    return were == set(session.scalars(live))
