@@ -16,8 +16,10 @@ from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Activity, AuditEntry, Person, Task, TaskState
+from webapp.services.connections import lifecycle
 from webapp.services.people import consents
 from webapp.services.people.consents import Place
+from webapp.services.sharing import choices
 from webapp.services.tracing import profile_now, trace
 
 PEOPLE = f"{BASE}/people"
@@ -60,6 +62,20 @@ def test_whoever_is_not_found_any_more_is_shown_with_nothing_of_the_profile_befo
     assert "not there" in page
     for text in ("01KADA", "created by us", "all written", "Put on the list"):
         assert text not in page, text
+
+
+def test_of_an_account_that_was_disconnected_nothing_is_promised(any_app: Flask, shop: Shop) -> None:
+    with writing() as session:
+        session.get_one(Person, shop.person.id).fields_version = 2
+    shop.rows.link(shop.connection, shop.person, fields_version=1)
+    client = signed_in(any_app, shop.owner)
+    assert "all but the newest, which goes with the next write" in text_of(client.get(f"{PEOPLE}/{shop.person.id}"))
+    lifecycle.disconnect(shop.workspace.id, shop.connection.id, shop.owner.id)
+    told = text_of(client.get(f"{PEOPLE}/{shop.person.id}"))
+    assert "Acme SE disconnected" in told
+    assert "ago; before that there" in told
+    assert "Profile data nothing more is written there" in told
+    assert "next write" not in told
 
 
 def test_pages_of_a_person_never_cut_an_activity(any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +176,9 @@ def test_what_klaviyo_has_is_asked_of_a_worker_and_compared(any_app: Flask, shop
         row.state, row.result, row.finished_at = TaskState.DONE, result, clock.now()
     page = client.get(url).text
     assert page.count("≠ differs") == 1
-    assert "Birthdate" in page
+    assert "Birthdate – 1990-12-31 not ours" in text_of(client.get(url))
+    choices.choose_fields(shop.workspace.id, None, [])
+    assert "Cevoid: Points 120 90 not shared" in text_of(client.get(url))
     with writing() as session:
         session.get_one(Task, task.id).created_at = clock.now() - timedelta(minutes=20)
     assert "≠ differs" not in client.get(url).text

@@ -31,12 +31,13 @@ CONSENTS = {"subscribed": "SUBSCRIBED", "unsubscribed": "UNSUBSCRIBED"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing side by side. `differs` is None where we do not write it, so that it may differ."""
+    """One thing side by side. `differs` is None where we do not write it, so that it may differ; `because` of that."""
 
     what: str
     ours: Any
     theirs: Any
     differs: bool | None
+    because: str = "not ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def compare(known: Known, result: Mapping[str, Any], consent: str | None) -> lis
             entry.value,
             theirs.get(entry.property),
             None if not entry.shared else not same(entry.value, theirs.get(entry.property)),
+            because="not shared",
         )
         for entry in known.fields
     ]
