@@ -15,6 +15,9 @@ Made from `webapp/catalogue/events.toml` and `fields.toml`; after a change there
 `python -m webapp.catalogue.document`. Each is off in a workspace until an owner turns it on.
 
 ## Common to every event
+
+What is posted under one of these names gives way to ours; the store's two stand as posted where the
+activity names no store.
 """
 FIELDS_HEAD = """
 ## Profile fields

@@ -16,9 +16,10 @@ class Activity(Base):
     """One activity. `external_id` is the caller's idempotency key within the workspace.
 
     `properties`, `profile` and `consent` are JSON text as received (normalised), so that a delivery can pass the bytes
-    on without parsing them: `properties` the event's; `profile` `{"first_name", "last_name", "fields"}`; `consent` the
-    consent object with its evidence. `route` says in one word how the connection was found. `starts_flows`: a test
-    event that Klaviyo may start flows from; other tests and backfills never do. No foreign keys: hot table.
+    on without parsing them: `properties` the event's, with those common to every event; `profile` `{"first_name",
+    "last_name", "fields"}`; `consent` the consent object with its evidence. `route` says in one word how the connection
+    was found. `starts_flows`: a test event that Klaviyo may start flows from; other tests and backfills never do. No
+    foreign keys: hot table.
     """
 
     __tablename__ = "activities"

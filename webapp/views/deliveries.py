@@ -210,12 +210,16 @@ def _page(found: Detail, *, revealed: bool) -> ResponseReturnValue:
 
 
 def _received(activity: Activity, seen: Callable[[Any], Any]) -> dict[str, str]:
-    """What the platform posted, part by part, as text."""
+    """What the platform posted, part by part, as text, by how a page names it."""
     return {name: _pretty(seen(part)) for name, part in _posted(activity).items()}
 
 
 def _posted(activity: Activity) -> dict[str, Any]:
-    parts = {"Consent": activity.consent, "Properties": activity.properties, "Profile": activity.profile}
+    parts = {
+        "Consent as received": activity.consent,
+        "Properties received, with those common to every event": activity.properties,
+        "Profile as received": activity.profile,
+    }
     posted = {name: orjson.loads(text) for name, text in parts.items() if text}
     return {name: part for name, part in posted.items() if any(part.values())}
 

@@ -260,3 +260,15 @@ def test_a_duplicate_beside_new_ones_leaves_a_new_person_the_home_of_the_new_one
 @given(workspace=st.integers(1, 2**40), identity=st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_an_activitys_unique_id_is_a_uuid_of_workspace_and_callers_id(workspace: int, identity: str) -> None:
     assert ingest.unique_id(workspace, identity) == str(uuid5(ingest.NAMESPACE, f"{workspace}:{identity}"))
+
+
+def test_what_is_common_to_every_event_is_not_the_payloads_to_say(shop: Shop) -> None:
+    """Where the activity names no store the payload's word stands: nothing better is known."""
+    payload = {"eventId": "mine", "occurredAt": "never", "storeId": "xx", "storeName": "My store", "tierId": "t-1"}
+    event = {"type": "event", "event": "tier_earned", "properties": payload}
+    shop.accept({"id": "e-1", "store": "se", **event}, {"id": "e-2", **event})
+    kept = {row.external_id: orjson.loads(row.properties or "") for row in db.session.scalars(select(Activity))}
+    known = {"occurredAt": "2026-11-23T10:00:00Z", "tierId": "t-1"}
+    assert kept["e-1"] == {"eventId": "e-1", "storeId": "se", "storeName": "se", **known}
+    assert kept["e-2"] == {"eventId": "e-2", "storeId": "xx", "storeName": "My store", **known}
+    assert list(kept["e-1"]) == ["eventId", "occurredAt", "storeId", "storeName", "tierId"]

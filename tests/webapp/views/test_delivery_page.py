@@ -44,6 +44,14 @@ def test_one_delivery_in_full(any_app: Flask, shop: Shop) -> None:
     assert signed_in(any_app, shop.owner).get(f"{LIST}/{foreign.id}").status_code == 404
 
 
+def test_what_came_is_not_said_to_hold_only_what_was_posted(any_app: Flask, shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace, shop.person, properties='{"eventId":"a-1"}', consent='{"a":"b"}')
+    delivery = shop.rows.delivery(activity, shop.connection)
+    told = text_of(signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}"))
+    assert "Properties received, with those common to every event" in told
+    assert "Consent as received" in told
+
+
 def test_the_settings_a_delivery_ran_under_stay_with_it(any_app: Flask, shop: Shop) -> None:
     choices.choose_events(shop.workspace.id, None, [])
     delivery = shop.delivery(Status.SKIPPED, Reason.EVENT_OFF, settled_at=clock.now())

@@ -237,7 +237,10 @@ def _activity_row(
 
 
 def _properties(settings: WorkspaceSettings, draft: Draft) -> str:
-    """The event's properties as Klaviyo gets them: what is common to every event first, then the payload."""
+    """The event's properties as Klaviyo gets them: what is common to every event first, then the payload.
+
+    What we know of the common ones is not the payload's to say; where no store was named its word stands.
+    """
     external, name = settings.store_names.get(draft.store_id or 0, (None, None))
     common = {
         "eventId": draft.id,
@@ -245,7 +248,8 @@ def _properties(settings: WorkspaceSettings, draft: Draft) -> str:
         "storeId": external,
         "storeName": name,
     }
-    return orjson.dumps({**common, **draft.properties}).decode()
+    known = {name: value for name, value in common.items() if value is not None}
+    return orjson.dumps({**common, **draft.properties, **known}).decode()
 
 
 def _found_links(
