@@ -80,9 +80,10 @@ class Cause:
             return replace(self, again="", resend=False)
         if not self.resend or Kind.CONSENT not in kinds:
             return self
-        lost = LOST.format(then="after that " if self.mend and not self.is_mended else "")
+        is_to_mend = bool(self.mend) and not self.is_mended
+        lost = LOST.format(then="after that " if is_to_mend else "")
         if set(kinds) == {Kind.CONSENT}:
-            who = Who.PLATFORM if self.is_mended else self.who
+            who = self.who if is_to_mend else Who.PLATFORM
             return replace(self, again=lost, who=who, resend=False)
         return replace(self, again=f"{self.again} {lost}".strip())
 

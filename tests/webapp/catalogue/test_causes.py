@@ -31,6 +31,7 @@ def test_every_reason_has_words_and_a_status() -> None:
         assert not cause.remedy or cause.who is not Who.NOBODY, f"{reason} has a remedy and nobody for it"
 
 
+REASONED = {reason: status for status, reasons in REASONS.items() for reason in reasons}
 SENT_AGAIN_THE_SAME = {
     Kind.EVENT: "Post it corrected under a new id. Sent again it is the same: that helps only where",
     Kind.FIELDS: "Post the person's data corrected under a new id; that goes out by itself. Or turn the field off",
@@ -46,6 +47,11 @@ def test_what_klaviyo_refuses_is_mended_by_its_kind(kind: Kind) -> None:
     assert told.resend is (kind is not Kind.CONSENT)
     both = CAUSES[Reason.REJECTED].of(Status.FAILED, [kind, Kind.EVENT])
     assert both.remedy.startswith(SENT_AGAIN_THE_SAME[Kind.EVENT])
+
+
+def test_a_lost_consent_that_needs_no_mending_is_the_platforms_to_post() -> None:
+    for reason, who in {Reason.TOO_MANY_ATTEMPTS: Who.PLATFORM, Reason.SCOPE_MISSING: Who.OWNER}.items():
+        assert CAUSES[reason].of(REASONED[reason], [Kind.CONSENT]).who is who
 
 
 def test_what_waits_is_not_told_to_be_sent_again() -> None:
