@@ -83,10 +83,12 @@ def _create(name: str, template: str, strategy: str) -> None:
 def no_need_to_last() -> None:
     """The server may forget what it holds when the machine stops: a database a test is made and dropped in no time.
 
-    What is killed loses nothing by it. Servers of a test's own, and those that are measured, are left as they are.
+    What is killed loses nothing by it. Nor does it gather statistics by itself: what one test filled, and another
+    finds empty, would be planned for as it was in between. Servers of a test's own, and those that are measured, are
+    left as they are.
     """
     with psycopg.connect(postgres().get_uri(), autocommit=True) as connection:
-        for name in ("fsync", "full_page_writes"):
+        for name in ("fsync", "full_page_writes", "autovacuum"):
             connection.execute(f"ALTER SYSTEM SET {name} = off")
         connection.execute("SELECT pg_reload_conf()")
 

@@ -17,6 +17,11 @@ SELECT md5(string_agg(line, '' ORDER BY line)) FROM (
    WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) AND attnum > 0
 ) AS columns
 """
+# Of a table that nobody has looked through yet PostgreSQL holds that it has -1 rows.
+_AS_NEW = """
+SELECT bool_and(reltuples < 0 AND pg_relation_size(oid) < %s) FROM pg_class
+ WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
 _EMPTY = """
 DO $$
 DECLARE one record;
@@ -45,7 +50,7 @@ def empty(url: str, template: str) -> None:
 
 def _is_emptied(name: str, template: str) -> bool:
     with psycopg.connect(databases.server_address(name), autocommit=True) as connection:
-        return _shape(connection) == _shape_of(template) and _is_small(connection) and _delete_all(connection)
+        return _shape(connection) == _shape_of(template) and _is_as_new(connection) and _delete_all(connection)
 
 
 def _shape(connection: psycopg.Connection[Any]) -> str:
@@ -60,10 +65,10 @@ def _shape_of(name: str) -> str:
         return _shape(connection)
 
 
-def _is_small(connection: psycopg.Connection[Any]) -> bool:
-    """Whether what was deleted in it is little enough not to slow down who reads the table next."""
-    found = connection.execute("SELECT max(pg_relation_size(relid)) FROM pg_stat_user_tables").fetchone()
-    return found is not None and found[0] < SMALL_BYTES
+def _is_as_new(connection: psycopg.Connection[Any]) -> bool:
+    """Whether nothing but the rows tells of who had it: little space of theirs, and no statistics."""
+    found = connection.execute(_AS_NEW, [SMALL_BYTES]).fetchone()
+    return found is not None and bool(found[0])
 
 
 def _delete_all(connection: psycopg.Connection[Any]) -> bool:
