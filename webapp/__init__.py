@@ -41,8 +41,8 @@ def create_app(settings: Settings | None = None, *, pages: bool = True) -> Flask
 def _add_pages(app: Flask, values: Settings) -> None:
     from webapp import cli, extensions, http, views
 
+    http.init_app(app, trusted_proxies=values.trusted_proxies)  # who asks, and from where, before the form's token
     extensions.init_pages(app)
-    http.init_app(app, trusted_proxies=values.trusted_proxies)
     views.register(app)
     cli.register(app)
 

@@ -5,7 +5,20 @@ const csrfToken = () => document.querySelector("input[name=csrf_token]")?.value 
 
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRFToken"] = csrfToken();
+  event.detail.headers["X-Person"] = document.body.dataset.person ?? "";
 });
+
+// Signed in again meanwhile, in another tab: the answer brings the token of now, and the form goes once more by itself.
+let sentAgain = null;
+function renew(event) {
+  const token = event.detail.xhr.getResponseHeader("X-CSRFToken"), form = event.detail.elt;
+  if (!token) return false;
+  document.querySelectorAll("input[name=csrf_token]").forEach((field) => { field.value = token; });
+  if (!(form instanceof HTMLFormElement) || sentAgain === form) return false;
+  sentAgain = form;
+  setTimeout(() => form.requestSubmit());
+  return true;
+}
 
 let pressed = null;
 document.addEventListener("submit", (event) => {
@@ -49,10 +62,12 @@ function complain(text) {
 document.addEventListener("htmx:beforeOnLoad", (event) => {
   if (!event.detail.xhr.getResponseHeader("HX-Redirect") || !document.querySelector("[data-editing]")) return;
   event.preventDefault();
-  complain("You are signed out. What you typed is still here: sign in again in another tab.");
+  complain("You are signed out. What you typed is still here: sign in again in another tab, then do it again.");
 });
 
 document.addEventListener("htmx:responseError", (event) => {
+  if (renew(event)) return;
+  sentAgain = null;
   const text = event.detail.xhr.responseText;
   complain(text && text.length < 300 && !text.includes("<") ? text : "That did not work. Try again in a moment.");
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.shown import SLOW, opened, table
+from tests.browser.shown import SLOW, opened, sign_in, table
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("two_connected")]
@@ -133,8 +133,36 @@ def test_being_signed_out_meanwhile_loses_nothing_typed(page: Page, stack: Stack
     page.context.clear_cookies()
     expect(page.locator("#updated")).to_contain_text("You are signed out", timeout=SLOW)
     page.locator("#save-1").click()
-    expect(page.locator("#flashes [role=alert]")).to_contain_text("Nothing was changed")
+    expect(page.locator("#flashes [role=alert]")).to_contain_text("What you typed is still here")
     expect(page.locator("#behavior-1")).to_have_value("create_profile")
+
+
+def test_who_signed_in_again_in_another_tab_saves_what_was_typed(page: Page, stack: Stack, browser: Browser) -> None:
+    opened(table(page, stack))
+    page.locator("#behavior-1").select_option("create_profile")
+    sign_out_of_all_others(browser, stack)
+    page.locator("#save-1").click()
+    expect(page.locator("#flashes [role=alert]")).to_contain_text("sign in again in another tab")
+    tab = page.context.new_page()
+    sign_in(tab, stack)
+    page.locator("#save-1").click()
+    expect(page.locator("#connection-1")).not_to_have_attribute("data-editing", "")
+    expect(page.locator("#connection-1")).to_contain_text("Create profile")
+    page.locator("#undo-1").click()
+    expect(page.locator("#announcer")).to_have_text("Undone.")
+
+
+def sign_out_of_all_others(browser: Browser, stack: Stack) -> None:
+    """As somebody does who left a browser open elsewhere."""
+    context = browser.new_context()
+    other = context.new_page()
+    sign_in(other, stack)
+    other.goto(f"{stack.url}/account")
+    ends = other.locator("form[action*='/account/sessions/'] button")
+    while ends.count():
+        ends.first.click()
+        other.wait_for_load_state()
+    context.close()
 
 
 def test_an_unreachable_klaviyo_is_said_in_place_and_the_choice_stays(page: Page, stack: Stack) -> None:

@@ -148,7 +148,7 @@ def _within(address: str) -> str | None:
 def _not_saved() -> ResponseReturnValue:
     """Something was sent after the session had ended: nothing of it was done, which has to be said."""
     if htmx:
-        sentence = f"{SIGNED_OUT} What you typed is still here: sign in again in another tab."
+        sentence = f"{SIGNED_OUT} What you typed is still here: sign in again in another tab, then send it."
         return Response(sentence, 401, content_type="text/plain; charset=utf-8")
     flash(f"{SIGNED_OUT} Sign in, then do it again.", "problem")
     return redirect(url_for("sign_in.form"), 303)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, abort, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFError
+from flask_wtf.csrf import CSRFError, generate_csrf
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -37,6 +37,11 @@ STALE_FORM = (
     "send it again. If it happens once more, let your browser keep our cookies."
 )
 STALE_PAGE = "This page was open too long, or you signed in again since. Nothing was changed. Reload it and try again."
+SIGNED_IN_AGAIN = "You signed in again since, so nothing was changed yet. What you typed is still here: send it again."
+SOMEBODY_ELSE = (
+    "Somebody else is signed in here now, so nothing was changed. What you typed is still here: sign in as before in "
+    "another tab, then send it again."
+)
 
 NO_CHOICE = "Nothing was changed: the form came without a choice. Go back, reload the page, then send it again."
 
@@ -75,7 +80,18 @@ def _known(error: HTTPException) -> ResponseReturnValue:
 
 
 def _stale_form(_error: CSRFError) -> ResponseReturnValue:
-    return answer(400, STALE_PAGE if htmx else STALE_FORM)
+    """Whoever the page was made for gets the token of now with the answer; another site cannot read it.
+
+    Where the request came from, and whose session it is, was asked before (`access`).
+    """
+    if not htmx:
+        return answer(400, STALE_FORM)
+    person = request.headers.get("X-Person")
+    if not person or g.user is None:
+        return answer(400, STALE_PAGE)
+    if person != str(g.user.id):
+        return answer(400, SOMEBODY_ELSE)
+    return answer(400, SIGNED_IN_AGAIN, headers={"X-CSRFToken": generate_csrf()})
 
 
 def _database(error: DBAPIError) -> ResponseReturnValue:
