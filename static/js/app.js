@@ -51,12 +51,19 @@ document.addEventListener("htmx:load", (event) => {
 
 function complain(text) {
   const line = document.createElement("p");
+  line.dataset.complaint = "";
   line.className = "flash";
   line.setAttribute("role", "alert");
   line.textContent = text;
   document.getElementById("flashes").replaceChildren(line);
   line.scrollIntoView({ block: "nearest" });
 }
+
+// What the person did next was answered: what went wrong before is no longer so. What asks by itself (no event) says
+// nothing about it, and what the server said stays.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  if (event.detail.requestConfig.triggeringEvent) document.querySelector("#flashes [data-complaint]")?.remove();
+});
 
 // Signed out meanwhile, in another tab or by time: nobody is led away from what they are typing.
 document.addEventListener("htmx:beforeOnLoad", (event) => {

@@ -165,6 +165,20 @@ def sign_out_of_all_others(browser: Browser, stack: Stack) -> None:
     context.close()
 
 
+def test_what_went_wrong_is_not_said_any_more_once_it_works(browser: Browser, stack: Stack) -> None:
+    context = browser.new_context()  # of its own: that nobody is reached is an error of `page`
+    page = table(context.new_page(), stack)
+    opened(page)
+    context.set_offline(True)
+    page.locator("#save-1").click()
+    expect(page.locator("#flashes [role=alert]")).to_contain_text("We could not be reached")
+    context.set_offline(False)
+    page.locator("#save-1").click()
+    expect(page.locator("#connection-1")).not_to_have_attribute("data-editing", "")
+    expect(page.locator("#flashes [role=alert]")).to_have_count(0)
+    context.close()
+
+
 def test_an_unreachable_klaviyo_is_said_in_place_and_the_choice_stays(page: Page, stack: Stack) -> None:
     table(page, stack)
     opened(page, 2)
