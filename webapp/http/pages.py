@@ -22,6 +22,7 @@ def init_app(app: Flask) -> None:
     """Filters and what every template knows."""
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["dated"] = dated
     app.jinja_env.filters["masked"] = masked
     app.jinja_env.filters["number"] = lambda value: f"{value:,}"
     app.jinja_env.filters["initials"] = initials
@@ -72,6 +73,11 @@ def moment(at: datetime | None) -> str | Markup:
         return "never"
     # Neither text can hold anything that needs escaping; Markup's own format() takes ten times as long.
     return Markup(f'<time datetime="{at.isoformat(timespec="seconds")}" data-ago>{ago(at)}</time>')  # noqa: S704 - see above
+
+
+def dated(at: datetime) -> str:
+    """`2 Jan 15:04:05`, in UTC; of another year than the present one `2 Jan 2000 15:04:05`."""
+    return at.strftime("%-d %b %H:%M:%S" if at.year == clock.now().year else "%-d %b %Y %H:%M:%S")
 
 
 def masked(value: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -15,6 +15,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import writing
 from webapp.extensions import db
+from webapp.http.pages import dated
 from webapp.models import Activity, AuditEntry, Person, Task, TaskState
 from webapp.services.connections import lifecycle
 from webapp.services.people import consents
@@ -222,6 +223,7 @@ def test_values_and_times_are_said_as_everywhere(any_app: Flask, shop: Shop) -> 
         row = session.get_one(Person, shop.person.id)
         row.fields, row.consents = held, said
     told = text_of(signed_in(any_app, shop.owner).get(f"{PEOPLE}/{shop.person.id}"))
-    assert "not shared yes 23 Nov 10:00:00" in told
-    assert "not shared a, b 23 Nov 10:00:00" in told
-    assert "Happened 23 Nov 10:00:00" in told
+    moment = dated(datetime(2026, 11, 23, 10, tzinfo=UTC))
+    assert f"not shared yes {moment}" in told
+    assert f"not shared a, b {moment}" in told
+    assert f"Happened {moment}" in told
