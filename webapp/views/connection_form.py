@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from webapp.catalogue.words import SyncBehavior
 from webapp.klaviyo.parse import FoundList
-from webapp.models import Connection, Store
+from webapp.models import Connection
 from webapp.services.connections import lists, price
 from webapp.services.connections import settings as connection_settings
 from webapp.services.connections.settings import Settings
@@ -33,10 +33,13 @@ def typed(form: Mapping[str, str]) -> Typed:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`theirs`: the settings somebody else saved meanwhile, where they did. `choices`: the lists to choose from."""
+    """`theirs`: the settings somebody else saved meanwhile, where they did.
+
+    `stores`: what each is chosen by, by its id. `choices`: the lists to choose from.
+    """
 
     connection: Connection
-    stores: list[Store]
+    stores: dict[int, str]
     picker: lists.Picker
     choices: list[FoundList]
     chosen: Typed
@@ -63,7 +66,7 @@ class Form:
         picker = lists.picker(connection)
         return cls(
             connection=connection,
-            stores=stores.of(connection.workspace_id),
+            stores=stores.choices(connection.workspace_id),
             picker=picker,
             choices=_choices(connection, picker, chosen),
             chosen=chosen,
@@ -76,11 +79,6 @@ class Form:
     def adds_people(self) -> bool:
         """Whether saving would begin to create people."""
         return self.chosen.behavior == SyncBehavior.CREATE_PROFILE and may_begin(self.connection)
-
-    @property
-    def store_of(self) -> dict[int | None, str]:
-        """Store names by id."""
-        return {store.id: store.name for store in self.stores}
 
 
 def may_begin(connection: Connection) -> bool:

@@ -76,7 +76,7 @@ def table_url() -> str:
 def new() -> ResponseReturnValue:
     """Choose the store, then Create Connection."""
     taken = lifecycle.taken_stores(g.workspace.id)
-    return render_template("connections/new.html", stores=stores.of(g.workspace.id), taken=taken)
+    return render_template("connections/new.html", stores=stores.choices(g.workspace.id), taken=taken)
 
 
 @blueprint.get("/connections/<int:connection_id>")

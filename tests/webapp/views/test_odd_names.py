@@ -83,3 +83,14 @@ def test_it_is_there_as_it_is(shop: Shop) -> None:
     pages = (BASE, shop.url(shop.first), shop.url(shop.first, "/disconnect"))
     for address in (*pages, f"{BASE}/deliveries/1", "/w/mine/settings"):
         assert escape(ODD, quote=False)[:28] in shop.owner.get(address).text
+
+
+def test_stores_of_one_name_are_told_apart_where_one_is_chosen(app: Flask, rows: Rows) -> None:
+    shop = Shop(app, rows)
+    same = rows.store(shop.workspace, "se-2", name="acme.se")
+    row = shop.url(shop.second, "/edit")
+    for address in (row, shop.url(shop.second), f"{BASE}/connections/new"):
+        page = shop.owner.get(address, headers=HTMX if address == row else {}).text
+        assert "acme.se (se)" in page, address
+        assert f'<option value="{same.id}">acme.se (se-2)</option>' in page, address
+        assert "acme.de (de)" not in page, "whose name is no other's needs no id"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
@@ -47,6 +49,13 @@ def of(workspace_id: int) -> list[Store]:
     """A workspace's stores by name."""
     statement = select(Store).where(Store.workspace_id == workspace_id).order_by(Store.name)
     return list(db.session.scalars(statement))
+
+
+def choices(workspace_id: int) -> dict[int, str]:
+    """Store id -> what to choose it by: its name, with the platform's id where several have the same one."""
+    found = sorted(of(workspace_id), key=lambda store: (store.name, store.external_id))
+    times = Counter(store.name for store in found)
+    return {store.id: f"{store.name} ({store.external_id})" if times[store.name] > 1 else store.name for store in found}
 
 
 def connected(workspace_id: int) -> dict[int, Connection]:
