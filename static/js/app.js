@@ -89,7 +89,9 @@ document.querySelectorAll("[data-print]").forEach((button) => {
 });
 
 // On a narrow screen the navigation scrolls sideways: begin with where one is.
-document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+// Not by scrollIntoView: the first Tab would go on from there, past "Skip to content".
+const nav = document.querySelector(".top nav"), here = nav?.querySelector("[aria-current]");
+if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
 
 // The menu closes where one looks elsewhere.
 document.addEventListener("click", (event) => {

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.shown import connected
+from tests.browsing import TABLE
 from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -84,6 +85,16 @@ def test_everything_works_without_javascript(browser_without_js: Page, stack: St
     page.get_by_label("Profile sync behavior").select_option("update_existing")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#flashes")).to_contain_text("Saved")
+
+
+def test_the_first_tab_offers_to_skip_to_the_content(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.goto(f"{stack.url}{TABLE}/scopes")
+        expect(page.locator(".top nav [aria-current]")).to_be_in_viewport(ratio=1)  # also where it scrolls sideways
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
 
 
 @pytest.mark.parametrize("width", [800, 1024, 1190])
