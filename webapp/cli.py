@@ -21,7 +21,7 @@ from webapp.forms.settings import new_member, new_store, password_problem
 from webapp.models import Membership, Role, User, Workspace
 from webapp.schema import lacking, made_by_another_version
 from webapp.services.oauth import token_keys
-from webapp.services.workspaces import accounts, ingest_keys, stores, users
+from webapp.services.workspaces import accounts, ingest_keys, invitations, members, stores, users
 
 
 def register(app: Flask) -> None:
@@ -96,8 +96,12 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
     if not support and slug is None:
         raise click.ClickException("An owner needs --workspace.")
     found = _workspace(slug) if slug else None
-    if users.by_email(email) is not None:
-        raise click.ClickException(f"{email} can sign in already: add them in the workspace's settings.")
+    known = users.by_email(email)
+    if known is not None and found is not None and not support:
+        _invite(known, found)
+        return
+    if known is not None:
+        raise click.ClickException(f"{email} can sign in already.")
     with writing() as session:
         made = User(
             email=email,
@@ -110,6 +114,20 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
         if found is not None and not support:
             session.add(Membership(workspace_id=found.id, user_id=made.id, role=Role.OWNER, created_at=clock.now()))
     click.echo(f"{email} can sign in." + ("" if password else f" Password: {secret}"))
+
+
+def _invite(person: User, into: Workspace) -> None:
+    """Whoever has an account already comes in by a link, as those do whom an owner adds."""
+    if person.disabled_at is not None:
+        raise click.ClickException(f"{person.email} is switched off. Switch them on first: user switch EMAIL on.")
+    with _said_plainly():
+        members.add(into.id, person.email, Role.OWNER, None, None)
+    token = invitations.make(into.id, person.id, Role.OWNER, None)
+    click.echo(
+        f"{person.email} has an account already. Give them this link: they are an owner of {into.slug} once they sign "
+        "in with their own password, open it and press Join. It works for that account only, for 7 days."
+    )
+    click.echo(f"Link: {settings().public_url}/join/{token}")
 
 
 @user.command("password")

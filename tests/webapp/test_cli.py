@@ -46,6 +46,35 @@ def test_a_key_is_revoked_by_itself_too_which_is_all_that_was_printed(app: Flask
     assert ingest_keys.workspace_of(key) is None
 
 
+def test_an_owner_of_one_workspace_comes_into_a_new_one_by_a_link(app: Flask) -> None:
+    run(app, "workspace", "create", "first")
+    run(app, "workspace", "create", "second")
+    password = run(app, "user", "add", "owner@example.com", "--workspace", "first")[1].rpartition("Password: ")[2]
+    code, said = run(app, "user", "add", "Owner@example.com", "--workspace", "second")
+    words, _, link = said.partition("\nLink: ")
+    assert (code, words.startswith("owner@example.com has an account already. Give them this link:")) == (0, True)
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    client.post("/sign-in", data={"email": "owner@example.com", "password": password})
+    path = link.removeprefix(app.extensions["cevoid.settings"].public_url)
+    assert "Change your password first" in client.get(path).text, "others know the one they were given"
+    own = "one of my own"
+    client.post("/account/password", data={"current": password, "new": own, "again": own})
+    assert client.get("/w/second/settings").status_code == 404, "asked is not joined"
+    assert client.post(path).location == "/w/second/settings/integrations/klaviyo"
+    assert client.post("/w/second/settings/stores", data={"external_id": "se", "name": "SE"}).status_code == 303
+
+
+def test_nobody_who_is_switched_off_is_asked_in(app: Flask) -> None:
+    run(app, "workspace", "create", "first")
+    run(app, "workspace", "create", "second")
+    run(app, "user", "add", "owner@example.com", "--workspace", "first")
+    run(app, "user", "switch", "owner@example.com", "off")
+    db.session.rollback()
+    code, said = run(app, "user", "add", "owner@example.com", "--workspace", "second")
+    assert (code, said) == (1, "Error: owner@example.com is switched off. Switch them on first: user switch EMAIL on.")
+
+
 def test_a_forgotten_password_and_somebody_who_left(app: Flask) -> None:
     run(app, "user", "add", "help@example.com", "--role", "support", "--password", "the first one")
     helper = users.sign_in("help@example.com", "the first one", "127.0.0.1")
@@ -76,7 +105,8 @@ def test_a_forgotten_password_and_somebody_who_left(app: Flask) -> None:
         (("workspace", "create", "mine"), "There is a workspace mine already."),
         (("store", "add", "se", "--workspace", "nowhere"), "There is no workspace nowhere."),
         (("user", "add", "owner@example.com"), "An owner needs --workspace."),
-        (("user", "add", "taken@example.com", "--workspace", "mine"), "taken@example.com can sign in already"),
+        (("user", "add", "taken@example.com", "--workspace", "mine"), "This person is a member already."),
+        (("user", "add", "taken@example.com", "--role", "support"), "taken@example.com can sign in already."),
         (("user", "add", "nonsense", "--workspace", "mine"), "Type a whole e-mail address"),
         (("user", "add", "a@example.com", "--workspace", "mine", "--password", "x"), "A password has 10 characters"),
         (("store", "add", "", "--workspace", "mine"), "Type the id the platform posts for this store."),

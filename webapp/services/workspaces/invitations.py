@@ -24,16 +24,19 @@ LIFE = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Into which workspace, as what, and by whom (a user's id). `slug` and `name`: the workspace's."""
+    """Into which workspace, as what, and by whom. `slug` and `name`: the workspace's.
+
+    `by`: a user's id; None: whoever runs the program.
+    """
 
     workspace_id: int
     slug: str
     name: str
     role: Role
-    by: int
+    by: int | None
 
 
-def make(workspace_id: int, user_id: int, role: Role, actor_id: int) -> str:
+def make(workspace_id: int, user_id: int, role: Role, actor_id: int | None) -> str:
     """The token of a link for this one person. Nothing of it is kept: it says what it is for and is signed."""
     return str(_signer().dumps([workspace_id, user_id, str(role), actor_id]))
 
@@ -80,7 +83,9 @@ def _read(session: Session, token: str, user: User) -> Invitation | None:
     return Invitation(workspace.id, workspace.slug, workspace.name, Role(role), by)
 
 
-def _could_add(session: Session, workspace_id: int, user_id: int) -> bool:
+def _could_add(session: Session, workspace_id: int, user_id: int | None) -> bool:
+    if user_id is None:
+        return True
     statement = select(Membership.id).join(User, User.id == Membership.user_id)
     owner = (Membership.workspace_id == workspace_id, Membership.user_id == user_id, Membership.role == Role.OWNER)
     return session.scalar(statement.where(*owner, User.disabled_at.is_(None))) is not None

@@ -72,7 +72,7 @@ def one(workspace_id: int, user_id: int) -> Member | None:
     return next((member for member in of(workspace_id) if member.user_id == user_id), None)
 
 
-def add(workspace_id: int, email: str, role: Role, password: str | None, actor_id: int) -> Added:
+def add(workspace_id: int, email: str, role: Role, password: str | None, actor_id: int | None) -> Added:
     """Add somebody new, with an account of theirs; whoever has one already is to be invited. Raises Invalid.
 
     The password counts for a new account only; without one it is made. Somebody else's password is never touched.
@@ -86,7 +86,7 @@ def add(workspace_id: int, email: str, role: Role, password: str | None, actor_i
 
 
 def _add(
-    session: Session, workspace_id: int, email: str, role: Role, hashed: str | None, actor_id: int
+    session: Session, workspace_id: int, email: str, role: Role, hashed: str | None, actor_id: int | None
 ) -> tuple[int, bool]:
     now, is_new = clock.now(), False
     if hashed is not None:
@@ -112,7 +112,7 @@ def _add(
     return user.id, False
 
 
-def join(session: Session, workspace_id: int, user_id: int, role: Role, actor_id: int, *, is_new: bool) -> None:
+def join(session: Session, workspace_id: int, user_id: int, role: Role, actor_id: int | None, *, is_new: bool) -> None:
     """Make somebody a member, in `actor_id`'s name; whoever is one already keeps their role."""
     place = {"workspace_id": workspace_id, "user_id": user_id, "role": role, "created_at": clock.now()}
     if _insert(session, Membership.__table__, place):
