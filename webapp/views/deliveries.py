@@ -32,6 +32,7 @@ from webapp.views import mending
 from webapp.views.connections import BASE, EVERYBODY
 
 blueprint = Blueprint("deliveries", __name__, url_prefix=f"{BASE}/deliveries")
+SHOWN_OF_A_PART = 100_000  # characters; an activity may have 5 MB, and a page shows it twice
 
 
 @blueprint.get("")
@@ -225,4 +226,8 @@ def _posted(activity: Activity) -> dict[str, Any]:
 
 
 def _pretty(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    """As text, and of a large one the beginning: a page of megabytes shows nobody anything."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    if len(text) <= SHOWN_OF_A_PART:
+        return text
+    return f"{text[:SHOWN_OF_A_PART]}\n… cut here: the first {SHOWN_OF_A_PART:,} of {len(text):,} characters"

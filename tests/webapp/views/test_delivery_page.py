@@ -243,3 +243,14 @@ def test_it_went_to_the_account_of_its_time(any_app: Flask, shop: Shop) -> None:
     assert "Read back from Klaviyo" not in told  # it would ask an account that never got it
     unsent = shop.delivery(Status.SKIPPED, Reason.ACCOUNT_REPLACED, settled_at=clock.now())
     assert "Klaviyo account Other DK" in text_of(client.get(f"{LIST}/{unsent.id}"))
+
+
+def test_of_a_large_activity_the_beginning_is_shown_and_how_large_it_is(any_app: Flask, shop: Shop) -> None:
+    large = f'{{"shortId":"123456","note":"{"x" * 300_000} the end"}}'
+    activity = shop.rows.activity(shop.workspace, shop.person, properties=large)
+    delivery = shop.rows.delivery(activity, shop.connection)
+    page = signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}")
+    assert len(page.text) < 300_000
+    assert "123456" in page.text
+    assert "the end" not in page.text
+    assert re.search(r"cut here: the first 100,000 of 300,0\d\d characters", text_of(page))
