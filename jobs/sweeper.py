@@ -132,4 +132,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 1:
+        sys.exit("It takes nothing more: python -m jobs.sweeper")
     main()

