@@ -120,6 +120,7 @@ def test_nothing_stands_in_anybodys_way(page: Page, stack: Stack, scheme: str) -
 def test_the_same_without_javascript(browser_without_js: Page, stack: Stack) -> None:
     page = browser_without_js
     table(page, stack)
+    expect(page.locator("#updated")).to_have_text("As it was when you opened this page")
     page.locator("#edit-1").click()
     page.get_by_role("button", name="Refresh").or_(page.get_by_role("button", name="Try again")).click()
     page.wait_for_timeout(1500)
