@@ -11,6 +11,9 @@ from tests.browser.shown import connected
 from tests.browsing import TABLE
 from tests.stack import Stack
 
+WIDE = """[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+  .map((e) => e.tagName + "." + e.className + "#" + e.id + " " + e.getBoundingClientRect().right)"""
+
 pytestmark = pytest.mark.browser
 ANSWERS: dict[str, Callable[[Route], None]] = {
     "Try again in a moment.": lambda route: route.fulfill(status=503, body="Try again in a moment."),
@@ -109,6 +112,26 @@ def test_what_one_presses_is_in_sight_on_a_tablet(page: Page, stack: Stack, widt
     page.locator("[id^=edit-]").click()
     for name in ("Save", "Cancel"):
         expect(page.locator("tr[data-editing]").get_by_text(name, exact=True)).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_longest_store_name_makes_no_page_wider(page: Page, stack: Stack, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    connected(page, stack)
+    page.goto(f"{stack.url}/w/demo/settings")
+    name = f"{width}" + "W" * 196
+    page.locator("#new-store-external_id").fill(f"wide-{width}")
+    page.locator("#new-store-name").fill(name)
+    page.get_by_role("button", name="Add store").click()
+    expect(page.locator("#flashes")).to_contain_text("is added")
+    page.goto(f"{stack.url}{TABLE}/connections/1")
+    page.get_by_label("Store").select_option(label=name)
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.locator("#flashes")).to_contain_text("Saved")
+    for path in ("/w/demo/settings", f"{TABLE}/connections/1", f"{TABLE}/connections/new", TABLE):
+        page.goto(stack.url + path)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, (path, wide, page.evaluate(WIDE))
 
 
 def test_what_could_not_be_saved_is_said_and_can_be_sent_again(browser: Browser, stack: Stack) -> None:
