@@ -76,7 +76,7 @@ def test_posted_again_it_is_one_with_what_was_said_last(any_app: Flask, shop: Sh
 
 def refusals_of(app: Flask, shop: Shop) -> list[refusals.Shown]:
     with app.test_request_context():
-        return refusals.newest(shop.workspace.id)
+        return refusals.page(shop.workspace.id).refused
 
 
 def test_the_page_lists_the_newest_and_says_what_was_put_right(
@@ -95,7 +95,33 @@ def test_the_page_lists_the_newest_and_says_what_was_put_right(
     monkeypatch.setattr(refusals, "SHOWN", 2)
     page = client.get(REFUSED).text
     assert "bad-1" not in page
-    assert "The newest 2." in page
+    assert 'id="older"' in page
+
+
+def test_older_ones_are_found_page_by_page(any_app: Flask, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "SHOWN", 2)
+    ingest.accept(shop.workspace.id, [bad(f"bad-{number}") for number in range(3)])  # of one moment
+    ingest.accept(shop.workspace.id, [bad("bad-3"), bad("bad-4")])
+    client, seen, address = signed_in(any_app, shop.support), [], REFUSED
+    for _ in range(3):
+        page = client.get(address).text
+        seen.append(re.findall(r">(bad-\d)<", page))
+        older = re.search(r'id="older" href="([^"]+)"', page)
+        address = older[1] if older else ""
+    assert seen == [["bad-4", "bad-3"], ["bad-2", "bad-1"], ["bad-0"]]
+    assert address == "", "there are no more"
+    assert ">Newest</a>" in page
+
+
+@pytest.mark.parametrize("before", ["", "x", "1", "-1-1", "9" * 30 + "-1", "1-" + "9" * 30, "99999999999999999-1"])
+def test_a_place_that_is_none_is_the_beginning(any_app: Flask, shop: Shop, before: str) -> None:
+    ingest.accept(shop.workspace.id, [bad("bad-1")])
+    assert "bad-1" in signed_in(any_app, shop.owner).get(f"{REFUSED}?before={before}").text
+
+
+def test_a_page_that_is_empty_by_now_says_so(any_app: Flask, shop: Shop) -> None:
+    ingest.accept(shop.workspace.id, [bad("bad-1")])
+    assert "No older ones" in text_of(signed_in(any_app, shop.owner).get(f"{REFUSED}?before=1-1"))
 
 
 def test_another_workspaces_is_nobodys_business(any_app: Flask, shop: Shop) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -34,6 +34,20 @@ class Shown(NamedTuple):
     first_at: datetime
     last_at: datetime
     activity_id: int | None
+
+
+class Place(NamedTuple):
+    """Where a page ends: the last one's moment and number."""
+
+    last_at: datetime
+    number: int
+
+
+class Page(NamedTuple):
+    """Some of them, newest first. `following`: where the next page begins; None where this is the last."""
+
+    refused: list[Shown]
+    following: Place | None
 
 
 def to_keep(rejected: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -67,19 +81,24 @@ def _as_kept(error: str) -> str:
     return masked.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def newest(workspace_id: int) -> list[Shown]:
-    """Those that were answered last, newest first."""
+def page(workspace_id: int, after: Place | None = None) -> Page:
+    """Those that were answered last, or the ones `after` a place."""
     accepted = (
         select(Activity.id)
         .where(Activity.workspace_id == Refusal.workspace_id, Activity.external_id == Refusal.external_id)
         .scalar_subquery()
     )
     statement = (
-        select(Refusal.external_id, Refusal.error, Refusal.first_at, Refusal.last_at, accepted)
+        select(Refusal.external_id, Refusal.error, Refusal.first_at, Refusal.last_at, accepted, Refusal.id)
         .where(Refusal.workspace_id == workspace_id)
         .order_by(Refusal.last_at.desc(), Refusal.id.desc())
     )
-    return [Shown(*row) for row in db.session.execute(statement.limit(SHOWN))]
+    if after is not None:
+        same = and_(Refusal.last_at == after.last_at, Refusal.id < after.number)
+        statement = statement.where(Refusal.last_at <= after.last_at, or_(Refusal.last_at < after.last_at, same))
+    rows = db.session.execute(statement.limit(SHOWN + 1)).all()
+    last = rows[SHOWN - 1] if len(rows) > SHOWN else None
+    return Page([Shown(*row[:5]) for row in rows[:SHOWN]], Place(last.last_at, last.id) if last else None)
 
 
 def of(workspace_id: int, typed: str) -> Refusal | None:
