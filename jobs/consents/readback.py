@@ -40,7 +40,8 @@ CHOSEN = 100
 class Withdrawal:
     """A withdrawal that Klaviyo accepted, from one list; `held` is the person's newest consent of this connection.
 
-    `accepted_at`: when we heard of it; None where that is no longer known.
+    `was_missed`: whether the last look-up, before it is read back now, did not find them. `accepted_at`: when we heard
+    of it; None where that is no longer known.
     """
 
     person_id: int
@@ -48,6 +49,7 @@ class Withdrawal:
     held: Entry | None
     list_id: str | None
     delivery_id: int
+    was_missed: bool
     subscribed_at: datetime | None
     accepted_at: datetime | None
 
@@ -118,9 +120,10 @@ def check_next(run: Run) -> bool:
     open_ones = [row for row in meant if not _is_shown(row, found.get(row.person_id), on_lists)]
     # One that shows is read once more while a signup sent before it may still be on its way.
     open_ids = {row.person_id for row in open_ones} | {row.person_id for row in meant if not row.is_settled}
+    # Whoever was missed once is not sent: another door may have subscribed them since, which the next look tells.
     # Noted before it is sent, as `note` is: whatever comes of it, they are read once more, and nothing else waits.
     run.write(lambda session: _record(session, run, due, open_ids, overruled))
-    _again(run, open_ones)
+    _again(run, [row for row in open_ones if row.person_id in found or row.was_missed])
     run.flush()
     return True
 
@@ -133,6 +136,7 @@ def _due(run: Run) -> list[Withdrawal]:
             Person.consents,
             ProfileLink.withdrawn_list_id,
             ProfileLink.withdrawn_delivery_id,
+            ProfileLink.found.is_(False),
             ProfileLink.subscribed_at,
             Delivery.created_at,
         )
@@ -175,9 +179,10 @@ def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[tuple[int, str | N
 
 
 def _is_shown(row: Withdrawal, profile: FoundProfile | None, on_lists: set[tuple[int, str | None]]) -> bool:
-    if profile is None:
-        return True
-    return (row.person_id, row.list_id) not in on_lists if row.list_id is not None else not profile.is_subscribed
+    """The list alone tells of a list; without one a look-up that misses is believed the second time in a row."""
+    if row.list_id is not None:
+        return (row.person_id, row.list_id) not in on_lists
+    return row.was_missed if profile is None else not profile.is_subscribed
 
 
 def _again(run: Run, rows: Sequence[Withdrawal]) -> None:
