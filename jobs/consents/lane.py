@@ -224,5 +224,9 @@ def _settle(run: Run, results: dict[int, Result]) -> None:
 
 def next_due_at(run: Run) -> datetime | None:
     """When the lane has something to do next: a consent, or a withdrawal to read back."""
-    moments = [choose.next_due_at(run, Kind.CONSENT), readback.next_check_at(run)]
+    check_at = readback.next_check_at(run)
+    if check_at is not None and not run.grant.scopes >= NEEDS:
+        # Nothing is read back until the scopes are there: a reconnect starts the lane, else it looks now and then.
+        check_at = max(check_at, clock.now() + readback.AFTER)
+    moments = [choose.next_due_at(run, Kind.CONSENT), check_at]
     return min((moment for moment in moments if moment is not None), default=None)

@@ -12,12 +12,14 @@ from jobs import drain
 from tests.jobs.klaviyo import Asked, Given, error, good, html
 from tests.jobs.shop import Shop
 from tests.jobs.test_consents_lane import LOOK, ON_LIST, SUBSCRIBE, UNSUBSCRIBE
-from tests.rows import Rows
+from tests.jobs.test_rewrites import granted
+from tests.rows import ALL_SCOPES, Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
-from webapp.database import writing
+from webapp.database import run_writing, writing
 from webapp.klaviyo import payloads
 from webapp.models import Delivery, Person, ProfileLink
+from webapp.services import lanes
 from webapp.services.people import consents
 from webapp.services.people.consents import Place
 from webapp.services.tracing import erasures
@@ -132,6 +134,22 @@ def test_where_it_may_not_be_read_signups_go_on(shop: Shop, endpoint: str) -> No
     read_back(shop)
     assert shop.lane(Kind.CONSENT).held_until is None
     assert looked_at_later(shop, *people)
+
+
+@pytest.mark.parametrize("lacking", ["subscriptions:write", "lists:write", "profiles:write", "profiles:read"])
+def test_while_a_scope_is_missing_the_lane_sleeps_and_reads_back_once_it_is_granted(shop: Shop, lacking: str) -> None:
+    (person,), _ = withdrawn(shop, 1)
+    granted(shop, " ".join(set(ALL_SCOPES.split()) - {lacking}))
+    read_back(shop)
+    lane = shop.lane(Kind.CONSENT)
+    assert lane.next_at is not None
+    assert lane.next_at > clock.now() + timedelta(minutes=1)
+    assert shop.klaviyo.asked == []
+    granted(shop, ALL_SCOPES)
+    run_writing(lambda session: lanes.start(session, shop.connection.id))  # as a reconnect does
+    with shop.working():
+        drain.drain(lane.id)
+    assert repeated(shop) == [[person.email]]
 
 
 def test_whoever_is_erased_and_noted_once_more_is_not_asked_about(shop: Shop) -> None:
