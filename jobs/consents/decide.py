@@ -76,7 +76,7 @@ class Situation:
 
     `sent`: our last subscribe, of those to any list. `leaving`: the one that a withdrawal takes back, if it is about
     another. `tried`: this withdrawal was sent before, and nobody knows whether it arrived. `withdrawn_at`: since when a
-    withdrawal of ours is on its way in Klaviyo; None where none is, or it was seen there.
+    withdrawal of ours is on its way in Klaviyo; None where none is, or it was seen there. `unproven`: see `left.Left`.
     """
 
     wanted: Wanted
@@ -91,6 +91,7 @@ class Situation:
     tried: bool = False
     withdrawn_at: datetime | None = None
     leaving: Sent | None = None
+    unproven: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,19 @@ def _subscribe(situation: Situation) -> Decision:
         # A withdrawal that is on its way ends that: "already" would be said of somebody who is not for long.
         on_its_way = _look_again(situation, situation.withdrawn_at)
         if on_its_way is not None or not profile.has_opted_out:
-            return on_its_way or Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
+            return on_its_way or _subscribed_already(situation)
     if profile is not None and _opted_out_since(situation, profile):
         return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
     if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:
         until = situation.sent.at + RESUBSCRIBE_PAUSE
         return Decision(Step.WAIT, Reason.RESUBSCRIBE_PAUSE, until=until)
     return Decision(Step.SUBSCRIBE, list_id=situation.list_id)
+
+
+def _subscribed_already(situation: Situation) -> Decision:
+    if situation.unproven is not None and situation.on_list is None:
+        return Decision(Step.CHECK_MEMBERSHIP, list_id=situation.unproven)
+    return Decision(Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
 
 
 def _opted_out_since(situation: Situation, profile: InKlaviyo) -> bool:

@@ -14,6 +14,7 @@ from jobs import choose, lookup, settle
 from jobs.choose import Item
 from jobs.consents import leaving, readback, said, send, signups
 from jobs.consents.decide import Decision, InKlaviyo, Sent, Situation, Step, Wanted, decide
+from jobs.consents.left import Left, left
 from jobs.consents.members import members_of
 from jobs.consents.send import Write
 from jobs.lookup import Link
@@ -121,20 +122,25 @@ def _looks(run: Run, item: Item, held: Held) -> list[Look]:
 def _situation(run: Run, item: Item, held: Held, leaves: Sent | None = None, on_list: bool | None = None) -> Situation:
     link, profile = held.links.get(item.person_id), held.found.get(item.person_id)
     wanted, list_id = said.wanted(item), run.connection.list_id
-    left_at = _left_at(profile, link, list_id) if profile and wanted is Wanted.SUBSCRIBED else None
+    sent = leaving.last_sent(link, held.signups.get(item.person_id, {}))
+    gone = Left()
+    if profile is not None and wanted is Wanted.SUBSCRIBED:
+        taken_off = link.withdrawn_list_id if link and link.withdrawn_delivery_id else None
+        gone = left(profile, list_id, taken_off=taken_off, sent=sent, on_list=on_list)
     return Situation(
         wanted=wanted,
         occurred_at=item.occurred_at,
         behavior=run.connection.sync_behavior,
         list_id=list_id,
-        sent=leaving.last_sent(link, held.signups.get(item.person_id, {})),
-        profile=_in_klaviyo(run, profile, left_at),
+        sent=sent,
+        profile=_in_klaviyo(run, profile, gone.at),
         accepted_at=item.accepted_at,
         now=clock.now(),
         on_list=on_list,
         tried=_is_tried(item, link, leaves),
         withdrawn_at=link.withdrawal_check_at - readback.AFTER if link and link.withdrawal_check_at else None,
         leaving=leaves,
+        unproven=gone.unproven,
     )
 
 
@@ -144,20 +150,6 @@ def _is_tried(item: Item, link: Link | None, leaves: Sent | None) -> bool:
         return True
     is_noted = link is not None and link.withdrawn_delivery_id == item.id
     return is_noted and (leaves is None or link is None or link.withdrawn_list_id == leaves.list_id)
-
-
-def _left_at(profile: FoundProfile, link: Link | None, list_id: str | None) -> datetime | None:
-    """Since when whoever signs up is not subscribed to what they sign up to, whatever they are in general.
-
-    They left the list the signup would go to; or the last we did was to take them off another, on their own word, and
-    no door has subscribed them since: on that word they are on no list of ours.
-    """
-    left = [profile.left_at(list_id)]
-    withdrawn_at = profile.left_at(link.withdrawn_list_id) if link and link.withdrawn_delivery_id else None
-    if link and withdrawn_at:
-        subscribed = [moment for moment in (link.subscribed_at, profile.consented_at) if moment is not None]
-        left.append(withdrawn_at if withdrawn_at >= max(subscribed, default=withdrawn_at) else None)
-    return max((moment for moment in left if moment is not None), default=None)
 
 
 def _in_klaviyo(run: Run, profile: FoundProfile | None, left_at: datetime | None) -> InKlaviyo | None:
@@ -173,7 +165,7 @@ def _in_klaviyo(run: Run, profile: FoundProfile | None, left_at: datetime | None
 
 
 def _with_membership(run: Run, looks: list[Look], held: Held) -> dict[int, list[Look]]:
-    """Ask which of those who leave a list are on it, then decide those again; all of them by their delivery."""
+    """Ask which of those who leave a list are on it, or may have joined it; decide those again; all by delivery."""
     by_list: dict[str, list[Look]] = defaultdict(list)
     decided: dict[int, list[Look]] = defaultdict(list)
     for look in looks:
@@ -188,8 +180,8 @@ def _with_membership(run: Run, looks: list[Look], held: Held) -> dict[int, list[
             on_it = None
         for item, leaves, _ in asked:
             decision = Decision(Step.SKIP, Reason.SCOPE_MISSING)
-            if on_it is not None:
-                decision = decide(_situation(run, item, held, leaves, item.person_id in on_it))
+            if on_it is not None or said.wanted(item) is Wanted.SUBSCRIBED:  # a signup needs no scope to read lists
+                decision = decide(_situation(run, item, held, leaves, item.person_id in (on_it or ())))
             decided[item.id].append(Look(item, leaves, decision))
     return decided
 

@@ -48,6 +48,13 @@ def test_somebody_subscribed_already_is_delivered_without_a_call() -> None:
     assert (found.step, found.reason) == (Step.DELIVERED, Reason.ALREADY_SUBSCRIBED)
 
 
+def test_a_subscribe_of_ours_that_nothing_shows_is_no_proof_until_its_list_is_asked() -> None:
+    shown = replace(BASE, profile=replace(THERE, is_subscribed=True), unproven="LIST02")
+    found = decide(shown)
+    assert (found.step, found.list_id) == (Step.CHECK_MEMBERSHIP, "LIST02")
+    assert decide(replace(shown, on_list=True)).reason is Reason.ALREADY_SUBSCRIBED
+
+
 def test_an_opt_out_later_than_the_consent_wins_and_an_earlier_one_does_not() -> None:
     later = replace(BASE, profile=replace(THERE, opted_out_at=NOW - HOUR / 2))
     assert (decide(later).step, decide(later).reason) == (Step.SKIP, Reason.NEWER_OPT_OUT)
@@ -194,6 +201,7 @@ situations = st.builds(
     accepted_at=moments,
     now=st.just(NOW),
     on_list=st.none() | st.booleans(),
+    unproven=st.none() | st.just("SENT01"),
 )
 
 
