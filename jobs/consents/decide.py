@@ -115,13 +115,15 @@ def _subscribe(situation: Situation) -> Decision:
     profile = situation.profile
     if profile is None and situation.behavior is SyncBehavior.UPDATE_EXISTING:
         return _hold(situation)
-    if profile is not None and profile.is_subscribed:
-        # A withdrawal that is on its way ends that: "already" would be said of somebody who is not for long.
-        on_its_way = _look_again(situation, situation.withdrawn_at)
-        if on_its_way is not None or not profile.has_opted_out:
-            return on_its_way or _subscribed_already(situation)
-    if profile is not None and _opted_out_since(situation, profile):
+    is_already = profile is not None and profile.is_subscribed and not profile.has_opted_out
+    if profile is not None and not is_already and _opted_out_since(situation, profile):
         return Decision(Step.SKIP, Reason.NEWER_OPT_OUT)
+    # A withdrawal that is on its way ends what this begins; "already" would be said of somebody who is not for long.
+    on_its_way = _look_again(situation, situation.withdrawn_at)
+    if on_its_way is not None:
+        return on_its_way
+    if is_already:
+        return _subscribed_already(situation)
     if situation.sent is not None and situation.now < situation.sent.at + RESUBSCRIBE_PAUSE:
         until = situation.sent.at + RESUBSCRIBE_PAUSE
         return Decision(Step.WAIT, Reason.RESUBSCRIBE_PAUSE, until=until)

@@ -110,6 +110,8 @@ def test_a_signup_that_comes_while_it_is_read_back_is_not_withdrawn(shop: Shop) 
     read_back(shop)
     assert repeated(shop) == [[other.email]]
     shop.klaviyo.subscribed[str(person.email)] = {"consent": "UNSUBSCRIBED", "consent_timestamp": "2026-01-01T00:00Z"}
+    read_back_is_due(shop)
+    read_back(shop)
     read_back(shop)
     assert len(shop.klaviyo.calls(SUBSCRIBE)) == 1
     assert shop.said(*later) == ["delivered: written"]

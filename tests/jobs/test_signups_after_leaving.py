@@ -6,10 +6,11 @@ import pytest
 import requests
 
 from tests.jobs.klaviyo import error
-from tests.jobs.listed import B, asked_about, joined, later
+from tests.jobs.listed import B, asked_about, joined, later, withdraws
 from tests.jobs.shop import Shop
 from tests.jobs.test_consents_edges import MINUTE, taken_off
 from tests.jobs.test_consents_lane import ON_LIST, SUBSCRIBE
+from tests.jobs.test_readback import read_back_is_due
 from tests.rows import Rows
 from webapp.catalogue.words import Kind
 from webapp.models import Delivery, Person
@@ -70,3 +71,20 @@ def test_one_without_a_list_asks_for_none(engine_rows: Rows) -> None:
     shop.drain(Kind.CONSENT, times=2)
     assert shop.said(signup) == ["delivered: already_subscribed"]
     assert asked_about(shop) == []
+
+
+@pytest.mark.parametrize("list_id", [B, None])
+def test_a_signup_waits_for_our_withdrawal_that_is_on_its_way(engine_rows: Rows, list_id: str | None) -> None:
+    """Also of somebody whom Klaviyo does not show as subscribed: the withdrawal may be done after the signup."""
+    shop = Shop(engine_rows, list_id=list_id)
+    person = shop.person()
+    shop.klaviyo.members[B].add(str(person.email))
+    withdrawal = withdraws(shop, person)
+    signup = shop.consent(person)
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(withdrawal, signup) == ["delivered: written", "waiting: klaviyo_processing"]
+    assert joined(shop) == []
+    read_back_is_due(shop)  # five minutes later nothing shows: it is over
+    shop.drain(Kind.CONSENT, times=3)
+    assert shop.said(signup) == ["delivered: written"]
+    assert joined(shop) == [list_id]

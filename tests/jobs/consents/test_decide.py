@@ -95,6 +95,9 @@ def test_while_our_own_withdrawal_is_on_its_way_nobody_counts_as_subscribed_alre
     found = decide(replace(again, withdrawn_at=NOW - 2 * minute))
     assert (found.step, found.reason, found.until) == (Step.WAIT, Reason.KLAVIYO_PROCESSING, NOW + minute / 12)
     assert decide(again).reason is Reason.ALREADY_SUBSCRIBED
+    for other in (THERE, replace(shown, has_opted_out=True, opted_out_at=NOW - HOUR)):
+        waits = decide(replace(again, withdrawn_at=NOW - 2 * minute, profile=other))
+        assert (waits.step, waits.reason) == (Step.WAIT, Reason.KLAVIYO_PROCESSING), "it would end what this begins"
     # Who opted out by which door is not told: nobody is subscribed over it.
     gone = replace(again, withdrawn_at=NOW - 2 * minute, profile=replace(THERE, opted_out_at=NOW))
     assert decide(gone).reason is Reason.NEWER_OPT_OUT
@@ -201,6 +204,7 @@ situations = st.builds(
     accepted_at=moments,
     now=st.just(NOW),
     on_list=st.none() | st.booleans(),
+    withdrawn_at=st.none() | moments,
     unproven=st.none() | st.just("SENT01"),
 )
 
@@ -215,6 +219,7 @@ def test_for_any_situation_nobody_is_created_revived_or_unsubscribed_elsewhere(s
         assert opted_out_at is None or opted_out_at <= situation.occurred_at
         assert opted_out_at is not None or situation.profile is None or not situation.profile.has_opted_out
         assert situation.sent is None or NOW - situation.sent.at >= RESUBSCRIBE_PAUSE
+        assert situation.withdrawn_at is None
     if found.step is Step.UNSUBSCRIBE:
         assert situation.wanted is Wanted.UNSUBSCRIBED
         assert situation.profile is not None
