@@ -32,11 +32,15 @@ NEEDS = frozenset({"profiles:read", "profiles:write", "lists:write", "subscripti
 
 
 class Held(NamedTuple):
-    """By person id: their profile as just read, what is remembered of it, and our signups in the account."""
+    """By person id: their profile as just read, what is remembered of it, and our signups in the account.
+
+    `taken_off`: the lists of it that they left by our withdrawals.
+    """
 
     found: dict[int, FoundProfile]
     links: dict[int, Link]
     signups: signups.Known
+    taken_off: dict[int, set[str]]
 
 
 class Look(NamedTuple):
@@ -66,7 +70,9 @@ def step(run: Run) -> bool:
         _settle(run, {item.id: settle.skipped(Reason.SCOPE_MISSING) for item in open_items})
         return True
     links = lookup.links_of(run, {i.person_id: str(i.email) for i in open_items})
-    held = Held(found, links, signups.known(run, {i.person_id for i in open_items}))
+    left_any = [person_id for person_id, profile in found.items() if profile.left_lists]
+    theirs = signups.known(run, {i.person_id for i in open_items})
+    held = Held(found, links, theirs, signups.taken_off(run, left_any))
     decided = _with_membership(run, [look for item in open_items for look in _looks(run, item, held)], held)
     results, writes = {}, []
     for item in open_items:
@@ -125,7 +131,7 @@ def _situation(run: Run, item: Item, held: Held, leaves: Sent | None = None, on_
     sent = leaving.last_sent(link, held.signups.get(item.person_id, {}))
     gone = Left()
     if profile is not None and wanted is Wanted.SUBSCRIBED:
-        taken_off = link.withdrawn_list_id if link and link.withdrawn_delivery_id else None
+        taken_off = held.taken_off.get(item.person_id, ())
         gone = left(profile, list_id, taken_off=taken_off, sent=sent, on_list=on_list)
     return Situation(
         wanted=wanted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,14 +21,15 @@ class Left(NamedTuple):
 
 
 def left(
-    profile: FoundProfile, list_id: str | None, *, taken_off: str | None, sent: Sent | None, on_list: bool | None
+    profile: FoundProfile, list_id: str | None, *, taken_off: Iterable[str], sent: Sent | None, on_list: bool | None
 ) -> Left:
-    """They left the list the signup would go to; or the last we did was to take them off another, `taken_off`.
+    """They left the list the signup would go to; or the last we did was to take them off others, `taken_off`.
 
     That was on their own word, and unless a door has subscribed them since they are on no list of ours. `sent`: our
     last subscribe; `on_list`: whether they are on its list, None where that was not asked.
     """
-    at, off_at = profile.left_at(list_id), profile.left_at(taken_off)
+    at = profile.left_at(list_id)
+    off_at = max((moment for moment in map(profile.left_at, taken_off) if moment is not None), default=None)
     if off_at is None or (profile.consented_at is not None and profile.consented_at > off_at):
         return Left(at)
     if sent is not None and sent.at > off_at:

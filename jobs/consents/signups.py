@@ -13,7 +13,7 @@ from jobs.run import Run
 from webapp import clock
 from webapp.database import reading
 from webapp.dialects import among
-from webapp.models import ProfileLink, Signup
+from webapp.models import Connection, ProfileLink, Signup
 from webapp.models.tables import SIGNUPS
 from webapp.upserts import upsert
 
@@ -38,6 +38,30 @@ def known(run: Run, person_ids: Iterable[int]) -> Known:
         for row in session.scalars(select(Signup).where(_account(run), among(session, Signup.person_id, person_ids))):
             list_id = row.list_id or None
             found[row.person_id][list_id] = Sent(row.sent_at, list_id, row.withdrawn_by, row.withdrawn_at)
+    return found
+
+
+def taken_off(run: Run, person_ids: Iterable[int]) -> dict[int, set[str]]:
+    """Person id -> the lists that withdrawals of ours were last sent for, by whichever connection to the account.
+
+    Of an account that was replaced meanwhile nothing is known.
+    """
+    found: dict[int, set[str]] = defaultdict(set)
+    ids = list(person_ids)
+    if not ids:
+        return found
+    statement = (
+        select(ProfileLink.person_id, ProfileLink.withdrawn_list_id)
+        .join(Connection, Connection.id == ProfileLink.connection_id)
+        .where(
+            Connection.klaviyo_account_id == run.connection.klaviyo_account_id,
+            ProfileLink.withdrawn_delivery_id.is_not(None),
+            ProfileLink.withdrawn_list_id.is_not(None),
+        )
+    )
+    with reading() as session:
+        for person_id, list_id in session.execute(statement.where(among(session, ProfileLink.person_id, ids))):
+            found[person_id].add(str(list_id))
     return found
 
 

@@ -11,6 +11,7 @@ from tests.jobs.shop import Shop
 from tests.jobs.test_consents_edges import MINUTE, taken_off
 from tests.jobs.test_consents_lane import ON_LIST, SUBSCRIBE
 from tests.jobs.test_readback import read_back_is_due
+from tests.jobs.test_signups import connected_again
 from tests.rows import Rows
 from webapp.catalogue.words import Kind
 from webapp.models import Delivery, Person
@@ -88,3 +89,18 @@ def test_a_signup_waits_for_our_withdrawal_that_is_on_its_way(engine_rows: Rows,
     shop.drain(Kind.CONSENT, times=3)
     assert shop.said(signup) == ["delivered: written"]
     assert joined(shop) == [list_id]
+
+
+def test_whoever_signs_up_after_a_reconnect_is_not_subscribed_already(shop: Shop) -> None:
+    """The withdrawal was the connection's of before; another account's say nothing."""
+    account_id = shop.connection.klaviyo_account_id
+    person = taken_off(shop, LONG_AGO, 2 * LONG_AGO, 2 * LONG_AGO)
+    connected_again(shop, B, f"{account_id}-2")
+    elsewhere = shop.consent(person)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(elsewhere) == ["delivered: already_subscribed"]
+    connected_again(shop, B, account_id)
+    again = shop.consent(person)
+    shop.drain(Kind.CONSENT)
+    assert shop.said(again) == ["delivered: written"]
+    assert joined(shop) == [B]
