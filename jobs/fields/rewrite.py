@@ -1,16 +1,24 @@
-"""Writing people once more whose older writes in Klaviyo are over; `jobs.fields.converge` says who they are."""
+"""Writing people once more whose older writes in Klaviyo are over; `jobs.fields.converge` says who they are.
+
+Whoever is not known to be there at that moment, but was before, is looked up first. Nobody is ever created by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 import orjson
 from sqlalchemy import ColumnExpressionArgument, select, text, update
 from sqlalchemy.orm import Session
 
+from jobs import lookup
 from jobs.fields import converge, singles
 from jobs.fields.plan import Group, Step
+from jobs.lookup import Link
 from jobs.run import Run
+from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
 from webapp.klaviyo.payloads import ProfileWrite
@@ -21,6 +29,8 @@ from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 REWRITES = 8
 PUT_OFF = 5_000
+# After these whoever was missed is looked up again. Missed six hours after the look-up before, they are given up.
+LOOKS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 # Word for word as in its index: by `rewrite = 1` SQLite would read every link of the account.
 MARKED = text("profile_links.rewrite")
 
@@ -44,19 +54,87 @@ def rewrite_next(run: Run) -> bool:
         run.write(lambda session: _put_off(session, run))
         return True
     _leave_behind(run, [person for _, person in rows], turned_off)
-    groups, nothing = [], []
-    for link, person in rows:
-        fields = orjson.loads(person.fields)
-        shared = records.shared_changes(fields, 0, settings.fields, settings.fields_on)
-        if person.email is not None and link.found and link.klaviyo_id and shared:
-            write = ProfileWrite(link.klaviyo_id, person.email, shared)
-            groups.append(Group(person.id, (), None, Step.UPDATE, write=write, version=person.fields_version))
-        else:
-            nothing.append(person.id)
+    theirs = {
+        person.id: records.shared_changes(orjson.loads(person.fields), 0, settings.fields, settings.fields_on)
+        for _, person in rows
+    }
+    wanted = {p.id: p for link, p in rows if p.email is not None and link.klaviyo_id and theirs[p.id]}
+    nothing = [person.id for _, person in rows if person.id not in wanted]
     if nothing:
         run.write(lambda session: _unmark(session, run, nothing))
+    links = [_link(link) for link, person in rows if person.id in wanted]
+    groups = [
+        Group(
+            link.person_id,
+            (),
+            link,
+            Step.UPDATE,
+            write=ProfileWrite(link.klaviyo_id, str(wanted[link.person_id].email), theirs[link.person_id]),
+            version=wanted[link.person_id].fields_version,
+        )
+        for link in _found(run, links, wanted)
+    ]
     singles.send(run, groups, also=lambda session, sent: _unmark(session, run, [group.person_id for group in sent]))
     return True
+
+
+def _link(link: ProfileLink) -> Link:
+    return Link(link.person_id, link.klaviyo_id, link.found, link.looked_up_at, link.fields_version)
+
+
+def _found(run: Run, links: Iterable[Link], people: Mapping[int, Person]) -> list[Link]:
+    """Links of those who are there. Who is not known to be is looked up now; who is missed then, later once more.
+
+    Raises Hold.
+    """
+    missed = {link.person_id: link for link in links if not link.found}
+    there = [link for link in links if link.found]
+    if not missed:
+        return there
+    may_look = _look_up(run, {person_id: str(people[person_id].email) for person_id in missed})
+    for link in lookup.known_links(run, missed).values():
+        if link.found:
+            there.append(link)
+            del missed[link.person_id]
+    if missed:
+        now = clock.now()
+        pauses = {p: _pause(link, now) if may_look else converge.SCOPE_LOOK for p, link in missed.items()}
+        run.write(lambda session: _look_later(session, run, pauses))
+    return there
+
+
+def _look_up(run: Run, missed: Mapping[int, str]) -> bool:
+    """Ask Klaviyo about these people; whether that is allowed. Raises Hold."""
+    if "profiles:read" not in run.grant.scopes:
+        return False
+    try:
+        lookup.look_up(run, missed)
+    except lookup.MayNotLook:
+        return False
+    return True
+
+
+def _pause(link: Link, now: datetime) -> timedelta | None:
+    """Until whoever was missed now is looked up again: the longer, the longer ago the look-up before this one was."""
+    ago = timedelta() if link.looked_up_at is None else now - link.looked_up_at
+    return next((pause for pause in LOOKS if pause > 2 * ago), None)
+
+
+def _look_later(session: Session, run: Run, pauses: Mapping[int, timedelta | None]) -> None:
+    """Klaviyo may show them a little late: they stay marked until then.
+
+    After the last look nothing counts as written: whatever comes of them next goes with all that is shared.
+    """
+    theirs: dict[timedelta | None, list[int]] = defaultdict(list)
+    for person_id, pause in pauses.items():
+        theirs[pause].append(person_id)
+    for pause, person_ids in theirs.items():
+        if pause is None:
+            _unmark(session, run, person_ids, fields_version=0)
+            continue
+        until = db_now(pause.total_seconds())
+        mine = among(session, ProfileLink.person_id, person_ids)
+        session.execute(update(ProfileLink).where(*_due(run), mine).values(unsettled_until=until))
 
 
 def _due(run: Run) -> tuple[ColumnExpressionArgument[bool], ...]:
@@ -105,7 +183,7 @@ def _leave_behind(run: Run, people: Iterable[Person], turned_off: frozenset[str]
     run_writing(work)
 
 
-def _unmark(session: Session, run: Run, person_ids: Iterable[int]) -> None:
+def _unmark(session: Session, run: Run, person_ids: Iterable[int], **values: int) -> None:
     """In the commit that opens their batch: from there on a call that was not taken, or perhaps, sets it anew."""
     statement = update(ProfileLink).where(*_due(run), among(session, ProfileLink.person_id, person_ids))
-    session.execute(statement.values(rewrite=False, unsettled_until=None))
+    session.execute(statement.values(rewrite=False, unsettled_until=None, **values))

@@ -16,7 +16,7 @@ from jobs.outcomes import Outcome, as_read, outcome
 from jobs.run import AT_ONCE, Run
 from jobs.settle import Result
 from webapp import clock
-from webapp.catalogue.reasons import Reason
+from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.dialects import among
 from webapp.klaviyo import endpoints, parse, payloads
@@ -100,13 +100,15 @@ def _record(
     """Everything that came of the calls; the people created, or owed to the list, are given back for the list step."""
     listed = _written(session, run, done, mark)
     results: dict[int, Result] = {}
+    again: list[int] = []
     for group, answer in pairs:
         if group.person_id in listed:  # the list step comes next, and settles these: the call that wrote them stays
-            result: Result | None = settle.waiting(Reason.BACKLOG, clock.now())
+            result = settle.waiting(Reason.BACKLOG, clock.now())
         else:
             result = _result(session, run, group, answer)
-        if result is not None:
-            results |= group.results(result)
+            if result.status is Status.WAITING and not group.items:
+                again.append(group.person_id)
+        results |= group.results(result)
     settle.settle(session, run.connection, Kind.FIELDS, results, attempts=1, batch_id=batch.id)
     unknown = [group.person_id for group, answer in pairs if outcome(answer) is Outcome.UNKNOWN]
     if unknown:
@@ -114,8 +116,8 @@ def _record(
     certain = [g.person_id for g, answer in pairs if g.step is Step.CREATE and outcome(answer) not in OPEN]
     creations.note_refused(session, run, certain, mark)
     # Whoever is written once more has no delivery that waits for it: the mark is put back.
-    for came, pause in ((Outcome.AGAIN, timedelta()), (Outcome.SCOPE_MISSING, converge.SCOPE_LOOK)):
-        untaken = [group.person_id for group, answer in pairs if not group.items and outcome(answer) is came]
+    not_allowed = [g.person_id for g, answer in pairs if not g.items and outcome(answer) is Outcome.SCOPE_MISSING]
+    for untaken, pause in ((again, timedelta()), (not_allowed, converge.SCOPE_LOOK)):
         if untaken:
             converge.unsettle(session, run, untaken, pause)
     converge.after_write(session, run, [group for group, _ in done], batch.started_at)
@@ -180,8 +182,8 @@ def list_due(session: Session, run: Run, person_ids: list[int]) -> set[int]:
     return set(session.scalars(statement))
 
 
-def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result | None:
-    """What an answer means for the person's deliveries; None leaves them waiting as they are."""
+def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result:
+    """What an answer means for the person's deliveries, or for the mark of whoever is written once more."""
     match outcome(answer):
         case Outcome.DONE:
             return settle.DELIVERED
@@ -193,7 +195,7 @@ def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result 
         case Outcome.GONE:
             lookup.forget(session, run, [group.person_id])
             attempts = max((item.attempts for item in group.items), default=0)
-            if lookup.was_asked_again(run, group.link, attempts):
+            if lookup.was_asked_again(run, group.link, attempts) or _is_another(group):
                 return settle.skipped(Reason.NOT_IN_KLAVIYO)
             return settle.waiting(Reason.RETRYING, clock.now(), answer.sentence)
         case Outcome.CONFLICT:
@@ -203,12 +205,21 @@ def _result(session: Session, run: Run, group: Group, answer: Answer) -> Result 
     return settle.failed(Reason.REJECTED, answer.sentence)
 
 
+def _is_another(group: Group) -> bool:
+    """Written once more, and nothing was written there yet: found or named in place of one that was gone.
+
+    If that one is gone as well, or names yet another, nobody goes on for ever: it goes with what comes of them next.
+    """
+    return not group.items and group.link is not None and group.link.fields_version == 0
+
+
 def _conflict(session: Session, run: Run, group: Group, answer: Answer) -> Result:
     """Somebody else has this address: Klaviyo names them, and the next look writes there."""
     named = (error.meta.get("duplicate_profile_id") for error in answer.errors)
     duplicate = next((str(found) for found in named if found), "")
     written_there = group.link is not None and group.link.found and group.link.klaviyo_id == duplicate
-    if not duplicate or written_there or any(item.attempts >= CONFLICTS for item in group.items):
+    too_often = _is_another(group) or any(item.attempts >= CONFLICTS for item in group.items)
+    if not duplicate or written_there or too_often:
         return settle.failed(Reason.REJECTED, answer.sentence)
     row = {
         "connection_id": run.held.connection_id,

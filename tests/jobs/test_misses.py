@@ -204,7 +204,8 @@ def test_nobody_is_written_once_more_by_the_id_of_before(shop: Shop) -> None:
         link.rewrite, link.unsettled_until = True, clock.now() - timedelta(minutes=1)
     shop.wait_is_over()
     shop.drain(Kind.FIELDS)
-    assert PATCH not in shop.klaviyo.endpoints
+    assert [asked.path for asked in shop.klaviyo.calls(PATCH)] == [f"/api/profiles/{shop.link(person).klaviyo_id}"]
+    assert shop.link(person).klaviyo_id == shop.klaviyo.people[str(person.email)]
     assert not shop.link(person).rewrite
 
 
