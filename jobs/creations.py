@@ -108,10 +108,18 @@ def claim(session: Session, run: Run, born: Mapping[int, datetime | None]) -> No
         among(session, ProfileLink.person_id, born),
         ProfileLink.creating_since.is_not(None),
     )
-    for person_id, since, job_id, subscribed_at in session.execute(statement).all():
-        ours = born_by(born[person_id], since, in_job=job_id is not None)
-        by_signup = since is not None and subscribed_at is not None and subscribed_at >= since
-        mark_created(session, run, [person_id] if ours else [], resolved=[person_id], to_list=not by_signup)
+    rows = session.execute(statement).all()
+    if not rows:
+        return
+    # All of them at once: of an import job they are thousands, and nobody else writes meanwhile.
+    listed: list[int] = []
+    signed_up: list[int] = []
+    for person_id, since, job_id, subscribed_at in rows:
+        if born_by(born[person_id], since, in_job=job_id is not None):
+            by_signup = since is not None and subscribed_at is not None and subscribed_at >= since
+            (signed_up if by_signup else listed).append(person_id)
+    mark_created(session, run, signed_up, resolved=[], to_list=False)
+    mark_created(session, run, listed, resolved=[row.person_id for row in rows])
 
 
 def born_by(born: datetime | None, since: datetime | None, *, in_job: bool = False) -> bool:

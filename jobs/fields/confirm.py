@@ -191,15 +191,17 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
     )
     refused = [member for place, member in enumerate(members) if place in end.failed]
     others = [member for place, member in enumerate(members) if place not in end.failed]
+    # One result for all who go on alike, with one time: each result is a statement of its own.
+    again, listed = _again(), settle.waiting(Reason.BACKLOG, clock.now())
     results: dict[int, settle.Result] = {}
     for place, member in enumerate(members):
-        results |= dict.fromkeys(member[2], _result(end, place, member[0]))
+        results |= dict.fromkeys(member[2], _result(end, place, member[0], again))
     _release(session, run, people)
     if end.others.status is Status.DELIVERED:
         owed = _note_written(session, run, others)
         for member in others:
             if member[0] in owed:  # the list step comes next, and settles these
-                results |= dict.fromkeys(member[2], settle.waiting(Reason.BACKLOG, clock.now()))
+                results |= dict.fromkeys(member[2], listed)
     if end.mark is not None:
         creations.note_refused(session, run, [member[0] for member in refused], end.mark)
     settle.settle(session, run.connection, Kind.FIELDS, results, batch_id=batch.id)
@@ -211,10 +213,10 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
         halves.go_again(session, run, others, halved=True)
 
 
-def _result(end: End, place: int, person_id: int) -> settle.Result:
+def _result(end: End, place: int, person_id: int, again: settle.Result) -> settle.Result:
     if place not in end.failed:
         return end.others
-    return _again() if person_id in end.gone else settle.failed(Reason.REJECTED, end.failed[place])
+    return again if person_id in end.gone else settle.failed(Reason.REJECTED, end.failed[place])
 
 
 def _release(session: Session, run: Run, people: Sequence[int]) -> None:

@@ -48,7 +48,8 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
     ids = _klaviyo_ids(run, groups)
     missed = [group for group in groups if group.person_id not in ids]
     if missed:  # by another lane's look-up just now: they stay owed, and are decided anew by what it found
-        again = {id_: r for g in missed for id_, r in g.results(settle.waiting(Reason.BACKLOG, clock.now())).items()}
+        later = settle.waiting(Reason.BACKLOG, clock.now())
+        again = {id_: result for group in missed for id_, result in group.results(later).items()}
         run.write(lambda session: settle.settle(session, run.connection, Kind.FIELDS, again))
     refused: list[tuple[Group, Answer]] = []
     parts = [[group for group in groups if group.person_id in ids]]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from jobs.fields import lane as fields_lane
 from tests.jobs.creating import JOB, JOB_ERRORS, LOOK, LOST, STATUS, SUBSCRIBE, beside, profile
-from tests.jobs.klaviyo import error, good, throttled
+from tests.jobs.klaviyo import Asked, Given, error, good, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
@@ -115,3 +118,54 @@ def test_what_a_job_did_not_take_says_nothing_of_a_signup(
     shop.klaviyo.script(LOOK, good(200, [profile(people[1], clock.now())]))
     shop.drain(Kind.FIELDS, times=2)
     assert shop.again().profiles_created == count
+
+
+@contextmanager
+def updates() -> Iterator[list[str]]:
+    """The statements that change rows."""
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("UPDATE"):
+            found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("end", ["created", "failed, and another profile by now"])
+def test_a_job_costs_no_statement_for_each_of_its_people(shop: Shop, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """Of thousands its end would be the only writer for many seconds."""
+    costs = []
+    for count in (3, 30):
+        people = several(shop, monkeypatch, count)
+        if end == "created":
+            born = [profile(person, clock.now()) for person in people]
+            shop.klaviyo.script(LOOK, good(200, []), good(200, born))
+        else:
+            over = {"status": "complete", "failed_count": count}
+            shop.klaviyo.script(STATUS, good(200, {"type": "profile-bulk-import-job", "id": "job", "attributes": over}))
+            shop.klaviyo.script(JOB_ERRORS, good(200, [_error(place) for place in range(count)]))
+            for person in people:
+                shop.rows.link(shop.connection, person, klaviyo_id=shop.klaviyo.put(str(person.email)))
+            shop.klaviyo.script(LOOK, shop.klaviyo._looked_up, lambda asked: _merged(shop, asked))
+        with updates() as found:
+            shop.drain(Kind.FIELDS, times=3)
+        assert {shop.link(person).fields_version for person in people} == {1}
+        costs.append(len(found))
+    assert costs[0] == costs[1]
+
+
+def _error(place: int) -> dict[str, Any]:
+    bad = {"detail": "No.", "source": {"pointer": f"/data/attributes/profiles/data/{place}"}}
+    return {"type": "import-error", "id": "e", "attributes": bad}
+
+
+def _merged(shop: Shop, asked: Asked) -> Given:
+    """Everybody is another profile now."""
+    for email in shop.klaviyo._wanted(asked):
+        shop.klaviyo.put(email)
+    return shop.klaviyo._looked_up(asked)
