@@ -119,7 +119,7 @@ def _put_off(task: Task, until: datetime, *, counts: bool, ours: bool = False) -
     tries = Task.tries + (1 if counts else 0)
     run_writing(
         lambda session: session.execute(
-            update(Task).where(Task.id == task.id, Task.state == TaskState.RUNNING).values(due_at=until, tries=tries)
+            update(Task).where(Task.id == task.id, Task.state.in_(WORKED_ON)).values(due_at=until, tries=tries)
         )
     )
 

@@ -18,6 +18,7 @@ from webapp.klaviyo.answers import Answer
 from webapp.klaviyo.client import Call
 from webapp.models import Connection, Lane, Task, TaskState
 from webapp.services.oauth import grants
+from webapp.services.tasks import WORKED_ON
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class TaskRun:
         """Store where the task stands, in the transaction of the bite. Raises TaskStopped if it was stopped."""
         given = {"cursor": cursor, "done": done, "total": total, "result": result}
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        statement = update(Task).where(Task.id == self.task.id, Task.state == TaskState.RUNNING)
+        statement = update(Task).where(Task.id == self.task.id, Task.state.in_(WORKED_ON))
         if affected(session, statement.values(**values, tries=0)) != 1:
             raise TaskStopped
         for name, value in values.items():
@@ -93,6 +94,7 @@ class TaskRun:
 
 
 def finish(session: Session, task: Task, state: TaskState, error: str | None = None) -> None:
-    """End a task that is still being worked on."""
-    statement = update(Task).where(Task.id == task.id, Task.state.in_([TaskState.WAITING, TaskState.RUNNING]))
+    """End a task that is still being worked on; it is done only where nobody asked for more since the bite began."""
+    states = (TaskState.RUNNING,) if state is TaskState.DONE else WORKED_ON
+    statement = update(Task).where(Task.id == task.id, Task.state.in_(states))
     session.execute(statement.values(state=state, error=error, finished_at=clock.now()))

@@ -10,7 +10,6 @@ from flask import Flask
 from sqlalchemy import delete, select, update
 
 from jobs.tasks import elsewhere as elsewhere_task
-from tests.jobs.shop import Shop
 from tests.jobs.tasks.place import POINTS, work
 from tests.rows import ALL_SCOPES, Rows
 from tests.sandbox_process import SandboxProcess
@@ -19,10 +18,9 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind, Origin, SyncBehavior
 from webapp.database import reading, writing
 from webapp.dialects import db_now
-from webapp.models import Activity, Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
+from webapp.models import Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.activities import ingest
-from webapp.services.connections import lifecycle
 from webapp.services.people import elsewhere
 from webapp.services.sharing import choices
 
@@ -263,35 +261,3 @@ def test_what_was_not_refused_for_good_hides_nobody_found_there_meanwhile(place:
     place.rows.link(place.no, ada)
     place.look()
     assert place.owed() == [("ada@example.com", False), ("ada@example.com", True)]
-
-
-def test_what_came_while_the_account_was_paused_is_looked_at_when_it_goes_on(place: Place) -> None:
-    days = timedelta(days=3)
-    with writing() as session:
-        session.get_one(Connection, place.no.id).created_at = clock.now() - days
-    lifecycle.pause(place.workspace.id, place.no.id, 1, on=True)
-    place.post("ada@example.com", points=1)
-    assert place.look().state is TaskState.DONE
-    lifecycle.pause(place.workspace.id, place.no.id, 1, on=False)
-    with writing() as session:
-        session.execute(update(Delivery).values(created_at=clock.now() - days + timedelta(hours=1)))
-    place.post("new@example.com", points=1)
-    elsewhere.wake(place.workspace.id, [place.no.id])
-    with writing() as session:
-        session.execute(update(Task).values(due_at=db_now()))
-    work(place.no)
-    assert place.owed() == [("ada@example.com", True)]
-
-
-@pytest.mark.parametrize(("origin", "asked"), [(Origin.PLATFORM, 1), (Origin.BACKFILL, 0)])
-def test_a_drain_of_one_account_wakes_the_others(engine_rows: Rows, origin: Origin, asked: int) -> None:
-    shop = Shop(engine_rows)
-    other = engine_rows.connection(shop.workspace, engine_rows.store(shop.workspace))
-    delivery = shop.fields(shop.person(), points=1)
-    with writing() as session:
-        session.get_one(Activity, delivery.activity_id).origin = origin
-    for _ in range(2):
-        shop.drain(Kind.FIELDS)
-    with reading() as session:
-        found = session.scalars(select(Task.connection_id).where(Task.workspace_id == shop.workspace.id)).all()
-    assert found == [other.id] * asked

@@ -35,16 +35,21 @@ def wake(workspace_id: int, connection_ids: Iterable[int]) -> None:
         task = found.get(connection_id)
         if task is None:
             run_writing(partial(_begin, workspace_id=workspace_id, connection_id=connection_id))
-        elif task.state in ENDED:
-            run_writing(partial(_go_on, task_id=task.id, connection_id=connection_id))
+        elif task.state is not TaskState.WAITING:
+            run_writing(partial(go_on, connection_id=connection_id))
 
 
 def _begin(session: Session, workspace_id: int, connection_id: int) -> None:
     tasks.ask(session, workspace_id, connection_id, KIND, name=NAME)
 
 
-def _go_on(session: Session, task_id: int, connection_id: int) -> None:
+def go_on(session: Session, connection_id: int) -> None:
+    """The account's task, if it has one, looks again; also one that is ending just now, which stays to be done then."""
+    mine = (Task.connection_id == connection_id, Task.kind == KIND)
+    running = update(Task).where(*mine, Task.state == TaskState.RUNNING)
+    if affected(session, running.values(state=TaskState.WAITING)):
+        return
     lanes.nudge(session, connection_id, LaneKind.TASKS)  # the lane before the task, as its worker locks them
-    again = update(Task).where(Task.id == task_id, Task.state.in_(ENDED))
+    again = update(Task).where(*mine, Task.state.in_(ENDED))
     values = {"state": TaskState.WAITING, "error": None, "finished_at": None, "tries": 0}
     affected(session, again.values(**values, due_at=clock.now() + AFTER))
