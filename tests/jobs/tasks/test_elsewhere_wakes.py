@@ -29,18 +29,26 @@ def place(any_app: Flask, rows: Rows, sandbox: SandboxProcess) -> Place:
     return Place(rows, sandbox)
 
 
-def test_what_came_while_the_account_was_paused_is_looked_at_when_it_goes_on(place: Place) -> None:
+@pytest.mark.parametrize("how", ["paused", "without access"])
+def test_what_came_while_the_account_could_do_nothing_is_looked_at_when_it_goes_on(place: Place, how: str) -> None:
     days = timedelta(days=3)
     with writing() as session:
         session.get_one(Connection, place.no.id).created_at = clock.now() - days
-    lifecycle.pause(place.workspace.id, place.no.id, 1, on=True)
+    if how == "paused":
+        lifecycle.pause(place.workspace.id, place.no.id, 1, on=True)
+    else:
+        lifecycle.lose_grant(place.no.id, "revoked")
     place.post("ada@example.com", points=1)
     assert place.look().state is TaskState.DONE
-    lifecycle.pause(place.workspace.id, place.no.id, 1, on=False)
+    assert place.owed() == []
     with writing() as session:
         session.execute(update(Delivery).values(created_at=clock.now() - days + timedelta(hours=1)))
-    place.post("new@example.com", points=1)
-    elsewhere.wake(place.workspace.id, [place.no.id])
+    if how == "paused":
+        lifecycle.pause(place.workspace.id, place.no.id, 1, on=False)
+    else:
+        with writing() as session:
+            connection = session.get_one(Connection, place.no.id)
+            lifecycle.make_move(session, connection, lifecycle.Move.RECONNECT, actor_id=None)
     with writing() as session:
         session.execute(update(Task).values(due_at=db_now()))
     work(place.no)

@@ -16,6 +16,7 @@ from webapp.models import Alert, Batch, Connection, ConnectionState, ScopeProof
 from webapp.services import alerts, audit, lanes
 from webapp.services.connections import settling
 from webapp.services.oauth import grants
+from webapp.services.people import elsewhere
 from webapp.services.workspaces import tenancy
 
 ACCESS_LOST = Incident.NEEDS_REAUTHORIZATION
@@ -123,11 +124,15 @@ def make_move(
 
 
 def go_on(session: Session, connection: Connection) -> None:
-    """Start the lanes, where nothing speaks against it: what waited for a replaced account must be settled first."""
+    """Start the lanes, where nothing speaks against it: what waited for a replaced account must be settled first.
+
+    Whom the other accounts told of meanwhile is looked for then.
+    """
     if connection.state is not ConnectionState.ACTIVE or connection.is_paused:
         return
     if not settling.is_replacing(session, connection.id):
         lanes.start(session, connection.id)
+        elsewhere.go_on(session, connection.id)
 
 
 def _close_alert(session: Session, connection: Connection) -> None:

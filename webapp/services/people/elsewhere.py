@@ -1,7 +1,8 @@
 """Finding people of other stores in an account, so that a change of what is shared reaches it too.
 
 Each account of a workspace that has several has one task: it goes through what the others' fields lanes are owed and
-looks those people up, when first seen and then at most daily. It is woken after each of their drains.
+looks those people up, when first seen and then at most daily. It is woken after each of their drains, and when its own
+account goes on.
 """
 
 from __future__ import annotations
