@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import choose, claim, lookup
@@ -24,7 +24,7 @@ from jobs.tasks.run import TaskRun
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import reading, run_writing
+from webapp.database import affected, reading, run_writing
 from webapp.dialects import among, unindexed, unindexed_word
 from webapp.models import ConnectionState, Delivery, Grant, Person, ProfileLink
 from webapp.models.delivery import PRIORITY_BACKFILL
@@ -195,6 +195,33 @@ def _owe(session: Session, run: TaskRun, told_by: list[int], cursor: dict[str, A
     if rows:
         table = Delivery.__table__
         made = session.execute(insert_or_ignore(session, table).returning(table.c.id), rows).all()
+        if len(made) < len(rows):
+            _owe_again(session, run, [row["activity_id"] for row in rows])
         lanes.owe(session, {(run.connection.id, Kind.FIELDS): len(made)})
     claim.guard(session, run.held)
     run.save(session, cursor=cursor)
+
+
+def _owe_again(session: Session, run: TaskRun, activity_ids: list[int]) -> None:
+    """What this account was owed of the same activity and skipped, as nobody was there, waits once more.
+
+    Whatever else it ended as stays: it was written, or may not be, or is somebody's to resend.
+    """
+    now = clock.now()
+    mine = (unindexed(Delivery.connection_id) == run.connection.id, Delivery.kind == Kind.FIELDS)
+    missed = (Delivery.status == Status.SKIPPED, Delivery.reason == Reason.NOT_IN_KLAVIYO)
+    statement = update(Delivery).where(among(session, Delivery.activity_id, activity_ids), *mine, *missed)
+    waiting: dict[str, Any] = {
+        "status": Status.WAITING,
+        "reason": Reason.BACKLOG,
+        "due_at": now,
+        "expires_at": now + LIFE,
+        "settled_at": None,
+        "detail": None,
+        "batch_id": None,
+        "attempts": 0,
+        "only_existing": True,
+    }
+    again = statement.values(**waiting).execution_options(synchronize_session=False)
+    counts = lanes.Counts(skipped=-affected(session, again))
+    lanes.count(session, run.task.workspace_id, run.connection.id, Kind.FIELDS, counts)

@@ -18,7 +18,7 @@ from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import ActivityType, Kind, Origin, SyncBehavior
 from webapp.database import reading, writing
 from webapp.dialects import db_now
-from webapp.models import Attempt, Connection, Delivery, Grant, Person, ProfileLink, Task, TaskState
+from webapp.models import Attempt, Connection, Delivery, Grant, Lane, LaneKind, Person, ProfileLink, Task, TaskState
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.activities import ingest
 from webapp.services.people import elsewhere
@@ -219,6 +219,9 @@ MISSING, REJECTED = Reason.SCOPE_MISSING, Reason.REJECTED
 NO_WRITE = ALL_SCOPES.replace("profiles:write", "")
 
 
+SKIPPED = {"status": Status.SKIPPED, "attempts": 2}
+
+
 def ended(place: Place, reason: Reason, scopes: str, *, asked: bool) -> None:
     """What Norway's account is owed came to this; `asked`: a call was made for it."""
     with writing() as session:
@@ -261,3 +264,29 @@ def test_what_was_not_refused_for_good_hides_nobody_found_there_meanwhile(place:
     place.rows.link(place.no, ada)
     place.look()
     assert place.owed() == [("ada@example.com", False), ("ada@example.com", True)]
+
+
+@pytest.mark.parametrize(("reason", "waits"), [(Reason.NOT_IN_KLAVIYO, True), (Reason.FIELDS_OFF, False)])
+def test_what_was_skipped_as_they_were_not_there_waits_once_they_are_found(
+    place: Place, reason: Reason, *, waits: bool
+) -> None:
+    """Of the same activity: this account was owed it as well, and by then the profile it knew was gone."""
+    with writing() as session:
+        session.get_one(Connection, place.no.id).sync_behavior = SyncBehavior.UPDATE_EXISTING
+    ada = place.rows.person(place.workspace, "ada@example.com")
+    link = place.rows.link(place.no, ada)
+    place.post("ada@example.com", points=1)
+    with writing() as session:
+        lane = session.scalars(
+            select(Lane).where(Lane.connection_id == place.no.id, Lane.kind == LaneKind.FIELDS)
+        ).one()
+        lane.skipped = 1
+        session.execute(update(Delivery).where(Delivery.connection_id == place.no.id).values(**SKIPPED, reason=reason))
+        session.merge(link).klaviyo_id = "01ANOTHER"
+    place.look()
+    with reading() as session:
+        row = session.scalars(select(Delivery).where(Delivery.connection_id == place.no.id)).one()
+        lane = session.get_one(Lane, lane.id)
+    told = Status.WAITING if waits else Status.SKIPPED
+    assert (row.status, row.only_existing, row.attempts) == (told, True, 0 if waits else 2)
+    assert (lane.skipped, lane.made, lane.next_at is not None) == (0 if waits else 1, 1, True)
