@@ -18,7 +18,6 @@ from jobs.fields import converge, singles
 from jobs.fields.plan import Group, Step
 from jobs.lookup import Link
 from jobs.run import Run
-from webapp import clock
 from webapp.database import reading, run_writing
 from webapp.dialects import among, db_now
 from webapp.klaviyo.payloads import ProfileWrite
@@ -29,8 +28,9 @@ from webapp.services.workspaces.snapshot import WorkspaceSettings
 
 REWRITES = 8
 PUT_OFF = 5_000
-# After these whoever was missed is looked up again. Missed six hours after the look-up before, they are given up.
+# After these whoever was missed is looked up again. Missed after the last of them, they are given up.
 LOOKS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
+LONGEST = timedelta(hours=7)  # a look-up that is further back is none of these
 # Word for word as in its index: by `rewrite = 1` SQLite would read every link of the account.
 MARKED = text("profile_links.rewrite")
 
@@ -63,6 +63,7 @@ def rewrite_next(run: Run) -> bool:
     if nothing:
         run.write(lambda session: _unmark(session, run, nothing))
     links = [_link(link) for link, person in rows if person.id in wanted]
+    due = {link.person_id: link.unsettled_until for link, _ in rows if link.unsettled_until is not None}
     groups = [
         Group(
             link.person_id,
@@ -72,7 +73,7 @@ def rewrite_next(run: Run) -> bool:
             write=ProfileWrite(link.klaviyo_id, str(wanted[link.person_id].email), theirs[link.person_id]),
             version=wanted[link.person_id].fields_version,
         )
-        for link in _found(run, links, wanted)
+        for link in _found(run, links, wanted, due)
     ]
     singles.send(run, groups, also=lambda session, sent: _unmark(session, run, [group.person_id for group in sent]))
     return True
@@ -82,7 +83,7 @@ def _link(link: ProfileLink) -> Link:
     return Link(link.person_id, link.klaviyo_id, link.found, link.looked_up_at, link.fields_version)
 
 
-def _found(run: Run, links: Iterable[Link], people: Mapping[int, Person]) -> list[Link]:
+def _found(run: Run, links: Iterable[Link], people: Mapping[int, Person], due: Mapping[int, datetime]) -> list[Link]:
     """Links of those who are there. Who is not known to be is looked up now; who is missed then, later once more.
 
     Raises Hold.
@@ -97,8 +98,7 @@ def _found(run: Run, links: Iterable[Link], people: Mapping[int, Person]) -> lis
             there.append(link)
             del missed[link.person_id]
     if missed:
-        now = clock.now()
-        pauses = {p: _pause(link, now) if may_look else converge.SCOPE_LOOK for p, link in missed.items()}
+        pauses = {p: _pause(link, due[p]) if may_look else converge.SCOPE_LOOK for p, link in missed.items()}
         run.write(lambda session: _look_later(session, run, pauses))
     return there
 
@@ -114,10 +114,15 @@ def _look_up(run: Run, missed: Mapping[int, str]) -> bool:
     return True
 
 
-def _pause(link: Link, now: datetime) -> timedelta | None:
-    """Until whoever was missed now is looked up again: the longer, the longer ago the look-up before this one was."""
-    ago = timedelta() if link.looked_up_at is None else now - link.looked_up_at
-    return next((pause for pause in LOOKS if pause > 2 * ago), None)
+def _pause(link: Link, due: datetime) -> timedelta | None:
+    """Until whoever was missed now is looked up again: the longer, the longer the pause that is over was meant to be.
+
+    By when they were due, not by now: while the account is paused nobody is looked up, and no look is used up.
+    """
+    meant = timedelta() if link.looked_up_at is None else due - link.looked_up_at
+    if meant > LONGEST:
+        return LOOKS[0]
+    return next((pause for pause in LOOKS if pause > 2 * meant), None)
 
 
 def _look_later(session: Session, run: Run, pauses: Mapping[int, timedelta | None]) -> None:

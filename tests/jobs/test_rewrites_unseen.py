@@ -127,6 +127,20 @@ def test_after_the_last_look_what_comes_next_goes_whole(shop: Shop) -> None:
     assert written(shop) == [shop.klaviyo.people[str(person.email)]]
 
 
+@pytest.mark.parametrize(("meant", "minutes"), [(timedelta(minutes=1), 10), (timedelta(days=2), 1)])
+def test_no_look_is_used_up_while_nobody_can_be_looked_up(shop: Shop, meant: timedelta, minutes: int) -> None:
+    """The account was paused for hours, or could not be asked for days."""
+    person = unseen(shop, timedelta(hours=4))
+    with writing() as session:
+        link = session.merge(shop.link(person))
+        link.looked_up_at = clock.now() - meant - timedelta(hours=4)
+        link.unsettled_until = clock.now() - timedelta(hours=4)
+    shop.klaviyo.script(LOOK, MISS)
+    drain_fields(shop)
+    assert shop.link(person).rewrite
+    assert minutes - 0.5 < minutes_asleep(shop) <= minutes
+
+
 @pytest.mark.parametrize("by", ["grant", "answer"])
 def test_whoever_may_not_be_looked_up_stays_marked(shop: Shop, by: str) -> None:
     person = unseen(shop)
