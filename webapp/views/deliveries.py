@@ -14,7 +14,7 @@ from webapp import clock
 from webapp.catalogue.causes import CAUSES
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason, Status
-from webapp.extensions import db, settings
+from webapp.extensions import db, htmx, settings
 from webapp.forms.delivery_filters import Filters, parse
 from webapp.http.access import workspace_access
 from webapp.http.errors import or_404
@@ -55,7 +55,7 @@ def _list(
     number: int | None = None,
 ) -> ResponseReturnValue:
     # Under a search that found nothing everything there is would look like its answer.
-    shown = None if unfound and sought else delivery_search.page(g.workspace.id, filters)
+    shown = None if unfound and sought and not htmx else delivery_search.page(g.workspace.id, filters)
     return region(
         "deliveries/index.html",
         "list",

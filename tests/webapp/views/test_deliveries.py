@@ -236,3 +236,9 @@ def test_an_empty_list_says_what_fills_it(any_app: Flask, shop: Shop) -> None:
     assert "Send a test event" in new
     assert "Take the filters away" in text_of(client.get(f"{LIST}?status=failed"))
     assert "Send a test event" not in text_of(signed_in(any_app, shop.support).get(LIST))
+
+
+def test_the_list_alone_is_answered_too_where_nothing_was_found(app: Flask, shop: Shop) -> None:
+    client = signed_in(app, shop.owner)
+    answer = client.post(f"{LIST}/find", data={"what": "nothing"}, headers={"HX-Request": "true"})
+    assert (answer.status_code, 'id="list"' in answer.text) == (422, True)
