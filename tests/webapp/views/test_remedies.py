@@ -139,3 +139,24 @@ def test_what_was_granted_since_is_not_to_be_asked_for(any_app: Flask, shop: Sho
     with writing() as session:
         session.execute(delete(Grant))
     assert "It was granted since" not in text_of(pages(any_app, shop, refused)[0])
+
+
+def test_nothing_is_to_be_sent_again_to_an_account_that_is_gone(any_app: Flask, shop: Shop) -> None:
+    off = shop.delivery(Status.SKIPPED, Reason.EVENT_OFF)
+    lifecycle.disconnect(shop.workspace.id, shop.connection.id, shop.owner.id)
+    page, _, _ = pages(any_app, shop, off)
+    assert "It is on now." in text_of(page)
+    assert "Nothing: this is final." in text_of(page)
+    assert "end it again" not in text_of(page)
+
+
+def test_what_an_account_takes_now_but_is_off_by_now_is_to_be_turned_on_first(any_app: Flask, shop: Shop) -> None:
+    store = of_store(shop)
+    shop.rows.connection(shop.workspace, store)
+    lost = unrouted(shop, Reason.NO_ROUTE, store)
+    choices.choose_events(shop.workspace.id, None, [])
+    page, _, _ = pages(any_app, shop, lost)
+    (again,) = re.findall(r'id="resend" href="([^"]+)"', page.text)
+    assert "their event is still off under Events" in text_of(signed_in(any_app, shop.owner).get(again))
+    assert TAKEN not in text_of(page)
+    assert "Turn it on under Events; it counts from then on. Then send it again." in text_of(page)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from webapp.catalogue.causes import CAUSES, Cause
+from webapp.catalogue.causes import CAUSES, Cause, Who
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason
+from webapp.catalogue.words import Kind
 from webapp.models import Connection, ConnectionState, Grant
 from webapp.services.activities import routing
 from webapp.services.deliveries.causes import Group, Home
@@ -31,7 +32,19 @@ def of_delivery(session: Session, found: Detail) -> Cause:
     else:
         cause = CAUSES[found.reason]
         cause = cause.mended() if _is_mended(session, found) else cause
+    if cause.is_mended and cause.again and delivery.kind is Kind.EVENT:
+        cause = _as_it_goes(session, found, cause)
     return cause.of(delivery.status, [delivery.kind])
+
+
+def _as_it_goes(session: Session, found: Detail, cause: Cause) -> Cause:
+    """What is mended is to be sent again only where it would be: to an account that is there, and while it is on."""
+    if found.connection is not None and not found.connection.is_live:
+        return replace(cause, again="", who=Who.NOBODY)
+    if found.delivery.event in snapshot.load(session, found.delivery.workspace_id).events_on:
+        return cause
+    off = CAUSES[Reason.EVENT_OFF]
+    return replace(CAUSES[found.reason], mend=off.mend, who=off.who, button=off.button)
 
 
 def _is_mended(session: Session, found: Detail) -> bool:
