@@ -1,4 +1,4 @@
-"""Apps for tests: `lent_app` gives one that is made once a process, with an empty database each time; `make_app` one of
+"""Apps for tests: `lent_app` gives one that is made once a process, with an empty database each time; `own_app` one of
 a test's own.
 
 The tables come from the models, which is quick; that the migrations make the same tables has a test of its own.
@@ -100,6 +100,17 @@ def lent_app(backend: str, **environ: str) -> Iterator[Flask]:
         for now, before in ((app.config, config), (app.extensions, extensions)):
             now.clear()
             now.update(before)
+
+
+@contextmanager
+def own_app(backend: str, data_dir: Path, **environ: str) -> Iterator[Flask]:
+    """An app of a test's own as `make_app` gives it, its context pushed; gone with its database at the end."""
+    app = make_app(backend, data_dir, **environ)
+    try:
+        with app.app_context():
+            yield app
+    finally:
+        dispose(app)
 
 
 @cache

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, event, func, select, text
 
-from tests.apps import dispose, make_app, test_settings
+from tests.apps import own_app, test_settings
 from tests.databases import OwnPostgres
 from tests.rows import Rows
 from webapp import create_app
@@ -27,18 +27,14 @@ URL, KEY = "/api/v1/activities", "a-test-key"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
-    made = make_app(request.param, tmp_path)
-    with made.app_context():
+    with own_app(request.param, tmp_path) as made:
         yield made
-    dispose(made)
 
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Flask]:
-    made = make_app("sqlite", tmp_path)
-    with made.app_context():
+    with own_app("sqlite", tmp_path) as made:
         yield made
-    dispose(made)
 
 
 def workspace() -> Workspace:

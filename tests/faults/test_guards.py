@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from jobs import drain, pace, run, sweeper
 from jobs.events import choice, plan
 from jobs.pace import Reserved
-from tests.apps import dispose, make_app
+from tests.apps import dispose, make_app, own_app
 from tests.jobs.klaviyo import Asked, Given, good, html
 from tests.jobs.shop import Shop
 from tests.rows import Rows
@@ -40,10 +40,8 @@ both = pytest.mark.parametrize("guarded", [True, False], ids=["with it", "withou
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def guarded_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    made = make_app(request.param, tmp_path_factory.mktemp("guards"))
-    with made.app_context():
+    with own_app(request.param, tmp_path_factory.mktemp("guards")) as made:
         yield made
-    dispose(made)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.apps import dispose, make_app
+from tests.apps import own_app
 from tests.jobs.klaviyo import throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -26,10 +26,8 @@ FEW = timedelta(seconds=5)
 @pytest.fixture(scope="module")
 def remote_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """An app whose database may be on another machine."""
-    made = make_app("postgresql", tmp_path_factory.mktemp("clocks"))
-    with made.app_context():
+    with own_app("postgresql", tmp_path_factory.mktemp("clocks")) as made:
         yield made
-    dispose(made)
 
 
 @pytest.fixture(scope="module")

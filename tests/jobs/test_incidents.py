@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from jobs import watch
-from tests.apps import dispose, make_app
+from tests.apps import own_app
 from tests.postbox import Postbox, open_postbox
 from tests.rows import Rows
 from webapp import clock
@@ -39,10 +39,8 @@ def postbox() -> Iterator[Postbox]:
 @pytest.fixture
 def mailing_app(tmp_path: Path, postbox: Postbox) -> Iterator[Flask]:
     environ = {"MAIL_URL": f"smtp://127.0.0.1:{postbox.port}", "MAIL_FROM": "klaviyo@cevoid.test"}
-    made = make_app("sqlite", tmp_path, **environ)
-    with made.app_context():
+    with own_app("sqlite", tmp_path, **environ) as made:
         yield made
-    dispose(made)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask, g
 from sqlalchemy import Integer, cast, insert, make_url, select, update
 
-from tests.apps import dispose, make_app
+from tests.apps import dispose, make_app, own_app
 from tests.databases import postgres
 from tests.rows import Rows
 from webapp import clock, log
@@ -98,17 +98,15 @@ def test_what_the_database_refuses_is_no_outage(app: Flask) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def own_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
+def viewed_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """An app on either database that no other test has, to be given a view."""
-    made = make_app(request.param, tmp_path)
-    with made.app_context():
+    with own_app(request.param, tmp_path) as made:
         yield made
-    dispose(made)
 
 
 @pytest.mark.parametrize("wrong", [{"created_at": None}, {"erased_at": "no time"}], ids=["refused", "unusable"])
 def test_a_row_that_the_database_refuses_is_not_in_the_log(
-    own_app: Flask, wrong: dict[str, object], capsys: pytest.CaptureFixture[str]
+    viewed_app: Flask, wrong: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.set_up()
     values = {"workspace_id": Rows().workspace().id, "email": "a", "fields": "{}", "consents": "{}"}
@@ -119,8 +117,8 @@ def test_a_row_that_the_database_refuses_is_not_in_the_log(
             session.execute(insert(Person), [row])
         return "done"
 
-    probe(own_app, view)
-    assert own_app.test_client().get("/probe").status_code == 500
+    probe(viewed_app, view)
+    assert viewed_app.test_client().get("/probe").status_code == 500
     said = capsys.readouterr().err
     assert "INSERT INTO people" in said
     assert "Canary" not in said

