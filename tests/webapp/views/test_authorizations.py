@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -98,6 +99,29 @@ def test_two_answers_at_one_instant_make_one_connection(
     assert sorted(said)[0].startswith(f"{made.account_name} is connected")
     other = next(text for text in said if text != f"{made.account_name} is connected.")
     assert "Give the first connection its store" in other if accounts == ("A", "B") else "connected already" in other
+
+
+def test_an_answer_that_comes_between_the_questions_of_another_is_seen(
+    any_app: Flask, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both chose the same account: the grant that came last is kept, as Klaviyo may have ended the other."""
+    workspace = rows.workspace("mine")
+    owner = rows.user(workspace)
+    signed_in(any_app, owner)
+    klaviyo_says(monkeypatch, {"code": ("A", "Acme A")})
+    begun, real = attempt(owner.id, workspace.id), lifecycle.live
+    made = rows.connection(workspace, klaviyo_account_id="A", account_name="Acme A")
+    earlier: list[list[Connection]] = [[]]
+
+    def live(*asked: Any) -> list[Connection]:
+        """As the first question saw it: without the other's."""
+        return earlier.pop() if earlier else real(*asked)
+
+    monkeypatch.setattr(lifecycle, "live", live)
+    assert "Acme A is connected already" in authorizations.finish(begun, "code").sentence
+    with reading() as session:
+        assert session.scalars(select(Connection.id)).all() == [made.id]
+        assert session.scalars(select(Grant.version)).one() > 1
 
 
 def test_whoever_stopped_being_owner_meanwhile_connects_nothing(shop: Shop) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,8 +12,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
-from webapp.catalogue.causes import LOST
-from webapp.catalogue.words import Kind
 from webapp.crypto import digest, new_secret
 from webapp.database import writing
 from webapp.extensions import key_ring, settings
@@ -32,7 +29,6 @@ from webapp.services.workspaces import tenancy
 
 LIFE = timedelta(minutes=10)
 ACCOUNT_SECONDS = 10.0
-STAYS_PAUSED = "It stays paused until somebody resumes it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +157,24 @@ def _same(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> C
     return next((row for row in present if row.klaviyo_account_id == chosen.account_id), None)
 
 
-def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
+def _same_or_room(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Connection | None:
+    """The live connection with the chosen account; where there is none, one more may be added. Raises Refusal.
+
+    Another answer of Klaviyo's may have come between the two questions: its connection is no reason to refuse this one.
+    """
     same = _same(session, attempt, chosen)
+    if same is None:
+        try:
+            lifecycle.check_add(session, attempt.workspace_id, attempt.store_id)
+        except Refusal:
+            same = _same(session, attempt, chosen)
+            if same is None:
+                raise
+    return same
+
+
+def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -> Outcome:
+    same = _same_or_room(session, attempt, chosen)
     if same is not None:
         needed = same.state is ConnectionState.NEEDS_REAUTHORIZATION
         _take_grant(session, attempt, same, chosen)
@@ -170,7 +182,6 @@ def _connect(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
             return _connected_again(session, same, chosen)
         came = f"{chosen.name} is connected already, for {_store_name(session, same.store_id)}."
         return Outcome(f"{came} Choose another account.{_what_is_off(chosen)}", False)
-    lifecycle.check_add(session, attempt.workspace_id, attempt.store_id)
     now = clock.now()
     made = Connection(
         workspace_id=attempt.workspace_id,
@@ -231,29 +242,16 @@ def _replace(session: DatabaseSession, attempt: Authorization, chosen: Chosen) -
         f"{chosen.name} has taken the place of {before}. What waited for {before} is skipped now; "
         "whatever comes from here on goes to the new account."
     )
-    paused = f" {STAYS_PAUSED}" if wanted.is_paused else ""
+    paused = f" {stopped.STAYS_PAUSED}" if wanted.is_paused else ""
     off = _what_is_off(chosen)
     return Outcome(sentence + paused + off, True, bool(off))
 
 
 def _connected_again(session: DatabaseSession, connection: Connection, chosen: Chosen) -> Outcome:
     """What is said of a connection that has its access back, whichever way it came."""
-    goes_on = _goes_on(connection, stopped.waiting(session, connection, chosen.tokens.scopes))
+    goes_on = stopped.goes_on(connection, stopped.waiting(session, connection, chosen.tokens.scopes))
     off = _what_is_off(chosen)
     return Outcome(f"{chosen.name} is connected again. {goes_on}{off}", True, bool(off))
-
-
-def _goes_on(connection: Connection, without: Mapping[Kind, int]) -> str:
-    """What becomes of what waited. `without`: how much of it by kind the grant is too small for."""
-    if not without:
-        return STAYS_PAUSED if connection.is_paused else "What waited goes out now."
-    count = stopped.in_words(without)
-    if connection.is_paused:
-        return f"{STAYS_PAUSED} Before that, reconnect and allow everything asked: without it {count} will be skipped."
-    lost = "It can be sent again once that is granted."
-    if Kind.CONSENT in without:
-        lost = LOST.format(then="once that is granted, ")
-    return f"What waited goes out now, except for {count}: skipped, as Klaviyo did not grant what is needed. {lost}"
 
 
 def _wanted(session: DatabaseSession, attempt: Authorization) -> Connection:
