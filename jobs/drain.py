@@ -27,7 +27,8 @@ from webapp.models import Lane, LaneKind
 from webapp.services.connections import lifecycle
 from webapp.services.oauth import grants
 
-SLICE_SECONDS = 1.0  # it ends as soon as others wait for a worker
+SLICE_SECONDS = 1.0
+ALONE = 5  # so many times as long while nobody else waits for a worker
 TASKS_SLICE_SECONDS = 0.25  # whoever waits is not asked for between two bites
 STEPS: dict[LaneKind, Callable[[Run], bool]] = {
     LaneKind.EVENTS: events.step,
@@ -77,8 +78,17 @@ def _drain(held: Claim) -> None:
     except grants.GrantEnded as ended:
         _lose_grant(held, ended)
         return
-    ends_at = time.monotonic() + SLICE_SECONDS
-    run = Run(held, start.connection, grant, start.lane, ends_at, start.settings_version, start.open_batches)
+    began = time.monotonic()
+    run = Run(
+        held,
+        start.connection,
+        grant,
+        start.lane,
+        ends_at=began + SLICE_SECONDS,
+        alone_until=began + ALONE * SLICE_SECONDS,
+        settings_version=start.settings_version,
+        open_batches=start.open_batches,
+    )
     try:
         more = _work(run)
     except Hold as hold:
@@ -114,12 +124,12 @@ def _lose_grant(held: Claim, ended: grants.GrantEnded) -> None:
 def _work(run: Run) -> bool:
     """Step after step until nothing is left (False) or the slice is over (True); at least one step.
 
-    What was begun to be prepared within the slice is sent as well.
+    What was begun to be prepared within the slice is sent as well, unless the worker was told to stop.
     """
     step = STEPS[run.held.kind]
     try:
         while step(run):
-            if run.ahead is None and not run.may_go_on():
+            if context.life.is_ending or (run.ahead is None and not run.may_go_on()):
                 return True
     except Stale:
         run.flush()  # the next drain reads the settings as they are now

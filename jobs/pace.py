@@ -42,10 +42,14 @@ class OverBudget(Exception):
 
 
 class Reserved(NamedTuple):
-    """How many calls were taken, at least one, and the limits they were taken from (window in seconds -> calls)."""
+    """How many calls were taken, at least one, and the limits they were taken from (window in seconds -> calls).
+
+    `left`: how many more could be taken now.
+    """
 
     calls: int
     limits: dict[str, int]
+    left: int = 0
 
 
 class _Budget(NamedTuple):
@@ -75,7 +79,7 @@ def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 
     else:
         spent.append([step, taken])
     session.connection().execute(_SPEND, {**this, "now_spent": spent})
-    return Reserved(taken, budget.limits)
+    return Reserved(taken, budget.limits, free - taken)
 
 
 def room(spent: Spent, limits: dict[int, int], now_ms: int) -> tuple[int, int]:

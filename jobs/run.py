@@ -70,7 +70,8 @@ class Taken(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """What a step works with. `attempts` were made and not written down yet; `share` of each budget may be used.
+    """What a step works with. `ends_at`: of the slice of its own; `alone_until`: of what it may have while nobody else
+    waits (monotonic seconds). `attempts` were made and not written down yet; `share` of each budget may be used.
 
     `settings_version`: the workspace's, as seen last. `open_batches`: ids of the lane's whose end nobody knows.
     `not_taken`: the last answer that was no yes. `began`: since when this drain has the lane; what was looked up since
@@ -84,6 +85,7 @@ class Run:
     grant: grants.UsableGrant
     lane: Lane
     ends_at: float
+    alone_until: float = 0.0
     settings_version: int = 0
     open_batches: set[int] = field(default_factory=set)
     share: float = 1.0
@@ -98,15 +100,18 @@ class Run:
     _undelivered: list[Sequence[int]] = field(default_factory=list)
     _answers: list[tuple[Endpoint, Answer]] = field(default_factory=list)
     _limits: dict[str, dict[str, int]] = field(default_factory=dict)
+    _left: dict[str, int] = field(default_factory=dict)
     _held_at: float = field(default_factory=time.monotonic)
 
     def time_left(self) -> bool:
-        """Whether the time slice goes on."""
-        return time.monotonic() < self.ends_at
+        """Whether the time slice goes on that it has whoever else waits."""
+        return not context.life.is_ending and time.monotonic() < self.ends_at
 
     def may_go_on(self) -> bool:
-        """Whether to go on with what nobody has begun: in the time slice, while no other lane waits for a worker."""
-        return self.time_left() and not queue.somebody_waits(slow=self.held.slow)
+        """Whether to go on with what nobody has begun: while no other lane waits for a worker, and not for long."""
+        if context.life.is_ending or time.monotonic() >= self.alone_until:
+            return False
+        return not queue.somebody_waits(slow=self.held.slow)
 
     def workspace_settings(self) -> WorkspaceSettings:
         """The workspace's settings as they are now."""
@@ -150,7 +155,12 @@ class Run:
         except pace.OverBudget as over:
             raise Hold(until=over.until, limited=True) from None
         self._limits[endpoint.name] = taken.limits
+        self._left[endpoint.name] = taken.left
         return taken.calls
+
+    def has_room(self, endpoint: Endpoint, calls: int) -> bool:
+        """Whether so many could be reserved when this drain last did so. False where it did not."""
+        return self._left.get(endpoint.name, 0) >= calls
 
     def check_creates(self, session: Session) -> None:
         """In the transaction that reserves a call which creates people: whether that is still wanted. Raises Stale."""

@@ -72,13 +72,12 @@ class LaneJob(Job):
 class LaneWorker(SimpleWorker):
     """Runs drains in its own process: no fork a job. A drain ends by its own deadlines; RQ's is a net."""
 
-    was_told_to_stop = False
     max_connection_wait_time = 1.0  # RQ would wait up to a minute after a Redis that was away for long
     _seen_at = _asked_at = -SIGN_SECONDS
 
     def request_stop(self, signum: Any, frame: Any) -> None:
-        """SIGTERM: finish the drain, then leave, also while Redis is away (RQ would wait for it)."""
-        LaneWorker.was_told_to_stop = True
+        """SIGTERM: finish the call in hand, then leave, also while Redis is away (RQ would wait for it)."""
+        context.life.is_ending = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # RQ ships no types for it
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
@@ -136,7 +135,7 @@ def _wait_for_redis() -> None:
     try:
         time.sleep(0.5)
     except StopRequested:
-        LaneWorker.was_told_to_stop = True
+        context.life.is_ending = True
 
 
 def main(kind: str) -> None:
@@ -149,7 +148,7 @@ def main(kind: str) -> None:
     _spare_the_collector()
     _share_the_interpreter()
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
-    while not LaneWorker.was_told_to_stop:
+    while not context.life.is_ending:
         connection = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=2)
         try:
             wanted = Queue(QUEUES[kind], connection=connection, serializer=JSONSerializer, job_class=LaneJob)
@@ -159,7 +158,7 @@ def main(kind: str) -> None:
             worker.work(logging_level="WARNING", with_scheduler=False)
         except redis.RedisError as problem:
             log.get("worker").warning("redis", kind=type(problem).__name__)
-        if not LaneWorker.was_told_to_stop:
+        if not context.life.is_ending:
             _wait_for_redis()
 
 

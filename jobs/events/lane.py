@@ -82,9 +82,12 @@ def _send_bulk(run: Run, prepared: Prepared) -> bool:
     sendable = prepared.planned.sendable
     encoded = prepared.encoded or plan.fitting(sendable, run.settings_seen(), prepared.links)
     chosen = encoded.items
-    batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
     more = prepared.more or len(chosen) < len(sendable)
-    if more:
+    at_once = more and run.has_room(endpoints.EVENTS, 2)  # for this one and the next
+    if at_once:
+        ahead.start(run, chosen)
+    batch = calls.open_batch(run, endpoints.EVENTS, chosen, prepared.links)
+    if more and not at_once and run.has_room(endpoints.EVENTS, 1):
         ahead.start(run, chosen)
     delivered = calls.send_opened(run, batch, chosen, prepared.links, encoded)
     return more or not delivered

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from jobs import line
+from jobs import line, pace
 from jobs.events import ahead, choice
 from jobs.run import Run
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
@@ -82,10 +82,36 @@ def test_nothing_is_prepared_when_the_slice_is_over(
     shop: Shop, chosen: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.in_turns()
-    monkeypatch.setattr(Run, "time_left", lambda _: False)
+    monkeypatch.setattr(Run, "may_go_on", lambda _: False)
     shop.drain(Kind.EVENT)
     assert len(sent(shop)) == 1
     assert chosen == []
+
+
+@pytest.mark.parametrize(("left", "prepared_with"), [(5, 1), (1, 2), (0, None)], ids=["room", "for one", "none"])
+def test_it_is_begun_as_soon_as_there_is_room_for_its_call(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, left: int, prepared_with: int | None
+) -> None:
+    """Before the present batch is opened where that leaves room for one more, else after it; else not at all.
+
+    Told by how many batches had been opened when the second was begun to be prepared.
+    """
+    shop.in_turns()
+    real, begin, opened, begun = pace.reserve, ahead.start, [], []
+
+    def reserved(*args: Any, **values: Any) -> pace.Reserved:
+        opened.append(1)
+        return real(*args, **values)._replace(left=left)
+
+    def start(run: Run, behind: Any) -> None:
+        begun.append(len(opened))
+        begin(run, behind)
+
+    monkeypatch.setattr(pace, "reserve", reserved)
+    monkeypatch.setattr(ahead, "start", start)
+    shop.drain(Kind.EVENT)
+    assert begun[1:2] == ([] if prepared_with is None else [prepared_with])
+    assert sent(shop) == [list(range(start, start + SIZE)) for start in (0, SIZE, 2 * SIZE)]
 
 
 def test_people_nobody_remembers_are_looked_up_before_they_are_sent(shop: Shop) -> None:

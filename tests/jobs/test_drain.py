@@ -181,24 +181,6 @@ def test_a_lane_goes_on_at_once_where_somebody_reconnected_meanwhile(
     assert shop.said(delivery) == ["delivered: written"]
 
 
-def test_a_slice_ends_as_soon_as_others_wait_for_a_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call in hand is finished; whatever is left goes to the back of the line."""
-    monkeypatch.setattr(payloads, "BULK_EVENTS", 8)
-    person = shop.person(remembered=True)
-    deliveries = [shop.event(person) for _ in range(24)]
-    woken: list[WakeUp] = []
-    monkeypatch.setattr(queue, "wake", woken.extend)
-    monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: not slow)
-    shop.drain(Kind.EVENT)
-    assert len(shop.klaviyo.asked) == 1
-    assert set(shop.said(*deliveries[:8])) == {"delivered: written"}
-    lane = shop.lane(Kind.EVENT)
-    assert woken == [WakeUp(lane.id, slow=False, fence=lane.fence)]
-    monkeypatch.setattr(queue, "somebody_waits", lambda *, slow: slow)
-    shop.drain(Kind.EVENT)
-    assert set(shop.said(*deliveries)) == {"delivered: written"}
-
-
 def test_of_two_wake_ups_the_one_that_was_asked_for_before_a_claim_is_void(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,14 @@ def test_whoever_is_told_when_to_come_gets_something_then(
                 assert take(session, name, share=share) == 1
 
 
+def test_what_is_left_can_be_taken_at_once(engine_app: Flask) -> None:
+    with set_clock(), writing() as session:
+        name = account()
+        assert reserve(session, name, SMALL).left == SMALL.per_second - 1
+        assert reserve(session, name, SMALL, SMALL.per_second - 1).left == 0
+        assert take(session, name) == 0
+
+
 def refused_until(session: Session, name: str, calls: int, share: float) -> datetime | None:
     """When to come again; None where something was reserved."""
     try:

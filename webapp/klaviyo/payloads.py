@@ -28,6 +28,12 @@ UNSUBSCRIBED_AT_ONCE = 100
 LIST_PAGE = 10
 
 
+_EVENT_ENTRY = (
+    b'{"type":"event-bulk-create","attributes":{"profile":{"data":%b},'
+    b'"events":{"data":[{"type":"event","attributes":%b}]}}}'
+)
+
+
 @dataclass(slots=True)
 class ProfileWrite:
     """A profile by `id` where we have one, else by `email`. In `properties` a None clears the property."""
@@ -84,12 +90,12 @@ def events(entries: Sequence[bytes]) -> Call:
 
 
 def event_entry(write: EventWrite) -> bytes:
-    """One event of a bulk body, encoded."""
-    attributes = {
-        "profile": {"data": _profile(write)},
-        "events": {"data": [{"type": "event", "attributes": _event(write)}]},
-    }
-    return orjson.dumps({"type": "event-bulk-create", "attributes": attributes})
+    """One event of a bulk body, encoded.
+
+    Its frame is put around the two parts here: what the encoder returns is a kilobyte cut down, and to keep a thousand
+    of those costs as much as to encode them.
+    """
+    return _EVENT_ENTRY % (orjson.dumps(_profile(write)), orjson.dumps(_event(write)))
 
 
 def _event(write: EventWrite) -> dict[str, Any]:
