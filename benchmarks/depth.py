@@ -1,6 +1,7 @@
 """A worker's memory behind 1,000 and behind 1,000,000 waiting events. `python -m benchmarks.depth [the larger number]`.
 
-A worker of its own for each; its resident memory is looked at ten times a second, the highest counts.
+A worker of its own for each; its resident memory is looked at ten times a second, the highest counts. Beside it stands
+what no other process shares with it, which is what one more worker takes.
 """
 
 from __future__ import annotations
@@ -24,19 +25,25 @@ DRAINED = 100_000  # as many are sent of the deep backlog before its worker is j
 MB = 1024 * 1024
 
 
-def highest(there: Installation, until: int) -> float:
-    """MB of one worker at most until so many have been delivered."""
-    most: float = 0
+def highest(there: Installation, until: int) -> tuple[float, float]:
+    """MB of one worker at most until so many have been delivered: resident, and its own."""
+    seen: list[tuple[float, float]] = []
     target = there.delivered() + until
     with there.working(1) as children:
         worker = psutil.Process(children[0].pid)
         end = time.monotonic() + 300
         while there.delivered() < target:
             assert time.monotonic() < end, "the worker does not get on"
-            most = max(most, worker.memory_info().rss)
+            seen.append(_memory(worker))
             time.sleep(0.1)
-        most = max(most, worker.memory_info().rss)
-    return most / MB
+        seen.append(_memory(worker))
+    resident, own = zip(*seen, strict=True)
+    return max(resident) / MB, max(own) / MB
+
+
+def _memory(worker: psutil.Process) -> tuple[float, float]:
+    found = worker.memory_full_info()
+    return found.rss, found.uss
 
 
 def connect(there: Installation, account: str) -> Connection:
@@ -57,10 +64,13 @@ def main() -> None:
             Pile(connection, count, PEOPLE).make()
             know(connection, profiles)
             found[count] = highest(there, drained)
-    more = 100 * (found[many] / found[FEW] - 1)
+    (few, few_own), (deep, deep_own) = found[FEW], found[many]
+    more = 100 * (deep / few - 1)
     figures = [
-        Figure(f"behind {FEW:,} waiting", found[FEW], "MB", at_most=90),
-        Figure(f"behind {many:,} waiting", found[many], "MB", at_most=90),
+        Figure(f"behind {FEW:,} waiting", few, "MB", at_most=90),
+        Figure("of that its own", few_own, "MB"),
+        Figure(f"behind {many:,} waiting", deep, "MB", at_most=90),
+        Figure("of that its own", deep_own, "MB"),
         Figure("more behind the deep one", more, "%", at_most=15),
     ]
     tell("depth", "A worker's memory", figures)
