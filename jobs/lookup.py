@@ -92,6 +92,12 @@ def is_believed(link: Link | None, now: datetime) -> bool:
     return now - link.looked_up_at < (HIT if link.found else MISS)
 
 
+def is_before_creation(link: Link) -> bool:
+    """Whether somebody was missed before a call of ours that may have created them, and not looked up since."""
+    since, at = link.creating_since, link.looked_up_at
+    return not link.found and since is not None and (at is None or at <= since)
+
+
 def was_asked_again(run: Run, link: Link | None, attempts: int) -> bool:
     """Whether an id that Klaviyo says is gone was looked up just now, after an earlier try: asking more is no use."""
     fresh = link is not None and link.looked_up_at is not None and link.looked_up_at >= run.began

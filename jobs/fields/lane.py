@@ -15,7 +15,7 @@ from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind, Origin
+from webapp.catalogue.words import Kind, Origin, SyncBehavior
 from webapp.database import reading
 from webapp.models import Batch, ProfileLink
 from webapp.services.people import elsewhere
@@ -86,7 +86,7 @@ def _groups(run: Run, items: list[Item], half: Batch | None, *, many: bool) -> N
     if not grouped:
         return
     addresses = {person_id: str(group[0].email) for person_id, group in grouped.items()}
-    links = _looked_up_now(run, addresses) if many else lookup.links_of(run, addresses)
+    links = _looked_up_now(run, addresses) if many else _links(run, addresses)
     if many:
         grouped = {person_id: group for person_id, group in grouped.items() if person_id in links}
     planned = plan.plan(grouped, links, settings, behavior, clock.now())
@@ -99,6 +99,17 @@ def _groups(run: Run, items: list[Item], half: Batch | None, *, many: bool) -> N
     elif writes:
         singles.send(run, writes)
     _lists(run, [group for group in planned if group.step is Step.LIST])
+
+
+def _links(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:
+    """Links of these people, looked up where it is not remembered. Raises Hold, MayNotLook.
+
+    Where nobody is created any more, a miss from before a call of ours that may have created them says nothing.
+    """
+    known = lookup.known_links(run, addresses)
+    if run.connection.sync_behavior is SyncBehavior.UPDATE_EXISTING:
+        known = {person_id: link for person_id, link in known.items() if not lookup.is_before_creation(link)}
+    return lookup.links_of(run, addresses, known=known)
 
 
 def _looked_up_now(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:

@@ -222,6 +222,27 @@ def test_there_already_by_a_signup_that_began_meanwhile_tells_by_its_age(
     assert shop.again().profiles_created == count
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_whoever_a_lost_call_may_have_created_is_looked_up_where_nobody_is_to_be_created_any_more(
+    shop: Shop, is_there: bool
+) -> None:
+    """That they were missed before the call is remembered, and says nothing of them."""
+    person = shop.person(there=False)
+    delivery = shop.fields(person, points=1)
+    shop.klaviyo.script(IMPORT, LOST)
+    shop.drain(Kind.FIELDS)
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())] if is_there else []))
+    with writing() as session:
+        session.get_one(Connection, shop.connection.id).sync_behavior = SyncBehavior.UPDATE_EXISTING
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(delivery) == ["delivered: written" if is_there else "skipped: not_in_klaviyo"]
+    assert ours(shop, person) is is_there
+    again = shop.fields(person, points=2)
+    shop.drain(Kind.FIELDS)
+    assert shop.said(again) == shop.said(delivery)
+    assert shop.klaviyo.endpoints.count(LOOK) == 2, "a miss after the call is remembered"
+
+
 def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:
     """While people are looked up, somebody saves that nobody is to be created any more."""
 
