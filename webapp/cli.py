@@ -99,6 +99,8 @@ def add_user(email: str, slug: str | None, role: str, password: str | None) -> N
     known = users.by_email(email)
     if known is not None and found is not None and not support:
         _invite(known, found)
+        if password:
+            click.echo("The password you gave is not used. To change theirs: user password EMAIL.")
         return
     if known is not None:
         raise click.ClickException(f"{email} can sign in already.")

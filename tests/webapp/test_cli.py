@@ -53,6 +53,9 @@ def test_an_owner_of_one_workspace_comes_into_a_new_one_by_a_link(app: Flask) ->
     code, said = run(app, "user", "add", "Owner@example.com", "--workspace", "second")
     words, _, link = said.partition("\nLink: ")
     assert (code, words.startswith("owner@example.com has an account already. Give them this link:")) == (0, True)
+    assert "The password you gave" not in said
+    _, said = run(app, "user", "add", "owner@example.com", "--workspace", "second", "--password", "another long one")
+    assert said.endswith("The password you gave is not used. To change theirs: user password EMAIL.")
     app.config["WTF_CSRF_ENABLED"] = False
     client = app.test_client()
     client.post("/sign-in", data={"email": "owner@example.com", "password": password})
