@@ -51,6 +51,18 @@ def test_a_wrong_setting_is_one_sentence(environ: dict[str, str], sentence: str,
     assert _said(tmp_path, **environ) == (1, sentence)
 
 
+def test_a_web_server_started_by_hand_gives_up_too(tmp_path: Path) -> None:
+    env = {"DATA_DIR": str(tmp_path / "data"), "PUBLIC_URL": "nowhere"}
+    gunicorn = python("-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{free_port()}", "wsgi:app")
+    child = Child("by-hand", gunicorn, env, tmp_path)
+    child.start()
+    try:
+        assert child.wait(30) != 0
+    finally:
+        child.stop()
+    assert child.tail().count("PUBLIC_URL must be an http or https address.") == 1
+
+
 def test_an_argument_starts_nothing(tmp_path: Path) -> None:
     env = {"PORT": str(free_port()), "SANDBOX_PORT": str(free_port()), "DATA_DIR": str(tmp_path / "data")}
     child = Child("asked", python("-m", "deploy.supervise", "--help"), env, tmp_path)
