@@ -10,6 +10,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from webapp import clock, demo
 from webapp.crypto import new_secret
@@ -32,11 +33,25 @@ def register(app: Flask) -> None:
     app.cli.add_command(rotate_keys)
 
 
+class _Group(AppGroup):
+    """Commands that need the database, and say so plainly where it is away or not made yet."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except (OperationalError, ProgrammingError):  # SQLite and PostgreSQL call missing tables differently
+            raise click.ClickException(
+                "The database does not answer, or its tables are not made yet. "
+                "Look with: flask --app wsgi doctor; make them with: flask --app wsgi db upgrade"
+            ) from None
+
+
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
-workspace = AppGroup("workspace", help="Workspaces.")
-store = AppGroup("store", help="Stores of a workspace.")
-user = AppGroup("user", help="People who sign in.")
-ingest_key = AppGroup("ingest-key", help="Keys of the ingest API.")
+workspace = _Group("workspace", help="Workspaces.")
+store = _Group("store", help="Stores of a workspace.")
+user = _Group("user", help="People who sign in.")
+ingest_key = _Group("ingest-key", help="Keys of the ingest API.")
 demo_group = AppGroup("demo", help="The demo workspace.")
 
 

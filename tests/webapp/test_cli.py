@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
 
+from tests.apps import own_app
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
 from webapp.services.workspaces import ingest_keys, sessions, users
@@ -158,3 +161,18 @@ def test_a_database_of_another_version_is_named_before_anything_breaks(any_app: 
     assert code == 1
     assert "made by another version of this program (it lacks sessions.browser)" in said
     assert "schema: BAD: The database was made by another version" in run(any_app, "doctor")[1]
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_a_database_without_tables_is_one_sentence(backend: str, tmp_path: Path) -> None:
+    with own_app(backend, tmp_path) as app:
+        db.drop_all()
+        for words in (
+            ("workspace", "create", "acme"),
+            ("store", "add", "se", "--workspace", "acme"),
+            ("user", "add", "owner@example.com", "--workspace", "acme"),
+            ("ingest-key", "create", "--workspace", "acme"),
+        ):
+            code, said = run(app, *words)
+            assert (code, said.splitlines()) == (1, [said])
+            assert said.endswith("make them with: flask --app wsgi db upgrade")
