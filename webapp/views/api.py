@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -137,7 +138,7 @@ def _body() -> bytes:
         raise Unusable(415, "Content-Encoding may be gzip or none.")
     if len(body) > BODY_BYTES:
         raise Unusable(413, "A call may hold 5 MB.")
-    return body
+    return body.removeprefix(codecs.BOM_UTF8)  # Windows begins files with it; it would spoil the first line
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -136,6 +136,15 @@ def test_lines_are_counted_before_any_is_read(
     assert "this one has 400,000" in answer.get_json()["detail"]
 
 
+@pytest.mark.parametrize("mimetype", ["application/json", "application/x-ndjson"])
+def test_a_byte_order_mark_spoils_nothing(any_app: Flask, workspace: Workspace, mimetype: str) -> None:
+    activity = event("b-1")
+    body = orjson.dumps(activity if mimetype.endswith("ndjson") else {"activities": [activity]})
+    headers = {**AUTH, "Content-Type": mimetype}
+    answer = any_app.test_client().post(URL, data=b"\xef\xbb\xbf" + body, headers=headers)
+    assert (answer.status_code, answer.json) == (202, {"accepted": 1, "duplicates": 0, "rejected": []})
+
+
 def test_every_member_of_a_gzip_body_counts(any_app: Flask, workspace: Workspace) -> None:
     packed = b"".join(gzip.compress(orjson.dumps(event(f"g-{number}")) + b"\n") for number in range(3))
     headers = {**AUTH, "Content-Type": "application/x-ndjson", "Content-Encoding": "x-gzip"}
