@@ -196,10 +196,13 @@ class AccountCalls:
         wrong = [email for email in emails if not is_email(email)]
         if wrong:
             raise invalid(f"{wrong[0]!r} is not an address.", "/emails")
+        properties = body.get("properties") or {}
+        if not isinstance(properties, dict):
+            raise invalid("properties must be an object.", "/properties")
         ids = {}
         for email in emails:
             profile = account.with_email(email) or account.create_profile(email=email)
-            profile.properties.update(body.get("properties") or {})
+            profile.properties.update(properties)
             account.touch("profile", profile.id)
             ids[email] = profile.id
         return {"profiles": ids}
