@@ -107,7 +107,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         klaviyo_api_url=env.url("KLAVIYO_API_URL", KLAVIYO_API_URL if client_id else sandbox_url),
         uses_sandbox=client_id is None,
-        public_url=env.url("PUBLIC_URL", f"http://127.0.0.1:{env.port('PORT', 8000)}"),
+        public_url=env.public_url(),
         secret_key=_secret_key(env, data_dir, generate=generate),
         secret_key_fallbacks=tuple(env.words("SECRET_KEY_FALLBACKS")),
         token_keys=_token_keys(env, data_dir, generate=generate),
@@ -155,6 +155,13 @@ class _Environment:
         if not _is_address(text, {"http", "https"}):
             raise WrongSetting(f"{name} must be an http or https address.")
         return text.rstrip("/")
+
+    def public_url(self) -> str:
+        """Scheme, host and port: our own links begin at the root, so behind a path they would lead out of it."""
+        parts = urlsplit(self.url("PUBLIC_URL", f"http://127.0.0.1:{self.port('PORT', 8000)}"))
+        if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+            raise WrongSetting("PUBLIC_URL must be scheme, host and port alone, such as https://cevoid.example.com.")
+        return f"{parts.scheme}://{parts.netloc}"
 
     def mail_url(self) -> str | None:
         text = self.get("MAIL_URL")

@@ -107,6 +107,8 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"KLAVIYO_CLIENT_ID_FILE": "/dev/null"}, "KLAVIYO_CLIENT_ID_FILE"),
         ({"REDIS_URL": "redis://localhost:many/0"}, "REDIS_URL"),
         ({"PUBLIC_URL": "http://127.0.0.1:many"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://example.com/cevoid"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "https://example.com?from=here"}, "PUBLIC_URL"),
         ({"DATABASE_URL": "postgresql://someone@host:many/x"}, "DATABASE_URL"),
         ({"MAIL_URL": "http://localhost", "MAIL_FROM": "cevoid@example.com"}, "MAIL_URL"),
         ({"MAIL_URL": "smtp://localhost", "MAIL_FROM": "nobody"}, "MAIL_FROM"),
@@ -124,3 +126,7 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(WrongSetting, match="DATA_DIR"):
         load({"DATA_DIR": str(tmp_path / "file" / "inside")})
+
+
+def test_a_scheme_in_capitals_is_https_all_the_same(tmp_path: Path) -> None:
+    assert load({"DATA_DIR": str(tmp_path), "PUBLIC_URL": "HTTPS://example.com"}).is_https
