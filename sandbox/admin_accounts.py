@@ -215,7 +215,7 @@ class AccountCalls:
         account = self._of(request)
         body = await body_of(request)
         email, state, reason = body.get("email", ""), body.get("state"), body.get("reason")
-        if not _is_email(email) or state not in _STATES or reason not in {None, *_REASONS}:
+        if not _is_email(email) or state not in _STATES or reason not in (None, *_REASONS):
             raise invalid(f"Needs email, state (one of {', '.join(_STATES)}) and perhaps reason.")
         if state == "UNSUBSCRIBED" and reason is None:
             reason = "UNSUBSCRIBE"

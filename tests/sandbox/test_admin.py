@@ -155,6 +155,7 @@ def test_faults_are_listed_and_taken_back(sandbox: SandboxProcess, account: str)
         ("POST", "/accounts/AC0300/profiles", ["ada@example.com"], 400),
         ("POST", "/accounts/AC0300/profiles", {"emails": [ADA], "properties": ["points"]}, 400),
         ("POST", "/accounts/AC0300/subscriptions", {"email": ADA, "state": "MAYBE"}, 400),
+        ("POST", "/accounts/AC0300/subscriptions", {"email": ADA, "state": "SUBSCRIBED", "reason": {}}, 400),
         ("POST", "/accounts/AC0300/subscriptions", {"email": "x", "state": "SUBSCRIBED"}, 400),
         ("POST", "/accounts/AC0300/subscriptions", {"email": ADA, "state": "SUBSCRIBED", "at": "then"}, 400),
         ("POST", "/accounts/AC0300/grants", {"scopes": ["lists:steal"]}, 400),
