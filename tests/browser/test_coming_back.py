@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.shown import connected
+from tests.browser.shown import SLOW, connected
 from tests.browsing import TABLE
 from tests.stack import Stack
 
@@ -27,3 +27,25 @@ def test_what_was_turned_off_elsewhere_is_not_turned_on_by_coming_back(page: Pag
         expect(other.locator("#flashes")).to_contain_text("Turned off")
     page.go_back()
     expect(toggle).not_to_be_checked()
+
+
+def skipped(page: Page, stack: Stack, name: str) -> None:
+    """An event of somebody who is not in Klaviyo, seen in the list by another tab."""
+    with page.context.new_page() as other:
+        when = {"occurred_at": "2026-11-23T10:00:00Z", "profile": {"email": f"{name}@example.com"}}
+        stack.ingest({"id": name, "type": "event", "event": "member_joined_program", "store": "se", **when})
+        other.goto(f"{stack.url}{TABLE}/deliveries?status=skipped&follow=1")
+        expect(other.get_by_text(name, exact=True).first).to_be_visible(timeout=SLOW)
+
+
+def test_coming_back_to_a_list_that_has_moved_chooses_nothing_to_be_sent_again(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    skipped(page, stack, "moved-1")
+    page.goto(f"{stack.url}{TABLE}/deliveries?status=skipped")
+    page.locator("tbody").get_by_role("checkbox").first.check()
+    page.locator("tbody").get_by_role("link").first.click()
+    page.wait_for_url("**/deliveries/*")
+    skipped(page, stack, "moved-2")
+    page.go_back()
+    expect(page.get_by_text("moved-2", exact=True).first).to_be_visible()
+    expect(page.locator("tbody input:checked")).to_have_count(0)
