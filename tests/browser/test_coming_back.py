@@ -49,3 +49,15 @@ def test_coming_back_to_a_list_that_has_moved_chooses_nothing_to_be_sent_again(p
     page.go_back()
     expect(page.get_by_text("moved-2", exact=True).first).to_be_visible()
     expect(page.locator("tbody input:checked")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", [f"{TABLE}/deliveries", f"{TABLE}/deliveries?view=causes", "/w/demo/settings/audit"])
+def test_filters_say_what_is_shown_after_back(page: Page, stack: Stack, path: str) -> None:
+    connected(page, stack)
+    page.goto(stack.url + path)
+    page.locator("select[name=connection]").select_option(label="Acme SE")
+    page.locator("form.filters").last.get_by_role("button").first.click()
+    page.wait_for_url("**connection=1**")
+    page.go_back()
+    page.wait_for_url(stack.url + path)
+    expect(page.locator("select[name=connection]")).to_have_value("")
