@@ -61,3 +61,16 @@ def test_filters_say_what_is_shown_after_back(page: Page, stack: Stack, path: st
     page.go_back()
     page.wait_for_url(stack.url + path)
     expect(page.locator("select[name=connection]")).to_have_value("")
+
+
+def test_after_back_no_switch_to_create_profile_stands_without_its_price(page: Page, stack: Stack) -> None:
+    connected(page, stack)
+    page.goto(f"{stack.url}{TABLE}/connections/1")
+    behavior = page.locator("#behavior-1")
+    behavior.select_option("create_profile")
+    expect(page.locator("#price-1")).to_contain_text("Every person added counts", timeout=SLOW)
+    page.get_by_role("link", name="Its deliveries").click()
+    page.wait_for_url("**/deliveries?connection=1")
+    page.go_back()
+    expect(page.locator("#price-1")).to_contain_text("Nobody is added to Klaviyo.")
+    expect(behavior).to_have_value("update_existing")
