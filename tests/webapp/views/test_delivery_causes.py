@@ -27,6 +27,7 @@ def test_causes_are_counted(any_app: Flask, shop: Shop) -> None:
         for key, number in re.findall(r'id="cause-([a-z_-]+)".*?data-label="How many" class="count">(\d+)', html, re.S)
     }
     assert rows == {"failed-rejected": 3, "skipped-event_off": 1}
+    assert "Times are UTC." in html
     assert f"{LIST}/resends/new?status=failed&amp;reason=rejected" in html
 
 

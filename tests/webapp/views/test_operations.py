@@ -55,7 +55,15 @@ def test_lanes_limits_and_klaviyos_clock(any_app: Flask, shop: Shop) -> None:
         lane = session.scalars(select(Lane).where(Lane.kind == LaneKind.EVENTS)).one()
         lane.held_until, lane.held_reason = clock.now() + timedelta(minutes=1), "rate_limited"
     page = signed_in(any_app, shop.owner).get(PAGE).text
-    for text in ("held by Klaviyo&#39;s limit", "2028-07-15", "as Klaviyo announced", "97 left", "9 left", "of 100"):
+    for text in (
+        "held by Klaviyo&#39;s limit",
+        "2028-07-15",
+        "as Klaviyo announced",
+        "97 left",
+        "9 left",
+        "of 100",
+        "Times are UTC.",
+    ):
         assert text in page, text
     assert two_hours_ago.strftime("%-d %b %H:%M") in page
     assert "All workspaces together" not in page

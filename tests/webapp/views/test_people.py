@@ -227,3 +227,4 @@ def test_values_and_times_are_said_as_everywhere(any_app: Flask, shop: Shop) -> 
     assert f"not shared yes {moment}" in told
     assert f"not shared a, b {moment}" in told
     assert f"Happened {moment}" in told
+    assert "Times are UTC." in told

@@ -90,6 +90,7 @@ def test_the_page_lists_the_newest_and_says_what_was_put_right(
     assert [row.external_id for row in refusals_of(any_app, shop)] == ["bad-3", "bad-2", "bad-1"]
     page = client.get(REFUSED).text
     assert page.count("Accepted at another time") == 1
+    assert "Times are UTC." in page
     assert 'aria-current="page">Refused' in page
     assert re.search(r'aria-current="true">\s*Deliveries', page), "where one is in the navigation"
     monkeypatch.setattr(refusals, "SHOWN", 2)
