@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask import Flask
 
 from tests.rows import ALL_SCOPES, Rows
 from tests.webapp.views.connection_shop import BASE, Shop, attempt
 from tests.webapp.views.pages import text_of
+from webapp import clock
 from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.klaviyo.oauth import TokenSet
-from webapp.models import ConnectionState, Purpose
+from webapp.models import ConnectionStat, ConnectionState, Purpose
 from webapp.services.connections import authorizations, lifecycle
 from webapp.services.connections.authorizations import Outcome
 
@@ -82,10 +85,15 @@ def test_what_waited_and_cannot_go_out_with_a_smaller_grant_is_counted(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait(shop, Kind.EVENT, Kind.CONSENT, Kind.CONSENT)
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    key = {"connection_id": shop.first.id, "workspace_id": shop.workspace.id, "kind": Kind.EVENT, "hour": hour}
+    shop.rows.save(ConnectionStat(**key, skipped=1))
     assert back(shop, monkeypatch, LESS, **ways(shop)[Purpose.RECONNECT]).sentence == CONSENTS_GO + OFF
     banner = shop.owner.get(BASE)
     assert "What needs it is skipped. What was skipped" in text_of(banner)
     assert f"connection={shop.first.id}&amp;status=skipped&amp;reason=scope_missing" in banner.text
+    ids = re.findall(r'\bid="([^"]+)"', banner.text)
+    assert len(ids) == len(set(ids)), "a page that moves in place finds each by its id"
 
 
 def test_events_that_a_smaller_grant_stops_can_be_sent_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
