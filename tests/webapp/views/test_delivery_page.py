@@ -13,7 +13,7 @@ from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import BASE, LIST, Shop
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind, SyncBehavior
+from webapp.catalogue.words import Kind, Origin, SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.models import Attempt, AttemptDelivery, AuditEntry, Batch, Connection, Delivery, Lane, LaneKind
@@ -229,6 +229,22 @@ def test_without_an_address_it_has_no_route(any_app: Flask, shop: Shop) -> None:
     told = text_of(signed_in(any_app, shop.owner).get(f"{LIST}/{delivery.id}"))
     assert "its store has this connection" not in told
     assert "nobody can be found in Klaviyo without an address" in told
+
+
+def test_an_account_that_was_not_routed_to_is_said_to_have_the_person(any_app: Flask, shop: Shop) -> None:
+    activity = shop.rows.activity(shop.workspace, shop.person, route="store")
+    other = shop.rows.connection(shop.workspace, shop.rows.store(shop.workspace, "no"), account_name="Acme NO")
+    routed = [shop.rows.delivery(activity, shop.connection, kind=kind) for kind in (Kind.EVENT, Kind.FIELDS)]
+    elsewhere = shop.rows.delivery(activity, other, kind=Kind.FIELDS, only_existing=True)
+    client = signed_in(any_app, shop.support)
+    told = text_of(client.get(f"{LIST}/{elsewhere.id}"))
+    assert "Because the person is in this account, and what changed of them goes to every connected account" in told
+    assert "its store has this connection" not in told
+    for each in routed:
+        assert "Because its store has this connection" in text_of(client.get(f"{LIST}/{each.id}"))
+    synced = shop.rows.activity(shop.workspace, shop.person, origin=Origin.BACKFILL, route="backfill")
+    written = shop.rows.delivery(synced, other, kind=Kind.FIELDS, only_existing=True)
+    assert "Because everybody known here was synced to this" in text_of(client.get(f"{LIST}/{written.id}"))
 
 
 def test_it_went_to_the_account_of_its_time(any_app: Flask, shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, Origin
 from webapp.extensions import db
 from webapp.klaviyo.scopes import missing
 from webapp.models import (
@@ -37,7 +38,9 @@ ROUTES = {
     "storeless": "no connection had its store, and this one had no store of its own yet",
     "not_connected": "no Klaviyo account was connected",
     "no_route": "no connection had its store",
+    "backfill": "everybody known here was synced to this account",
 }
+FOUND_THERE = "the person is in this account, and what changed of them goes to every connected account they are in"
 NO_ADDRESS = "nobody can be found in Klaviyo without an address"
 FEATURE_OF = {Kind.EVENT: "events", Kind.FIELDS: "profile_data", Kind.CONSENT: "newsletter"}
 
@@ -108,7 +111,8 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         return None
     delivery, activity, person, connection, store = row
     holds = waiting_reasons.of_workspace(session, workspace_id)
-    siblings = select(Delivery).where(Delivery.activity_id == activity.id, Delivery.id != delivery.id)
+    beside = select(Delivery).where(Delivery.activity_id == activity.id, Delivery.id != delivery.id)
+    siblings = session.scalars(beside.order_by(Delivery.id).limit(SIBLINGS)).all()
     return Detail(
         delivery=delivery,
         activity=activity,
@@ -116,12 +120,9 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
         person=person,
         connection=connection,
         store=store,
-        route=_route(delivery, activity),
+        route=_route(delivery, activity, siblings),
         attempts=attempts_of(session, delivery),
-        siblings=[
-            (each, waiting_reasons.of(each, holds))
-            for each in session.scalars(siblings.order_by(Delivery.id).limit(SIBLINGS))
-        ],
+        siblings=[(each, waiting_reasons.of(each, holds)) for each in siblings],
         item=rebuilt.item(session, delivery, activity, person, connection),
         settings=settings_then.of(session, delivery, activity.accepted_at, connection),
         lacking=_lacking(session, delivery, connection),
@@ -134,10 +135,16 @@ def of(workspace_id: int, delivery_id: int) -> Detail | None:
     )
 
 
-def _route(delivery: Delivery, activity: Activity) -> str:
-    """Why it went where it went, in words; the activity's route leads nowhere for somebody without an address."""
+def _route(delivery: Delivery, activity: Activity, siblings: Sequence[Delivery]) -> str:
+    """Why it went where it went, in words; the activity's route leads nowhere for somebody without an address.
+
+    Of an event or a consent that was routed elsewhere an account gets the fields alone: the route is not its own.
+    """
     if delivery.reason is Reason.NO_EMAIL:
         return NO_ADDRESS
+    is_alone = all(each.connection_id != delivery.connection_id for each in siblings)
+    if delivery.only_existing and activity.origin is Origin.PLATFORM and is_alone:
+        return FOUND_THERE
     return ROUTES.get(activity.route or "", activity.route or "not said")
 
 
