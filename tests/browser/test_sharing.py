@@ -42,9 +42,12 @@ def test_people_are_counted_and_synced_before_ones_eyes(page: Page, stack: Stack
     stack.ingest(*(profile(number) for number in range(200)))
     page.goto(f"{stack.url}{TABLE}/backfills")
     page.get_by_role("link", name="Sync Acme SE").click()
+    stack.sandbox.fault("slow", account="ACCTSE", endpoint="GET /api/profiles", times=1, seconds=2)
     page.get_by_role("button", name="Count people").click()
     name = page.get_by_label("Name")
     expect(name).to_be_visible(timeout=20_000)
+    counted = "Counted: 150 would be updated, 0 created, 50 skipped"
+    expect(page.locator("#announcer")).to_have_text(counted)
     name.fill("Before the campaign")
     page.get_by_role("heading").first.click()  # the focus goes elsewhere, and polls come
     page.wait_for_timeout(2_500)
