@@ -33,6 +33,9 @@ def register(app: Flask) -> None:
     app.cli.add_command(rotate_keys)
 
 
+UNDEFINED_TABLE = "42P01"
+
+
 class _Group(AppGroup):
     """Commands that need the database, and say so plainly where it is away or not made yet."""
 
@@ -40,7 +43,10 @@ class _Group(AppGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except (OperationalError, ProgrammingError):  # SQLite and PostgreSQL call missing tables differently
+        except (OperationalError, ProgrammingError) as problem:
+            # SQLite calls a missing table the one, PostgreSQL the other; else that other is a mistake of ours.
+            if isinstance(problem, ProgrammingError) and getattr(problem.orig, "sqlstate", None) != UNDEFINED_TABLE:
+                raise
             raise click.ClickException(
                 "The database does not answer, or its tables are not made yet. "
                 "Look with: flask --app wsgi doctor; make them with: flask --app wsgi db upgrade"

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
 
 from tests.apps import own_app
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
-from webapp.services.workspaces import ingest_keys, sessions, users
+from webapp.services.workspaces import ingest_keys, sessions, stores, users
 
 
 def run(app: Flask, *words: str) -> tuple[int, str]:
@@ -176,3 +177,13 @@ def test_a_database_without_tables_is_one_sentence(backend: str, tmp_path: Path)
             code, said = run(app, *words)
             assert (code, said.splitlines()) == (1, [said])
             assert said.endswith("make them with: flask --app wsgi db upgrade")
+
+
+def test_a_mistake_of_ours_is_not_taken_for_an_absent_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise ProgrammingError("SELECT", {}, Exception("column does not exist"))
+
+    monkeypatch.setattr(stores, "put", wrong)
+    run(app, "workspace", "create", "acme")
+    found = app.test_cli_runner().invoke(args=["store", "add", "se", "--workspace", "acme"])
+    assert isinstance(found.exception, ProgrammingError)
