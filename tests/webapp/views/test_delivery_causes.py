@@ -13,7 +13,7 @@ from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
 from webapp.database import writing
-from webapp.models import Connection
+from webapp.models import Connection, ConnectionState
 
 
 def test_causes_are_counted(any_app: Flask, shop: Shop) -> None:
@@ -74,6 +74,20 @@ def test_where_only_consents_are_meant_nothing_is_offered_to_be_sent_again(any_a
     told = what_to_do(client.get(f"{LIST}?view=causes").text, "skipped-scope_missing")
     assert "Then send it again. A consent is not sent again from here: after that the platform may" in told
     assert "Resend" in told
+
+
+def test_what_an_account_that_is_gone_was_to_get_is_not_offered_to_be_sent_again(any_app: Flask, shop: Shop) -> None:
+    shop.delivery(Status.FAILED, Reason.REJECTED)
+    shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING)
+    client = signed_in(any_app, shop.owner)
+    assert "Resend" in what_to_do(client.get(f"{LIST}?view=causes").text, "failed-rejected")
+    with writing() as session:
+        session.merge(shop.connection).state = ConnectionState.DISCONNECTED
+    html = client.get(f"{LIST}?view=causes").text
+    for key in ("failed-rejected", "skipped-scope_missing"):
+        told = what_to_do(html, key)
+        assert "Nothing of these is sent any more: their account is disconnected." in told
+        assert not {"Resend", "Reconnect"} & set(told.split())
 
 
 def test_a_consent_that_waits_for_its_person_is_not_lost(any_app: Flask, shop: Shop) -> None:

@@ -20,6 +20,7 @@ from webapp.services.deliveries.resend_rules import UNROUTED
 from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
+GONE = "Nothing of these is sent any more: their account is disconnected."
 SOME = "What a connected account takes by now can be sent again already."
 
 
@@ -64,6 +65,8 @@ def _is_mended(session: Session, found: Detail) -> bool:
 def of_groups(session: Session, workspace_id: int, groups: Iterable[Group]) -> dict[Group, Cause]:
     """The cause of each group, with what helps all of it today."""
     settings = snapshot.load(session, workspace_id)
+    groups = list(groups)
+    live = _live(session, {id_ for group in groups for id_ in group.connections})
     found = {}
     for group in groups:
         cause = CAUSES[group.reason]
@@ -71,8 +74,23 @@ def of_groups(session: Session, workspace_id: int, groups: Iterable[Group]) -> d
             cause = _unrouted(settings, group.reason, group.homes)
         elif _are_all_mended(session, settings, group):
             cause = cause.mended()
-        found[group] = cause.of(group.status, group.kinds)
+        cause = cause.of(group.status, group.kinds)
+        is_over = group.reason is not Reason.DISCONNECTED and group.connections and live.isdisjoint(group.connections)
+        found[group] = _over(cause) if is_over and cause.resend else cause
     return found
+
+
+def _live(session: Session, connection_ids: Collection[int]) -> set[int]:
+    """Those of these connections that are not disconnected."""
+    statement = select(Connection.id).where(
+        Connection.id.in_(connection_ids), Connection.state != ConnectionState.DISCONNECTED
+    )
+    return set(session.scalars(statement))
+
+
+def _over(cause: Cause) -> Cause:
+    """Of accounts that are all disconnected: neither mending its cause nor sending it again would help."""
+    return replace(cause, mend="", again=GONE, who=Who.NOBODY, button="", resend=False)
 
 
 def _are_all_mended(session: Session, settings: WorkspaceSettings, group: Group) -> bool:
