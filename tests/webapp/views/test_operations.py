@@ -84,6 +84,17 @@ def test_a_revision_is_written_down_only_when_it_is_news(any_app: Flask, shop: S
     assert api_clock.Revision("2026-07-15", None, revision.retires, "2027-01-01").days_left < revision.days_left
 
 
+@pytest.mark.parametrize(
+    ("days", "said"), [(179, "in 179 days"), (1, "in 1 day<"), (0, "in 0 days"), (-3, "it is over")]
+)
+def test_a_revision_that_ends_soon_says_when(app: Flask, shop: Shop, days: int, said: str) -> None:
+    announced = (clock.now() + timedelta(days=days)).date().isoformat()
+    with writing() as session:
+        api_clock.note(session, session.get_one(Connection, shop.connection.id), "2026-07-15", announced)
+    page = signed_in(app, shop.owner).get(f"{PAGE}?connection={shop.connection.id}").text
+    assert said in page
+
+
 def test_the_bundles_name_is_a_name_whatever_klaviyo_calls_the_account(app: Flask, shop: Shop) -> None:
     with writing() as session:
         session.get_one(Connection, shop.connection.id).klaviyo_account_id = 'Å"; filename="x.exe'
