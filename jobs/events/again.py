@@ -18,11 +18,12 @@ from jobs.fields import converge
 from jobs.lookup import Link
 from jobs.run import Run
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import SyncBehavior
+from webapp.catalogue.words import Kind, SyncBehavior
 from webapp.database import reading
 from webapp.dialects import among
 from webapp.klaviyo import endpoints
 from webapp.models import Batch, BatchOutcome, Delivery
+from webapp.services import lanes
 
 # How long a call that nobody heard the end of may still change fields in Klaviyo: it may lie in our kernel and in
 # Klaviyo's queues, and an accepted event's fields take effect within five minutes.
@@ -42,6 +43,9 @@ def go_on(run: Run) -> bool:
     endpoint = endpoints.EVENT if singly else endpoints.EVENTS
 
     def work(session: Session) -> None:
+        if batch.unknown_times:
+            # The fields lane, which writes them once more, may be asleep. Its row is locked before people's links.
+            lanes.owe(session, {(run.held.connection_id, Kind.FIELDS): 0})
         calls.check_creations(session, run, chosen, links)
         run.reserve(session, endpoint)
         if batch.unknown_times:

@@ -245,6 +245,24 @@ def test_whoever_something_slower_is_under_way_for_is_not_written_sooner_for_an_
     assert (link.rewrite, link.unsettled_until) == (True, settles_at)
 
 
+def test_the_fields_lane_hears_in_its_sleep_of_whom_an_event_may_have_set_back(shop: Shop) -> None:
+    """The event goes again when all that its first sending was known to need is over: it is another sending."""
+    person = shop.person(remembered=True)
+    shop.event(person)
+    shop.klaviyo.script(EVENT, html(500))
+    shop.drain(Kind.EVENT)
+    shop.fields(person, points=7)
+    shop.wait_is_over()
+    drain_fields(shop)
+    mark(shop)
+    drain_fields(shop)
+    assert shop.lane(Kind.FIELDS).next_at is None
+    shop.drain(Kind.EVENT)
+    assert shop.link(person).rewrite
+    drain_fields(shop)
+    assert 5 < minutes_asleep(shop) <= 6
+
+
 def test_who_is_marked_is_found_by_their_index(engine_rows: Rows) -> None:
     """Asked at the end of every drain: an account may have millions of people, and hardly one who is marked."""
     question = select(func.min(ProfileLink.unsettled_until)).where(ProfileLink.connection_id == 1, rewrite.MARKED)
