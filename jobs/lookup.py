@@ -19,6 +19,7 @@ from jobs.outcomes import Outcome, outcome
 from jobs.refused import halves
 from jobs.run import AT_ONCE, Run
 from webapp import clock
+from webapp.catalogue.words import SyncBehavior
 from webapp.database import reading
 from webapp.dialects import among, one_of
 from webapp.klaviyo import endpoints, parse, payloads
@@ -92,7 +93,14 @@ def is_believed(link: Link | None, now: datetime) -> bool:
     return now - link.looked_up_at < (HIT if link.found else MISS)
 
 
-def is_before_creation(link: Link) -> bool:
+def telling(run: Run, known: dict[int, Link]) -> dict[int, Link]:
+    """What of this says who is there: where nobody is created any more, a miss from before a creation says nothing."""
+    if run.connection.sync_behavior is SyncBehavior.CREATE_PROFILE:
+        return known
+    return {person_id: link for person_id, link in known.items() if not _is_before_creation(link)}
+
+
+def _is_before_creation(link: Link) -> bool:
     """Whether somebody was missed before a call of ours that may have created them, and not looked up since."""
     since, at = link.creating_since, link.looked_up_at
     return not link.found and since is not None and (at is None or at <= since)

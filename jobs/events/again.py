@@ -87,4 +87,6 @@ def _still_there(run: Run, items: list[Event]) -> tuple[list[Event], dict[int, L
 
 def _links(run: Run, items: Sequence[Event]) -> dict[int, Link]:
     people = {item.person_id: item.email for item in items if item.email}
-    return lookup.links_of(run, people, columns=lookup.THERE)
+    return lookup.links_of(
+        run, people, known=lookup.telling(run, lookup.known_links(run, people)), columns=lookup.THERE
+    )

@@ -61,7 +61,7 @@ def _prepare(app: Flask, run: Run, behind: Sequence[Event], delivered: frozenset
     with app.app_context():
         items, more, _ = choice.due_events_behind(run, payloads.BULK_EVENTS, behind, delivered)
         people = {item.person_id for item in items if item.email}
-        links = remembered(items)
+        links = lookup.telling(run, remembered(items))
         now = clock.now()
         if not items or not all(lookup.is_believed(links.get(person_id), now) for person_id in people):
             return None

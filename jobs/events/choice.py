@@ -24,7 +24,11 @@ from webapp.models.tables import DELIVERIES, PEOPLE, PROFILE_LINKS, WORKSPACES
 _LINKED = (
     EVENTS.where(*line.OF_LANE)
     .add_columns(
-        PROFILE_LINKS.c.klaviyo_id, PROFILE_LINKS.c.found, PROFILE_LINKS.c.looked_up_at, DELIVERIES.c.due_at <= line.NOW
+        PROFILE_LINKS.c.klaviyo_id,
+        PROFILE_LINKS.c.found,
+        PROFILE_LINKS.c.looked_up_at,
+        PROFILE_LINKS.c.creating_since,
+        DELIVERIES.c.due_at <= line.NOW,
     )
     .outerjoin(
         PROFILE_LINKS,

@@ -40,6 +40,7 @@ class Event(NamedTuple):  # made by the thousand: a tuple is made from a row at 
     klaviyo_id: str | None = None
     found: bool | None = None
     looked_up_at: datetime | None = None
+    creating_since: datetime | None = None
     is_due: bool = True
 
 
@@ -71,6 +72,9 @@ def by_id(ids: Iterable[int]) -> list[Event]:
 
 
 def remembered(events: Iterable[Event]) -> dict[int, Link]:
-    """What is remembered of the people of chosen events: person id -> link, with its first four columns."""
+    """What is remembered of the people of chosen events: person id -> link, as far as events need it."""
     rows = {event.person_id: event for event in events if event.looked_up_at is not None}
-    return {id_: Link(id_, event.klaviyo_id, event.found, event.looked_up_at) for id_, event in rows.items()}
+    return {
+        id_: Link(id_, event.klaviyo_id, event.found, event.looked_up_at, creating_since=event.creating_since)
+        for id_, event in rows.items()
+    }

@@ -58,7 +58,7 @@ def _choose_and_send(run: Run) -> bool:
 def _known_first(run: Run, items: Sequence[Event]) -> dict[int, Link] | None:
     """The people's links; None where the fields lane is about to look them up."""
     people = {item.person_id: item.email for item in items if item.email}
-    known = remembered(items)
+    known = lookup.telling(run, remembered(items))
     if shared_look_up.is_coming(run, items, known):
         return None
     return lookup.links_of(run, people, known=known, columns=lookup.THERE)

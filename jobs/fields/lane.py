@@ -15,7 +15,7 @@ from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind, Origin, SyncBehavior
+from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
 from webapp.models import Batch, ProfileLink
 from webapp.services.people import elsewhere
@@ -102,14 +102,8 @@ def _groups(run: Run, items: list[Item], half: Batch | None, *, many: bool) -> N
 
 
 def _links(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:
-    """Links of these people, looked up where it is not remembered. Raises Hold, MayNotLook.
-
-    Where nobody is created any more, a miss from before a call of ours that may have created them says nothing.
-    """
-    known = lookup.known_links(run, addresses)
-    if run.connection.sync_behavior is SyncBehavior.UPDATE_EXISTING:
-        known = {person_id: link for person_id, link in known.items() if not lookup.is_before_creation(link)}
-    return lookup.links_of(run, addresses, known=known)
+    """Links of these people, looked up where it is not remembered. Raises Hold, MayNotLook."""
+    return lookup.links_of(run, addresses, known=lookup.telling(run, lookup.known_links(run, addresses)))
 
 
 def _looked_up_now(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link]:

@@ -243,6 +243,26 @@ def test_whoever_a_lost_call_may_have_created_is_looked_up_where_nobody_is_to_be
     assert shop.klaviyo.endpoints.count(LOOK) == 2, "a miss after the call is remembered"
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("lost", [IMPORT, EVENT])
+def test_nor_does_it_say_anything_to_their_events(shop: Shop, lost: str, is_there: bool) -> None:
+    """One that was lost itself goes again, under its own id; another one goes now."""
+    person = shop.person(there=False)
+    event = shop.event(person)
+    if lost == IMPORT:
+        shop.fields(person, points=1)
+    shop.klaviyo.script(lost, LOST)
+    shop.drain(Kind.FIELDS if lost == IMPORT else Kind.EVENT)
+    shop.klaviyo.script(LOOK, good(200, [profile(person, clock.now())] if is_there else []))
+    with writing() as session:
+        session.get_one(Connection, shop.connection.id).sync_behavior = SyncBehavior.UPDATE_EXISTING
+    shop.wait_is_over()
+    shop.drain(Kind.EVENT)
+    assert shop.said(event) == ["delivered: written" if is_there else "skipped: not_in_klaviyo"]
+    assert shop.again().profiles_created == int(is_there)
+    assert shop.klaviyo.endpoints.count(LOOK) == 2
+
+
 def changed_meanwhile(shop: Shop) -> Callable[[Asked], Given]:
     """While people are looked up, somebody saves that nobody is to be created any more."""
 
