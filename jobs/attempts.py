@@ -54,6 +54,6 @@ def row_of(connection_id: int, call: Call, answer: Answer, size: int, batch: Bat
 
 
 def deliveries_of(batch: Batch | None) -> list[int]:
-    """The deliveries a batch holds: ids of events, or those in `[person, version, [ids]]` of fields."""
+    """The deliveries a batch holds: ids of events, or those in `[person, version, [ids], profile]` of fields."""
     found: list[Any] = orjson.loads(batch.members) if batch is not None and batch.members else []
     return [each for member in found for each in (member[2] if isinstance(member, list) else [member])]

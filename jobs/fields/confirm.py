@@ -107,7 +107,7 @@ def _look_later(session: Session, batch: Batch) -> None:
 def _errors(run: Run, batch: Batch) -> dict[int, str]:
     """Place in the body -> Klaviyo's sentence, of those who were not taken, as far as it can be read."""
     if batch.finished_at is not None:  # read by the drain that saw its end first
-        return {place: member[4] for place, member in enumerate(batches.members(batch)) if len(member) > 3}
+        return {place: member[4] for place, member in enumerate(batches.members(batch)) if len(member) > 4}
     found: dict[int, str] = {}
     try:
         _read_errors(run, batch, found)
@@ -166,7 +166,7 @@ def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[
     # Who may not be looked up: whose they are stays open until somebody may again; what was written is written.
     with suppress(lookup.MayNotLook):
         lookup.look_up(run, unseen)
-    before = {member[0]: member[3] for member in members if len(member) > 3 and member[3]}
+    before = {member[0]: member[3] for member in members if len(member) > 4 and member[3]}
     now = lookup.known_links(run, before)
     seen = {
         link.person_id: link.klaviyo_id if link.found else None
@@ -198,9 +198,12 @@ def _end(session: Session, run: Run, batch: Batch, end: End) -> None:
         results |= dict.fromkeys(member[2], _result(end, place, member[0], again))
     _release(session, run, people)
     if end.others.status is Status.DELIVERED:
-        owed = _note_written(session, run, others)
+        moved = _moved(session, run, others)
+        owed = _note_written(session, run, [member for member in others if member[0] not in moved])
         for member in others:
-            if member[0] in owed:  # the list step comes next, and settles these
+            if member[0] in moved:
+                results |= dict.fromkeys(member[2], again)
+            elif member[0] in owed:  # the list step comes next, and settles these
                 results |= dict.fromkeys(member[2], listed)
     if end.mark is not None:
         creations.note_refused(session, run, [member[0] for member in refused], end.mark)
@@ -230,6 +233,19 @@ def _release(session: Session, run: Run, people: Sequence[int]) -> None:
     )
     released = update(Delivery).where(*waiting).values(due_at=db_now())
     session.execute(released.execution_options(synchronize_session=False))
+
+
+def _moved(session: Session, run: Run, written: list[list[Any]]) -> set[int]:
+    """Of these people, written by the id of a profile, those whose address another one has by now.
+
+    That one has nothing of what the job wrote, so they are written once more.
+    """
+    ids = {member[0]: member[3] for member in written if len(member) > 3 and member[3]}
+    statement = select(ProfileLink.person_id, ProfileLink.klaviyo_id).where(
+        ProfileLink.connection_id == run.held.connection_id, among_many(session, ProfileLink.person_id, list(ids))
+    )
+    rows = session.execute(statement).all() if ids else []
+    return {person_id for person_id, klaviyo_id in rows if klaviyo_id not in {None, ids[person_id]}}
 
 
 def _note_written(session: Session, run: Run, written: list[list[Any]]) -> set[int]:

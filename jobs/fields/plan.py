@@ -48,8 +48,8 @@ class Group:
 
     @property
     def member(self) -> list[Any]:
-        """How a batch remembers this person."""
-        return [self.person_id, self.version, [item.id for item in self.items]]
+        """How a batch remembers this person: with the profile that is written to, where it goes by its id."""
+        return [self.person_id, self.version, [item.id for item in self.items], self.write.id if self.write else None]
 
     def results(self, result: Result) -> dict[int, Result]:
         """`result` for each of the deliveries."""

@@ -46,7 +46,8 @@ def test_everybody_is_in_one_group_with_all_that_is_due(
     for group in groups:
         assert {each.person_id for each in group.items} == {group.person_id}
         assert [each.id for each in group.items] == sorted(each.id for each in group.items)
-        assert group.member == [group.person_id, group.version, [each.id for each in group.items]]
+        to = group.write.id if group.write else None
+        assert group.member == [group.person_id, group.version, [each.id for each in group.items], to]
         assert (group.result is None) is (group.step is not Step.SETTLE)
         assert (group.write is None) is (group.step not in {Step.UPDATE, Step.CREATE})
     for each in items:

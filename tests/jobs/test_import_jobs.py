@@ -9,7 +9,20 @@ import pytest
 import requests
 from sqlalchemy import update
 
-from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, PATCH, PROCESSING, STATUS, at, ended, sent, several
+from tests.jobs.import_jobs import (
+    ADD,
+    ERRORS,
+    JOB,
+    LOOK,
+    PATCH,
+    PROCESSING,
+    STATUS,
+    at,
+    ended,
+    next_second,
+    sent,
+    several,
+)
 from tests.jobs.klaviyo import Asked, Given, error, good, html, throttled
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
@@ -224,3 +237,24 @@ def test_what_came_during_a_job_goes_as_soon_as_it_is_over(shop: Shop) -> None:
         session.execute(update(Lane).where(Lane.id == shop.lane(Kind.FIELDS).id).values(next_at=db_now()))
     shop.drain(Kind.FIELDS)
     assert shop.said(later) == ["delivered: written"]
+
+
+@pytest.mark.parametrize("is_another", [True, False])
+def test_whoever_has_another_profile_when_their_job_ends_is_written_there(shop: Shop, is_another: bool) -> None:
+    """A signup looked them up meanwhile: what the job wrote, it wrote to the profile of before."""
+    people, deliveries = several(shop)
+    shop.klaviyo.script(STATUS, lambda _: ended(shop, "processing"))
+    shop.drain(Kind.FIELDS)
+    assert shop.said(*deliveries) == PROCESSING * len(people)
+    person, email = people[3], str(people[3].email)
+    if is_another:
+        shop.klaviyo.put(email)
+    shop.consent(person)
+    shop.drain(Kind.CONSENT)
+    next_second(shop)
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(*deliveries) == ["delivered: written"] * len(people)
+    written = [(asked.path, asked.body["data"]["attributes"]["properties"]) for asked in shop.klaviyo.calls(PATCH)]
+    there = f"/api/profiles/{shop.klaviyo.people[email]}"
+    assert written == ([(there, {"Cevoid: Points": 3})] if is_another else [])
+    assert shop.link(person).fields_version == 1
