@@ -22,6 +22,7 @@ from webapp.models import (
 )
 from webapp.models.delivery import PRIORITY_BACKFILL
 from webapp.services.connections import lifecycle
+from webapp.services.resends import resending
 from webapp.services.sharing import backfills
 
 
@@ -183,3 +184,23 @@ def test_people_of_another_store_are_written_only_where_they_are(place: Place, s
         owed = {row.person_id: row.only_existing for row in session.scalars(select(Delivery))}
     assert owed == {there.id: True, mine.id: False}, "deleted meanwhile, nobody of another store is created"
     assert (place.progress(task).left_out, task.done) == (1, 1)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_what_was_sent_again_is_counted_as_it_ends_then(place: Place, small: None, cancelled: bool) -> None:
+    """Also where it was resent before its failure was counted."""
+    people = place.people(3)
+    task = place.work(place.start())
+    assert place.progress(task).waiting == len(people)
+    if cancelled:
+        backfills.move(place.workspace.id, task.id, 1, TaskState.CANCELLED)
+    place.end(Status.FAILED, Reason.REJECTED, 1)
+    with writing() as session:
+        failed = session.scalars(select(Delivery.id).where(Delivery.status == Status.FAILED)).all()
+        assert resending.again(session, place.workspace.id, failed) == (1, {})
+    assert cancelled or place.work(task).state is TaskState.RUNNING
+    assert place.progress(place.read(task)).waiting == len(people)
+    place.end(Status.DELIVERED, Reason.WRITTEN, 3)
+    assert cancelled or place.work(task).state is TaskState.DONE
+    progress = place.progress(place.read(task))
+    assert (progress.waiting, progress.of(Status.DELIVERED), progress.done) == (0, 3, 3)

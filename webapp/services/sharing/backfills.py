@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, Origin
 from webapp.database import run_writing
 from webapp.extensions import db
-from webapp.models import Connection, Delivery, Grant, LaneKind, Task, TaskState
-from webapp.models.delivery import PRIORITY_BACKFILL
+from webapp.models import Activity, Connection, Delivery, Grant, LaneKind, Task, TaskState
+from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_RESEND
 from webapp.services import audit, lanes, tasks
 from webapp.services.connections import lifecycle
 from webapp.services.connections.lifecycle import Refusal
@@ -33,6 +33,11 @@ NEEDS = frozenset({"profiles:read", "profiles:write"})
 IN_BULK = frozenset({"lists:read", "lists:write"})
 COLD_PER_SECOND = 1250.0  # look-ups bound it: 750 calls a minute of 100 people
 SINGLY_PER_SECOND = 12.5  # 750 profiles a minute, where import jobs are not granted
+# A delivery of a sync that failed and was resent: it is behind live traffic by another priority from then on.
+_SENT_AGAIN = and_(
+    Delivery.priority == PRIORITY_RESEND,
+    exists().where(Activity.id == Delivery.activity_id, Activity.origin == Origin.BACKFILL),
+)
 
 Outcomes = Counter[tuple[Status, Reason]]
 
@@ -234,7 +239,7 @@ def ended_between(session: Session, task: Task, above: int, below: int) -> Outco
             Delivery.id > above,
             Delivery.id < below,
             Delivery.kind == Kind.FIELDS,
-            Delivery.priority == PRIORITY_BACKFILL,
+            or_(Delivery.priority == PRIORITY_BACKFILL, _SENT_AGAIN),
             Delivery.status != Status.WAITING,
         )
         .group_by(Delivery.status, Delivery.reason)
@@ -252,13 +257,17 @@ class InLine(NamedTuple):
 
 def in_line(session: Session, task: Task) -> InLine:
     """What of a backfill waits at this moment."""
-    waiting = and_(
+    waiting = (
         Delivery.connection_id == task.connection_id,
         Delivery.kind == Kind.FIELDS,
         Delivery.status == Status.WAITING,
-        Delivery.priority == PRIORITY_BACKFILL,
-        Delivery.id >= task.cursor["first"],
+        Delivery.id > task.cursor["counted_to"],  # what was counted, and sent again since, is a resend's
     )
     unsent = func.count().filter(Delivery.reason != Reason.KLAVIYO_PROCESSING)
-    row = session.execute(select(func.count(), func.min(Delivery.id), unsent).where(waiting)).one()
-    return InLine._make(row)
+    found = select(func.count(), func.min(Delivery.id), unsent).where(*waiting)
+    # One question each: asked with OR, all that waits in the lane would be read.
+    rows = [
+        session.execute(found.where(which)).one() for which in (Delivery.priority == PRIORITY_BACKFILL, _SENT_AGAIN)
+    ]
+    first = min((row[1] for row in rows if row[1] is not None), default=None)
+    return InLine(sum(row[0] for row in rows), first, sum(row[2] for row in rows))
