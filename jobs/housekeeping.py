@@ -6,16 +6,19 @@ Every ten minutes a sample of what was delivered is read back from Klaviyo, and 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from jobs import expiry, pruning, watch
 from webapp import clock, log
+from webapp.catalogue.reasons import Reason, Status
 from webapp.database import reading, run_writing
-from webapp.models import Connection, ConnectionState, Grant, LaneKind
+from webapp.models import Connection, ConnectionState, Delivery, Grant, LaneKind, Task, TaskState
 from webapp.services import lanes
+from webapp.services.connections import settling
 from webapp.services.deliveries import proofs
 from webapp.services.oauth import grants
 from webapp.services.tracing import erasures, profile_now
@@ -28,13 +31,29 @@ _sampled_at: datetime | None = None
 def run() -> None:
     """One round. What breaks in one of them is in the log, and the others go on; the database's absence is raised."""
     over = (pruning.run, erasures.sweep)
-    for work in (expiry.run, _look_at_old_grants, watch.run, *over, _ask_for_samples):
+    for work in (expiry.run, _settle_late, _look_at_old_grants, watch.run, *over, _ask_for_samples):
         try:
             work()
         except DBAPIError:
             raise
         except Exception:
             log.get("housekeeping").exception("round broken", part=work.__module__)
+
+
+def _settle_late() -> None:
+    """What was being accepted for an account while it was disconnected is settled like what waited there before.
+
+    Not where settling is under way, or ended by a problem: it is taken up by whoever sees it.
+    """
+    waits = exists().where(Delivery.connection_id == Connection.id, Delivery.status == Status.WAITING)
+    open_ones = exists().where(
+        Task.connection_id == Connection.id, Task.kind == settling.KIND, Task.state != TaskState.DONE
+    )
+    statement = select(Connection).where(Connection.state == ConnectionState.DISCONNECTED, waits, ~open_ones)
+    with reading() as session:
+        found = list(session.scalars(statement))
+    for connection in found:
+        run_writing(partial(settling.ask, connection=connection, reason=Reason.DISCONNECTED, actor_id=None))
 
 
 def _ask_for_samples() -> None:

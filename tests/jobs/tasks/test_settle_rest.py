@@ -7,6 +7,7 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from jobs import housekeeping
 from jobs.tasks import settle_rest
 from tests.jobs.tasks.place import work
 from tests.rows import Rows
@@ -216,6 +217,23 @@ def test_disconnecting_settles_revokes_and_forgets_the_tokens(place: Place) -> N
     with reading() as session:
         assert session.scalars(select(Grant)).all() == []
     assert all(lane.stopped for lane in place.lanes())
+
+
+def test_what_was_being_accepted_while_it_was_disconnected_is_settled_as_well(place: Place) -> None:
+    """Its transaction had read that the account was there, and was committed when all that waited was settled."""
+    place.wait(1)
+    lifecycle.disconnect(place.workspace.id, place.connection.id, place.owner.id)
+    housekeeping.run()
+    work(place.connection)
+    place.wait(2)
+    work(place.connection)
+    assert place.reasons()[Status.WAITING, Reason.BACKLOG] == 2
+    housekeeping.run()
+    work(place.connection)
+    assert place.reasons() == {(Status.SKIPPED, Reason.DISCONNECTED): 3}
+    housekeeping.run()
+    with reading() as session:
+        assert session.scalar(select(func.count(Task.id)).where(Task.kind == settling.KIND)) == 2
 
 
 def test_disconnecting_one_of_two_revokes_nothing(place: Place) -> None:
