@@ -40,6 +40,7 @@ T = TypeVar("T")
 FAST_SECONDS, SLOW_SECONDS = 3.0, 8.0
 LONGEST_BACK_OFF = 60.0  # after an outage everybody is back within this time
 AT_ONCE = 8
+ASKING_SECONDS = 20.0  # RQ ends a drain after a minute, whatever it is at
 _BEHAVIOR = select(CONNECTIONS.c.sync_behavior).where(CONNECTIONS.c.id == bindparam("connection"))
 _ERASED = select(exists().where(one_of(PEOPLE.c.id), PEOPLE.c.email.is_(None)))
 
@@ -112,6 +113,10 @@ class Run:
         if context.life.is_ending or time.monotonic() >= self.alone_until:
             return False
         return not queue.somebody_waits(slow=self.held.slow)
+
+    def may_ask_on(self) -> bool:
+        """Whether there is time for more of a question that takes many calls, and for what is done with the answers."""
+        return time.monotonic() < self.ends_at + ASKING_SECONDS
 
     def workspace_settings(self) -> WorkspaceSettings:
         """The workspace's settings as they are now."""

@@ -112,7 +112,8 @@ def _errors(run: Run, batch: Batch) -> dict[int, str]:
     try:
         _read_errors(run, batch, found)
     except Hold as hold:
-        # The next drain begins with the first page again: where no budget is ever enough, those not named go again.
+        # The next drain begins with the first page again: where no budget, or no drain, is ever enough, those not named
+        # go again.
         if not (hold.limited and found and _looked_enough(run, batch)):
             raise
     return found
@@ -132,6 +133,8 @@ def _read_errors(run: Run, batch: Batch, found: dict[int, str]) -> None:
         found.update((place, sentence) for place, sentence in page if place < batch.size)
         if cursor is None:
             return
+        if not run.may_ask_on():
+            raise Hold(limited=True)
 
 
 def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[int]:
