@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -33,10 +33,14 @@ NEEDS = frozenset({"profiles:read", "profiles:write"})
 IN_BULK = frozenset({"lists:read", "lists:write"})
 COLD_PER_SECOND = 1250.0  # look-ups bound it: 750 calls a minute of 100 people
 SINGLY_PER_SECOND = 12.5  # 750 profiles a minute, where import jobs are not granted
-# A delivery of a sync that failed and was resent: it is behind live traffic by another priority from then on.
-_SENT_AGAIN = and_(
-    Delivery.priority == PRIORITY_RESEND,
-    exists().where(Activity.id == Delivery.activity_id, Activity.origin == Origin.BACKFILL),
+# A sync's deliveries: in line as it put them there, or sent again since, behind live traffic by another priority. Each
+# is a question of its own: asked with OR, all that waits in the lane, and all activities, could be read.
+_ITS = (
+    Delivery.priority == PRIORITY_BACKFILL,
+    and_(
+        Delivery.priority == PRIORITY_RESEND,
+        exists().where(Activity.id == Delivery.activity_id, Activity.origin == Origin.BACKFILL),
+    ),
 )
 
 Outcomes = Counter[tuple[Status, Reason]]
@@ -239,12 +243,14 @@ def ended_between(session: Session, task: Task, above: int, below: int) -> Outco
             Delivery.id > above,
             Delivery.id < below,
             Delivery.kind == Kind.FIELDS,
-            or_(Delivery.priority == PRIORITY_BACKFILL, _SENT_AGAIN),
             Delivery.status != Status.WAITING,
         )
         .group_by(Delivery.status, Delivery.reason)
     )
-    return Counter({(status, reason): number for status, reason, number in session.execute(statement)})
+    ended: Outcomes = Counter()
+    for its in _ITS:
+        ended.update({(status, reason): number for status, reason, number in session.execute(statement.where(its))})
+    return ended
 
 
 class InLine(NamedTuple):
@@ -265,9 +271,6 @@ def in_line(session: Session, task: Task) -> InLine:
     )
     unsent = func.count().filter(Delivery.reason != Reason.KLAVIYO_PROCESSING)
     found = select(func.count(), func.min(Delivery.id), unsent).where(*waiting)
-    # One question each: asked with OR, all that waits in the lane would be read.
-    rows = [
-        session.execute(found.where(which)).one() for which in (Delivery.priority == PRIORITY_BACKFILL, _SENT_AGAIN)
-    ]
+    rows = [session.execute(found.where(its)).one() for its in _ITS]
     first = min((row[1] for row in rows if row[1] is not None), default=None)
     return InLine(sum(row[0] for row in rows), first, sum(row[2] for row in rows))
