@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from flask import Flask
 
-from tests.webapp.views.pages import signed_in
+from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import LIST, Shop, shown
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -77,7 +77,7 @@ def test_where_only_consents_are_meant_nothing_is_offered_to_be_sent_again(any_a
 
 
 def test_what_an_account_that_is_gone_was_to_get_is_not_offered_to_be_sent_again(any_app: Flask, shop: Shop) -> None:
-    shop.delivery(Status.FAILED, Reason.REJECTED)
+    refused = shop.delivery(Status.FAILED, Reason.REJECTED)
     shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING)
     client = signed_in(any_app, shop.owner)
     assert "Resend" in what_to_do(client.get(f"{LIST}?view=causes").text, "failed-rejected")
@@ -86,8 +86,11 @@ def test_what_an_account_that_is_gone_was_to_get_is_not_offered_to_be_sent_again
     html = client.get(f"{LIST}?view=causes").text
     for key in ("failed-rejected", "skipped-scope_missing"):
         told = what_to_do(html, key)
-        assert "Nothing of these is sent any more: their account is disconnected." in told
+        assert "Nothing is sent to an account that is disconnected." in told
         assert not {"Resend", "Reconnect"} & set(told.split())
+    page = text_of(client.get(f"{LIST}/{refused.id}"))
+    assert "Nothing is sent to an account that is disconnected." in page
+    assert "send it again" not in page
 
 
 def test_a_consent_that_waits_for_its_person_is_not_lost(any_app: Flask, shop: Shop) -> None:

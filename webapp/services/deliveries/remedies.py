@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sqlalchemy import select
@@ -20,7 +20,7 @@ from webapp.services.deliveries.resend_rules import UNROUTED
 from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
 
-GONE = "Nothing of these is sent any more: their account is disconnected."
+GONE = "Nothing is sent to an account that is disconnected."
 SOME = "What a connected account takes by now can be sent again already."
 
 
@@ -35,7 +35,9 @@ def of_delivery(session: Session, found: Detail) -> Cause:
         cause = cause.mended() if _is_mended(session, found) else cause
     if cause.is_mended and cause.again and delivery.kind is Kind.EVENT:
         cause = _as_it_goes(session, found, cause)
-    return cause.of(delivery.status, [delivery.kind])
+    cause = cause.of(delivery.status, [delivery.kind])
+    is_gone = found.connection is not None and not found.connection.is_live
+    return _over(cause) if is_gone and not cause.is_mended and found.reason is not Reason.DISCONNECTED else cause
 
 
 def _as_it_goes(session: Session, found: Detail, cause: Cause) -> Cause:
@@ -62,10 +64,9 @@ def _is_mended(session: Session, found: Detail) -> bool:
     return False
 
 
-def of_groups(session: Session, workspace_id: int, groups: Iterable[Group]) -> dict[Group, Cause]:
+def of_groups(session: Session, workspace_id: int, groups: Sequence[Group]) -> dict[Group, Cause]:
     """The cause of each group, with what helps all of it today."""
     settings = snapshot.load(session, workspace_id)
-    groups = list(groups)
     live = _live(session, {id_ for group in groups for id_ in group.connections})
     found = {}
     for group in groups:
@@ -75,8 +76,8 @@ def of_groups(session: Session, workspace_id: int, groups: Iterable[Group]) -> d
         elif _are_all_mended(session, settings, group):
             cause = cause.mended()
         cause = cause.of(group.status, group.kinds)
-        is_over = group.reason is not Reason.DISCONNECTED and group.connections and live.isdisjoint(group.connections)
-        found[group] = _over(cause) if is_over and cause.resend else cause
+        are_gone = bool(group.connections) and live.isdisjoint(group.connections)
+        found[group] = _over(cause) if are_gone and group.reason is not Reason.DISCONNECTED else cause
     return found
 
 
@@ -89,7 +90,9 @@ def _live(session: Session, connection_ids: Collection[int]) -> set[int]:
 
 
 def _over(cause: Cause) -> Cause:
-    """Of accounts that are all disconnected: neither mending its cause nor sending it again would help."""
+    """Of a disconnected account, another cause than that: neither mending it nor sending again would help."""
+    if not cause.resend:
+        return cause
     return replace(cause, mend="", again=GONE, who=Who.NOBODY, button="", resend=False)
 
 
