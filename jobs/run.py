@@ -86,7 +86,7 @@ class Run:
     grant: grants.UsableGrant
     lane: Lane
     ends_at: float
-    alone_until: float = 0.0
+    alone_until: float
     settings_version: int = 0
     open_batches: set[int] = field(default_factory=set)
     share: float = 1.0

@@ -47,7 +47,7 @@ class TaskRun:
         """The Run for calls. Raises grants.GrantEnded or grants.GrantUnavailable."""
         if self._run is None:
             grant = grants.usable(self.held.connection_id)
-            self._run = Run(self.held, self.connection, grant, self.lane, self.ends_at)
+            self._run = Run(self.held, self.connection, grant, self.lane, self.ends_at, alone_until=self.ends_at)
         return self._run
 
     def call(self, call: Call, *, size: int = 1) -> Answer:
