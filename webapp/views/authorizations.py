@@ -116,9 +116,10 @@ def callback() -> ResponseReturnValue:
     if found is None or found[1] is not Role.OWNER:
         # No longer theirs: what they may do counts when the answer comes, not when they left.
         abort(404)
+    # An answer that says it is an error is one, whatever code stands beside it.
     if request.args.get("error") == "access_denied":
         _refuse("You did not allow it in Klaviyo, so nothing was connected. Press the button to try again.")
-    elif not request.args.get("code"):
+    elif "error" in request.args or not request.args.get("code"):
         _refuse("Klaviyo answered with an error, so nothing was connected. Try again in a minute.")
     else:
         try:

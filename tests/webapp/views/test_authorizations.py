@@ -173,3 +173,21 @@ def test_disconnected_while_somebody_was_at_klaviyo(shop: Shop, monkeypatch: pyt
             authorizations.finish(begun, "code")
         answer = shop.owner.post(f"{BASE}/connections/{made.id}/{purpose}", follow_redirects=True)
         assert "has been disconnected" in text_of(answer)
+
+
+def test_an_answer_that_is_an_error_is_one_whatever_code_stands_beside_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchanged: list[str] = []
+    monkeypatch.setattr("webapp.klaviyo.oauth.OAuthApp.exchange", lambda _app, code, _verifier: exchanged.append(code))
+    for error, sentence in (
+        ("access_denied", "You did not allow it in Klaviyo"),
+        ("server_error", "Klaviyo answered with an error"),
+        ("", "Klaviyo answered with an error"),
+    ):
+        leaving = shop.owner.post(f"{BASE}/connections", data={"store": str(shop.de.id)})
+        state = parse_qs(urlsplit(leaving.headers["Location"]).query)["state"][0]
+        back = f"/integrations/klaviyo/callback?state={state}&code=a-code&error={error}"
+        assert sentence in text_of(shop.owner.get(back, follow_redirects=True))
+        assert "unknown, used or too old" in text_of(shop.owner.get(back, follow_redirects=True)), "it is used up"
+    assert exchanged == []
