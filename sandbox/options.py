@@ -46,6 +46,16 @@ def _limit_factor(text: str) -> float | None:
     return factor
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = -1.0
+    if not 0 <= milliseconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds from 0 on")
+    return milliseconds
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 65_536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
@@ -74,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--refresh", choices=["keeps", "rotates"], default="keeps")
     add("--reauthorize", choices=["keeps", "replaces"], default="keeps")
     add("--unknown-profile-id", choices=["drop", "reject", "create"], default="drop")
-    add("--latency", type=float, default=0.0, metavar="MS", help="milliseconds added to every call")
+    add("--latency", type=_milliseconds, default=0.0, metavar="MS", help="milliseconds added to every call")
     add("--memory", action="store_true", help="write no state file")
     add("--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR", "instance")))
     add("--seed-demo", action=argparse.BooleanOptionalAction, default=True)
