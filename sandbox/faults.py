@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 Kind = Literal[
     "429",
@@ -24,15 +25,18 @@ Kind = Literal[
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
-    """One order. No account or endpoint: all of them. `times` None: until deleted."""
+    """One order. No account or endpoint: all of them. `times` None: until deleted; it counts down to 0.
+
+    What would never strike, or not as it says, is refused: a check that orders it would pass without its fault.
+    """
 
     kind: Kind
     account: str | None = None
     endpoint: str | None = None
-    times: int | None = None
-    probability: float = 1.0
-    retry_after: int | None = None
-    seconds: float | None = None
+    times: Annotated[int, Meta(ge=1)] | None = None
+    probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    retry_after: Annotated[int, Meta(ge=0)] | None = None
+    seconds: Annotated[float, Meta(ge=0)] | None = None
 
     def matches(self, account: str, endpoint: str) -> bool:
         """Whether this order is meant for such a call; chance has its say."""
