@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -228,9 +229,22 @@ def _redis_url(text: str | None, data_dir: Path) -> str:
     if text is None and kept.exists():
         text = kept.read_text().strip()
     url = text or f"unix://{data_dir / 'valkey.sock'}"
-    if not url.startswith("unix:") and not _is_address(url, {"redis", "rediss"}):
+    if not _is_redis(url):
         raise WrongSetting("REDIS_URL must be an address such as redis://host:6379/0, rediss://host or unix:///path.")
     return url
+
+
+def _is_redis(url: str) -> bool:
+    """Whether it leads where it says: from a path or a db that is no number, Redis' client goes to database 0."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if not all(value.isascii() and value.isdigit() for value in parse_qs(parts.query, True).get("db", [])):
+        return False
+    if parts.scheme == "unix":
+        return url.startswith("unix://") and parts.path not in {"", "/"}
+    return _is_address(url, {"redis", "rediss"}) and re.fullmatch("/?[0-9]*/?", parts.path) is not None
 
 
 def _secret_key(env: _Environment, data_dir: Path, *, generate: bool) -> str:

@@ -106,6 +106,13 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"REDIS_URL_FILE": "/nowhere/at/all"}, "REDIS_URL_FILE"),
         ({"KLAVIYO_CLIENT_ID_FILE": "/dev/null"}, "KLAVIYO_CLIENT_ID_FILE"),
         ({"REDIS_URL": "redis://localhost:many/0"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://localhost:6379/abc"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://localhost/1/2"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://localhost/-1"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://localhost?db=one"}, "REDIS_URL"),
+        ({"REDIS_URL": "unix:///run/valkey.sock?db="}, "REDIS_URL"),
+        ({"REDIS_URL": "unix://valkey.sock"}, "REDIS_URL"),
+        ({"REDIS_URL": "unix:/run/valkey.sock"}, "REDIS_URL"),
         ({"PUBLIC_URL": "http://127.0.0.1:many"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "https://example.com/cevoid"}, "PUBLIC_URL"),
         ({"PUBLIC_URL": "https://example.com?from=here"}, "PUBLIC_URL"),
@@ -126,6 +133,23 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(WrongSetting, match="DATA_DIR"):
         load({"DATA_DIR": str(tmp_path / "file" / "inside")})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/",
+        "redis://localhost:6379/0/",
+        "redis://:secret@localhost:6379/15",
+        "rediss://redis.example.com/2?ssl_cert_reqs=none",
+        "redis://localhost?db=3",
+        "unix:///run/valkey.sock",
+        "unix://someone:secret@/run/valkey.sock?db=2",
+    ],
+)
+def test_every_way_to_name_redis(tmp_path: Path, url: str) -> None:
+    assert load({"DATA_DIR": str(tmp_path), "REDIS_URL": url}).redis_url == url
 
 
 def test_a_scheme_in_capitals_is_https_all_the_same(tmp_path: Path) -> None:
