@@ -148,9 +148,24 @@ def _invite(person: User, into: Workspace) -> None:
     token = invitations.make(into.id, person.id, Role.OWNER, None)
     click.echo(
         f"{person.email} has an account already. Give them this link: they are an owner of {into.slug} once they sign "
-        "in with their own password, open it and press Join. It works for that account only, for 7 days."
+        "in with their own password, open it and press Join. It works for that account only, for 7 days. "
+        "To take it back before: user uninvite EMAIL."
     )
     click.echo(f"Link: {settings().public_url}/join/{token}")
+
+
+@user.command("uninvite")
+@click.argument("email")
+@click.option("--workspace", "slug", required=True)
+def uninvite(email: str, slug: str) -> None:
+    """Make void whatever link asks somebody into a workspace who has not joined yet."""
+    into, person = _workspace(slug), users.by_email(email.strip().lower())
+    if person is None:
+        raise click.ClickException(f"Nobody signs in as {email}.")
+    if members.one(into.id, person.id) is not None:
+        raise click.ClickException(f"{person.email} has joined {slug}. An owner removes them in its settings.")
+    invitations.take_back(into.id, person.id, None)
+    click.echo(f"Links that asked {person.email} into {slug} work no more.")
 
 
 @user.command("password")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from tests.apps import own_app
 from webapp.extensions import db
 from webapp.models import IngestKey, Membership, Store, User, Workspace
-from webapp.services.workspaces import ingest_keys, sessions, stores, users
+from webapp.services.workspaces import ingest_keys, invitations, sessions, stores, users
 
 
 def run(app: Flask, *words: str) -> tuple[int, str]:
@@ -105,6 +105,23 @@ def test_a_forgotten_password_and_somebody_who_left(app: Flask) -> None:
     assert users.sign_in("help@example.com", password, "127.0.0.1") is not None
 
 
+def test_a_link_is_taken_back_before_it_is_used(app: Flask) -> None:
+    run(app, "workspace", "create", "first")
+    run(app, "workspace", "create", "second")
+    run(app, "user", "add", "owner@example.com", "--workspace", "first")
+    _, said = run(app, "user", "add", "owner@example.com", "--workspace", "second")
+    token = said.rpartition("/join/")[2].split()[0]
+    person = users.by_email("owner@example.com")
+    assert person is not None
+    assert invitations.read(token, person) is not None
+    code, said = run(app, "user", "uninvite", " Owner@example.com", "--workspace", "second")
+    assert (code, said) == (0, "Links that asked owner@example.com into second work no more.")
+    db.session.rollback()
+    assert invitations.read(token, person) is None
+    code, said = run(app, "user", "uninvite", "owner@example.com", "--workspace", "first")
+    assert (code, said) == (1, "Error: owner@example.com has joined first. An owner removes them in its settings.")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -119,6 +136,7 @@ def test_a_forgotten_password_and_somebody_who_left(app: Flask) -> None:
         (("store", "add", "", "--workspace", "mine"), "Type the id the platform posts for this store."),
         (("user", "password", "nobody@example.com"), "Nobody signs in as nobody@example.com."),
         (("user", "password", "taken@example.com", "--password", "x"), "A password has 10 characters"),
+        (("user", "uninvite", "nobody@example.com", "--workspace", "mine"), "Nobody signs in as nobody@example.com."),
         (("user", "switch", "nobody@example.com", "off"), "Nobody signs in as nobody@example.com."),
         (("ingest-key", "revoke", "7", "--workspace", "mine"), "mine has no such living key."),
         (("demo", "seed"), "The demo is for one machine, and these name another: KLAVIYO_API_URL."),

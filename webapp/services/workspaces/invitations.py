@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from webapp.database import reading, run_writing
 from webapp.extensions import settings
 from webapp.models import AuditEntry, Membership, Role, User, Workspace
+from webapp.services import audit
 from webapp.services.workspaces import members
 
 LIFE = timedelta(days=7)
@@ -59,6 +60,16 @@ def accept(token: str, user: User) -> Invitation | None:
     return run_writing(work)
 
 
+def take_back(workspace_id: int, user_id: int, actor_id: int | None) -> None:
+    """Make every link of before void that asks this person into this workspace, whoever made it."""
+    subject = ("user", user_id)
+
+    def work(session: Session) -> None:
+        audit.record(session, workspace_id=workspace_id, actor_id=actor_id, action="member.uninvited", subject=subject)
+
+    run_writing(work)
+
+
 def has_own_password(user: User) -> bool:
     """Whether the person has changed the password that somebody gave them."""
     subject = (AuditEntry.subject_type == "user", AuditEntry.subject_id == str(user.id))
@@ -78,7 +89,7 @@ def _read(session: Session, token: str, user: User) -> Invitation | None:
     workspace = session.get(Workspace, workspace_id)
     if workspace is None or user_id != user.id or not _could_add(session, workspace_id, by):
         return None
-    if _removed_since(session, workspace_id, user_id, made_at):
+    if _taken_back_since(session, workspace_id, user_id, made_at):
         return None
     return Invitation(workspace.id, workspace.slug, workspace.name, Role(role), by)
 
@@ -91,15 +102,15 @@ def _could_add(session: Session, workspace_id: int, user_id: int | None) -> bool
     return session.scalar(statement.where(*owner, User.disabled_at.is_(None))) is not None
 
 
-def _removed_since(session: Session, workspace_id: int, user_id: int, moment: datetime) -> bool:
-    """Somebody who was removed does not come back with the link of before."""
-    removed = exists().where(
+def _taken_back_since(session: Session, workspace_id: int, user_id: int, moment: datetime) -> bool:
+    """Somebody who was removed does not come back with the link of before, nor come with one that was taken back."""
+    found = exists().where(
         AuditEntry.workspace_id == workspace_id,
-        AuditEntry.action == "member.removed",
+        AuditEntry.action.in_(("member.removed", "member.uninvited")),
         AuditEntry.subject_id == str(user_id),
         AuditEntry.at > moment,
     )
-    return bool(session.scalar(select(removed)))
+    return bool(session.scalar(select(found)))
 
 
 def _signer() -> URLSafeTimedSerializer:

@@ -89,6 +89,25 @@ def test_who_was_removed_does_not_come_back_with_it(workspace: Workspace, owner:
     assert role(known) is None
 
 
+def test_one_that_was_taken_back_is_over(workspace: Workspace, known: User, token: str, rows: Rows) -> None:
+    by_command = invitations.make(workspace.id, known.id, Role.OWNER, None)
+    elsewhere = invitations.make(rows.workspace("third").id, known.id, Role.OWNER, None)
+    invitations.take_back(workspace.id, known.id, None)
+    for made in (token, by_command):
+        assert invitations.accept(made, known) is None
+    assert role(known) is None
+    assert invitations.read(elsewhere, known) is not None, "only what asks into this workspace"
+
+
+def test_somebody_may_be_asked_once_more(
+    workspace: Workspace, known: User, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invitations.take_back(workspace.id, known.id, None)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1)  # a link knows whole seconds
+    assert invitations.accept(invitations.make(workspace.id, known.id, Role.OWNER, None), known) is not None
+
+
 def test_a_password_is_ones_own_once_it_was_changed(known: User) -> None:
     assert not invitations.has_own_password(known)
     users.change_password(known, 0, OLD, NEW, "127.0.0.1")
