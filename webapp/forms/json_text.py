@@ -38,9 +38,17 @@ def parse_leniently(body: bytes) -> Any:
     What is in it is to be parsed once more, part by part.
     """
     try:
-        return json.loads(body, parse_constant=_refuse)
+        return json.loads(body, parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise NotJSON from None
+
+
+def _integer(digits: str) -> int | float:
+    """Python reads no integer of thousands of digits: that is none of ours either, and costs nobody the rest."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def _refuse(constant: str) -> Any:
