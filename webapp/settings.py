@@ -187,7 +187,7 @@ class _Environment:
 
     def port(self, name: str, default: int) -> int:
         text = self.get(name) or str(default)
-        if not text.isdigit() or not 0 < int(text) < 65536:
+        if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 65536:
             raise WrongSetting(f"{name} must be a port number from 1 to 65535.")
         return int(text)
 

@@ -102,6 +102,8 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"SECRET_KEY": "short"}, "SECRET_KEY"),
         ({"TOKEN_KEYS": "short"}, "TOKEN_KEYS"),
         ({"REDIS_URL": "http://localhost"}, "REDIS_URL"),
+        ({"PORT": "80²"}, "PORT"),
+        ({"SANDBOX_PORT": "65536"}, "SANDBOX_PORT"),
         ({"MAIL_URL": "smtp://localhost"}, "MAIL_FROM"),
         ({"REDIS_URL_FILE": "/nowhere/at/all"}, "REDIS_URL_FILE"),
         ({"KLAVIYO_CLIENT_ID_FILE": "/dev/null"}, "KLAVIYO_CLIENT_ID_FILE"),
