@@ -39,7 +39,7 @@ def read(environ: Mapping[str, str]) -> Options:
         limits=_limits(_text(environ, "SANDBOX_LIMITS") or "documented"),
         has_trickle=_is_on(environ, "DEMO_TRICKLE"),
         is_demo=not _is_set(environ, "KLAVIYO_CLIENT_ID"),
-        redis_url=_from_file(environ, "REDIS_URL"),
+        redis_url=_text(environ, "REDIS_URL") or None,
     )
     _make_writable(found)
     if found.is_demo and found.port == found.sandbox_port:
@@ -55,21 +55,25 @@ def need_free_ports(options: Options) -> None:
 
 
 def _text(environ: Mapping[str, str], name: str) -> str:
-    return environ.get(name, "").strip()
+    """The text of NAME, or of the file NAME_FILE points to, as `webapp.settings` reads them."""
+    path = environ.get(f"{name}_FILE")
+    if not path:
+        return environ.get(name, "").strip()
+    if environ.get(name):
+        sys.exit(f"{name} and {name}_FILE are both set; set one of them.")
+    try:
+        text = Path(path).read_text().strip()
+    except OSError as problem:
+        sys.exit(f"{name}_FILE cannot be read: {problem.strerror}.")
+    except UnicodeDecodeError:
+        sys.exit(f"{name}_FILE does not hold text.")
+    if not text:
+        sys.exit(f"{name}_FILE names an empty file.")
+    return text
 
 
 def _is_set(environ: Mapping[str, str], name: str) -> bool:
-    return bool(_text(environ, name) or environ.get(f"{name}_FILE"))
-
-
-def _from_file(environ: Mapping[str, str], name: str) -> str | None:
-    path = environ.get(f"{name}_FILE")
-    if not path:
-        return _text(environ, name) or None
-    try:
-        return Path(path).read_text().strip() or None
-    except OSError as problem:
-        sys.exit(f"{name}_FILE cannot be read: {problem.strerror}.")
+    return bool(environ.get(name, "").strip() or environ.get(f"{name}_FILE"))
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from deploy import left_overs, prepare, valkey
 from deploy.options import need_free_ports, read
 
+READ = {f"{name}_FILE" for name in ("DATA_DIR", "PORT", "SANDBOX_PORT")}  # what they say is passed on itself
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -31,7 +32,7 @@ def main() -> None:
             print("An earlier run was not stopped: what was left of it is ended now.", flush=True)
         need_free_ports(options)
         env = {
-            **os.environ,
+            **{name: text for name, text in os.environ.items() if name not in READ},
             left_overs.MARK: left_overs.mark(options.data_dir),
             "DATA_DIR": str(options.data_dir),
             "PORT": str(options.port),

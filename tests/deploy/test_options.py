@@ -32,6 +32,16 @@ def test_everything_may_be_chosen(tmp_path: Path) -> None:
     assert (found.is_demo, found.has_trickle, found.redis_url) == (False, False, "redis://localhost:7777/0")
 
 
+def test_everything_may_come_from_a_file(tmp_path: Path) -> None:
+    chosen = {"PORT": "18000", "SANDBOX_PORT": "18100", "WORKERS": "5", "SANDBOX_LIMITS": "10", "DEMO_TRICKLE": "0"}
+    chosen["DATA_DIR"] = str(tmp_path / "data")
+    for name, text in chosen.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    found = read({f"{name}_FILE": str(tmp_path / name) for name in chosen})
+    assert (found.port, found.sandbox_port, found.workers, found.limits) == (18000, 18100, 5, "10")
+    assert (found.has_trickle, found.data_dir) == (False, tmp_path / "data")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -45,6 +55,9 @@ def test_everything_may_be_chosen(tmp_path: Path) -> None:
         ("DEMO_TRICKLE", "maybe", "DEMO_TRICKLE must be 0 or 1."),
         ("SANDBOX_LIMITS", "never", "SANDBOX_LIMITS must be documented, off, or a factor above 0 such as 10."),
         ("SANDBOX_LIMITS", "-1", "SANDBOX_LIMITS must be documented, off, or a factor above 0 such as 10."),
+        ("DATA_DIR_FILE", "/nowhere", "DATA_DIR and DATA_DIR_FILE are both set; set one of them."),
+        ("WORKERS_FILE", "/dev/null", "WORKERS_FILE names an empty file."),
+        ("REDIS_URL_FILE", "/dev/null", "REDIS_URL_FILE names an empty file."),
         ("REDIS_URL_FILE", "/nowhere/url", "REDIS_URL_FILE cannot be read: No such file or directory."),
     ],
 )

@@ -98,3 +98,11 @@ def test_a_signal_while_the_database_is_made_ready_leaves_nobody(number: signal.
 def test_redis_may_be_named_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("redis://redis.example.com/0")
     assert _said(tmp_path, REDIS_URL_FILE=str(tmp_path / "url"))[1].startswith(f"{ELSEWHERE}: REDIS_URL.")
+
+
+def test_what_is_passed_on_may_be_named_by_a_file_too(tmp_path: Path) -> None:
+    environ = {"REDIS_URL": "redis://redis.example.com/0"}
+    for name, text in {"PORT": free_port(), "SANDBOX_PORT": free_port(), "DATA_DIR": tmp_path / "data"}.items():
+        (tmp_path / name).write_text(str(text))
+        environ |= {name: "", f"{name}_FILE": str(tmp_path / name)}
+    assert _said(tmp_path, **environ)[1].startswith(f"{ELSEWHERE}: REDIS_URL.")
