@@ -14,6 +14,7 @@ from jobs import settle
 from jobs.choose import Item
 from jobs.lookup import Link
 from jobs.settle import Result
+from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Origin, SyncBehavior
 from webapp.klaviyo import payloads
@@ -98,13 +99,25 @@ def without_look_up(
         if not shared and (all_off or (link is not None and link.found)):
             results |= {item.id: settle.skipped(_nothing(fields, settings)) for item in items}
         elif link is not None and link.found and link.fields_version >= items[-1].fields_version:
-            results |= {item.id: settle.skipped(Reason.UNCHANGED) for item in items}
+            for item in items:
+                reason = Reason.FIELDS_OFF if _carries_only_off(item, fields, settings) else Reason.UNCHANGED
+                results[item.id] = settle.skipped(reason)
     return results
 
 
 def _nothing(fields: Mapping[str, Any], settings: WorkspaceSettings) -> Reason:
     """Why nothing of these fields is written: they are off, or there are none."""
     return Reason.FIELDS_OFF if fields or not settings.fields_on else Reason.UNCHANGED
+
+
+def _carries_only_off(item: Item, fields: Mapping[str, Any], settings: WorkspaceSettings) -> bool:
+    """Whether what came with this activity is off, all of it: Klaviyo has no newest value of that.
+
+    Told by the moment, which stands beside each value. What newer news took the place of does not count.
+    """
+    at = clock.iso(item.occurred_at)
+    carried = {key for key, entry in fields.items() if entry["at"] == at}
+    return bool(carried) and not carried & settings.fields_on
 
 
 def plan(
@@ -143,6 +156,8 @@ def _group(
         if link.list_due:
             return Group(person_id, items, link, Step.LIST)
         reason = Reason.UNCHANGED if everything else _nothing(newest.fields, settings)
+        if all(_carries_only_off(item, newest.fields, settings) for item in items):
+            reason = Reason.FIELDS_OFF
         return Group(person_id, items, link, Step.SETTLE, settle.skipped(reason))
     creates = behavior is SyncBehavior.CREATE_PROFILE and any(_may_create(item) for item in items)
     if not creates:

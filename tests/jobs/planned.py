@@ -44,10 +44,13 @@ def fields_of(changes: list[dict[str, Any]]) -> tuple[dict[str, Any], int]:
     known: dict[str, Any] = {}
     version = 0
     for number, change in enumerate(changes):
-        known, version = records.merge_fields(
-            known, version, change, NOW - timedelta(hours=1) + timedelta(seconds=number), KNOWN
-        )
+        known, version = records.merge_fields(known, version, change, moment(number), KNOWN)
     return known, version
+
+
+def moment(number: int) -> datetime:
+    """When the change with this number happened, from 0 on."""
+    return NOW - timedelta(hours=1) + timedelta(seconds=number)
 
 
 def _plain(number: int, person: int, changes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,6 +175,22 @@ def test_nothing_to_write_says_why() -> None:
     (empty,) = plan.plan({1: [item(1)]}, {1: link()}, planned.settings("points"), UPDATE, NOW)
     assert empty.result is not None
     assert empty.result.reason is Reason.UNCHANGED
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_value_that_is_not_shared_is_not_said_to_be_in_klaviyo(version: int) -> None:
+    """Whatever else of the person is shared, and was written before."""
+    there, known = link(fields_version=version), planned.settings("points")
+    for changes, reason in (
+        ([{"points": 1}, {"shoe": "42"}], Reason.FIELDS_OFF),
+        ([{"points": 1}, {"points": 1, "shoe": "42"}], Reason.UNCHANGED),
+        ([{"points": 1}, {"points": 1}], Reason.UNCHANGED),
+    ):
+        came = item(1, changes=changes, occurred_at=planned.moment(1))
+        early = plan.without_look_up({1: [came]}, {1: there}, known, UPDATE, NOW)
+        late = plan.plan({1: [came]}, {1: there}, known, UPDATE, NOW)[0].result
+        assert late is not None
+        assert {result.reason for result in (*early.values(), late)} == {reason}
 
 
 def test_a_missing_person_is_created_though_no_field_is_shared() -> None:
