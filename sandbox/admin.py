@@ -83,7 +83,7 @@ class _Admin:
         """Order a fault. An account or endpoint that does not exist is refused: it would never strike."""
         order = await body_of(request)
         account, endpoint = order.get("account"), order.get("endpoint")
-        if account is not None and account not in self._world.accounts:
+        if account is not None and not (isinstance(account, str) and account in self._world.accounts):
             raise invalid(f"There is no account {account!r}.", "/account")
         if endpoint is not None:
             order["endpoint"] = canonical(str(endpoint))

@@ -239,6 +239,7 @@ def test_token_endpoint_fails_too(sandbox: SandboxProcess, account: str) -> None
         {"kind": "slow", "seconds": -1},
         {"kind": "429", "retry_after": -1},
         {"kind": "500", "account": "NOSUCH"},
+        {"kind": "500", "account": ["ACCTSE"]},
         {"kind": "500", "endpoint": "POST /api/event"},
         {"kind": "500", "endpoint": "/api/events"},
     ],
