@@ -59,8 +59,11 @@ class OAuth:
     # the consent page
 
     def _redirect_allowed(self, uri: str) -> bool:
-        parts = urlsplit(uri)
-        on_loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        try:
+            parts = urlsplit(uri)
+            on_loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK and (parts.port or 1) > 0
+        except ValueError:  # half an IPv6 address, a port that is none
+            return False
         return (on_loopback and not parts.fragment) or uri in self._world.options.redirect_uris
 
     def _asked(self, values: Any) -> tuple[list[str], tuple[str, str] | None]:

@@ -92,6 +92,8 @@ def test_wrong_request_comes_back(app: App, changes: dict[str, str | None], erro
         {"redirect_uri": "https://evil.example/callback"},
         {"redirect_uri": "https://127.0.0.1/callback#x"},
         {"redirect_uri": "javascript:alert(1)"},
+        {"redirect_uri": "http://["},
+        {"redirect_uri": "http://127.0.0.1:99999/callback"},
     ],
 )
 def test_nobody_is_sent_to_an_address_that_is_not_the_apps(app: App, changes: dict[str, str | None]) -> None:
