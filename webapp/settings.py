@@ -22,6 +22,7 @@ KLAVIYO_API_URL = "https://a.klaviyo.com"
 SANDBOX_CLIENT_ID = "sandbox-client"
 SANDBOX_CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the stand-in's published demo secret, worth nothing
 SQLITE = "cevoid.sqlite3"
+SECRET_LENGTH = 16
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -110,7 +111,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         uses_sandbox=client_id is None,
         public_url=env.public_url(),
         secret_key=_secret_key(env, data_dir, generate=generate),
-        secret_key_fallbacks=tuple(env.words("SECRET_KEY_FALLBACKS")),
+        secret_key_fallbacks=_secret_key_fallbacks(env),
         token_keys=_token_keys(env, data_dir, generate=generate),
         mail_url=env.mail_url(),
         mail_from=env.mail_from(),
@@ -252,9 +253,19 @@ def _secret_key(env: _Environment, data_dir: Path, *, generate: bool) -> str:
     if key is None and not generate:
         raise WrongSetting("SECRET_KEY is missing: it is required once DATABASE_URL is set.")
     key = key or _kept(data_dir / "secret_key", new_secret)
-    if len(key) < 16:
-        raise WrongSetting("SECRET_KEY is too short: use at least 16 characters.")
+    if len(key) < SECRET_LENGTH:
+        raise WrongSetting(f"SECRET_KEY is too short: use at least {SECRET_LENGTH} characters.")
     return key
+
+
+def _secret_key_fallbacks(env: _Environment) -> tuple[str, ...]:
+    """Each opens what it signed as the newest key does; of one with a space in it every word would."""
+    keys = tuple(env.words("SECRET_KEY_FALLBACKS"))
+    if any(len(key) < SECRET_LENGTH for key in keys):
+        raise WrongSetting(
+            f"SECRET_KEY_FALLBACKS holds a key of fewer than {SECRET_LENGTH} characters; a comma or a space ends a key."
+        )
+    return keys
 
 
 def _token_keys(env: _Environment, data_dir: Path, *, generate: bool) -> tuple[str, ...]:

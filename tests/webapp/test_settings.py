@@ -101,6 +101,8 @@ def test_postgresql_is_spoken_through_psycopg(tmp_path: Path) -> None:
         ({"DATABASE_URL": "postgresql://localhost/x", "SECRET_KEY": "s" * 20}, "TOKEN_KEYS"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY"),
         ({"TOKEN_KEYS": "short"}, "TOKEN_KEYS"),
+        ({"SECRET_KEY_FALLBACKS": f"{'s' * 16},short"}, "SECRET_KEY_FALLBACKS"),
+        ({"SECRET_KEY_FALLBACKS": "one secret key with spaces in it"}, "SECRET_KEY_FALLBACKS"),
         ({"REDIS_URL": "http://localhost"}, "REDIS_URL"),
         ({"PORT": "80²"}, "PORT"),
         ({"SANDBOX_PORT": "65536"}, "SANDBOX_PORT"),
@@ -152,6 +154,12 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None
 )
 def test_every_way_to_name_redis(tmp_path: Path, url: str) -> None:
     assert load({"DATA_DIR": str(tmp_path), "REDIS_URL": url}).redis_url == url
+
+
+def test_keys_of_before_may_be_several(tmp_path: Path) -> None:
+    keys = ("s" * 16, "t" * 40)
+    for text in (",".join(keys), " ".join(keys), ", ".join(keys)):
+        assert load({"DATA_DIR": str(tmp_path), "SECRET_KEY_FALLBACKS": text}).secret_key_fallbacks == keys
 
 
 def test_a_scheme_in_capitals_is_https_all_the_same(tmp_path: Path) -> None:
