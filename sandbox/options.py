@@ -56,6 +56,12 @@ def _milliseconds(text: str) -> float:
     return milliseconds
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 65_536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port")
@@ -78,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="allowed beside every loopback http URL; repeatable",
     )
     add("--install-url", default=standard.install_url, help="where Install leads to")
-    add("--token-seconds", type=int, default=standard.token_seconds, help="life of an access token")
+    add("--token-seconds", type=_count, default=standard.token_seconds, help="life of an access token")
     add("--limits", type=_limit_factor, default=1.0, metavar="documented|off|FACTOR")
     add("--repeated-unique-id", choices=["in-call", "ever"], default="in-call")
     add("--refresh", choices=["keeps", "rotates"], default="keeps")
@@ -88,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory", action="store_true", help="write no state file")
     add("--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR", "instance")))
     add("--seed-demo", action=argparse.BooleanOptionalAction, default=True)
-    add("--extra-accounts", type=int, default=0, metavar="N", help="more accounts: AC0001, AC0002, ...")
+    add("--extra-accounts", type=_count, default=0, metavar="N", help="more accounts: AC0001, AC0002, ...")
     return parser
 
 

@@ -127,6 +127,8 @@ def test_demo_accounts(ever_and_reject: SandboxProcess) -> None:
         ("--latency", "inf"),
         ("--latency", "-1"),
         ("--latency", "long"),
+        ("--token-seconds", "-1"),
+        ("--extra-accounts", "-1"),
         ("--port", "99999"),
         ("--port", "http"),
         ("--no-such-option",),
