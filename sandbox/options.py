@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--unknown-profile-id", choices=["drop", "reject", "create"], default="drop")
     add("--latency", type=_milliseconds, default=0.0, metavar="MS", help="milliseconds added to every call")
     add("--memory", action="store_true", help="write no state file")
-    add("--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR", "instance")))
+    add("--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR") or "instance"))
     add("--seed-demo", action=argparse.BooleanOptionalAction, default=True)
     add("--extra-accounts", type=_count, default=0, metavar="N", help="more accounts: AC0001, AC0002, ...")
     return parser

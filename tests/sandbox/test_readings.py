@@ -144,6 +144,8 @@ def test_wrong_option_stops_the_start(options: tuple[str, ...], capsys: pytest.C
 def test_options_of_nothing_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", "/somewhere")
     assert parse([]) == Options(data_dir=Path("/somewhere"))
+    monkeypatch.setenv("DATA_DIR", "")
+    assert parse([]).data_dir == Path("instance"), "as if it were unset"
     assert parse(["--memory", "--limits", "10", "--latency", "200"]) == Options(limit_factor=10, latency=0.2)
 
 
