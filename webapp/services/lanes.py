@@ -77,6 +77,12 @@ def create_for(session: Session, workspace_id: int, connection_id: int) -> None:
     session.flush()
 
 
+def lock(session: Session, connection_id: int) -> None:
+    """Lock a connection's lanes, in key order: before the connection's own row, as whoever delivers does."""
+    statement = select(Lane.id).where(Lane.connection_id == connection_id).order_by(Lane.kind)
+    session.execute(statement.with_for_update()).all()
+
+
 def owe(session: Session, made: Mapping[tuple[int, Kind], int]) -> None:
     """Count new deliveries by (connection, kind) and let their lanes be woken after the commit.
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from webapp import clock
 from webapp.crypto import digest, new_secret
-from webapp.database import writing
+from webapp.database import run_writing, writing
 from webapp.extensions import key_ring, settings
 from webapp.klaviyo import endpoints, parse, payloads, scopes
 from webapp.klaviyo.answers import Answer, Reached
@@ -121,9 +121,9 @@ def finish(attempt: Authorization, code: str) -> Outcome:
 
 
 def _settled(attempt: Authorization, chosen: Chosen) -> Outcome:
-    with writing() as session:
-        purposes = {Purpose.CONNECT: _connect, Purpose.RECONNECT: _reconnect, Purpose.REPLACE: _replace}
-        return purposes[attempt.purpose](session, attempt, chosen)
+    """The code is spent by now, so a deadlock with those who deliver is no reason to send anybody back to Klaviyo."""
+    purposes = {Purpose.CONNECT: _connect, Purpose.RECONNECT: _reconnect, Purpose.REPLACE: _replace}
+    return run_writing(lambda session: purposes[attempt.purpose](session, attempt, chosen))
 
 
 def _ask_account(client: KlaviyoClient, token: str) -> Answer:

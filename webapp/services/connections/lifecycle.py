@@ -1,4 +1,8 @@
-"""The life of a connection: the table of legal moves, each with its audit entry and its lanes in one transaction."""
+"""The life of a connection: the table of legal moves, each with its audit entry and its lanes in one transaction.
+
+It locks the lanes before the connection, as whoever delivers does: the other way round each waited for the other until
+the database ended one of them. Where something else did that, it is tried again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp import clock
 from webapp.catalogue.incidents import Incident
 from webapp.catalogue.reasons import Reason
-from webapp.database import writing
+from webapp.database import run_writing
 from webapp.extensions import db
 from webapp.models import Alert, Batch, Connection, ConnectionState, ScopeProof
 from webapp.services import alerts, audit, lanes
@@ -144,7 +148,9 @@ def lose_grant(connection_id: int, cause: str, version: int | None = None) -> No
 
     `version`: the grant that was refused; where there is a newer one by now, somebody has reconnected meanwhile.
     """
-    with writing() as session:
+
+    def work(session: Session) -> None:
+        lanes.lock(session, connection_id)
         connection = session.get_one(Connection, connection_id, with_for_update=True)
         grant = grants.of(session, connection_id)
         is_newer = version is not None and grant is not None and grant.version != version
@@ -153,10 +159,13 @@ def lose_grant(connection_id: int, cause: str, version: int | None = None) -> No
         make_move(session, connection, Move.LOSE_GRANT, actor_id=None, cause=cause)
         alerts.open_alert(session, connection, ACCESS_LOST, cause)
 
+    run_writing(work)
+
 
 def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bool) -> None:
     """Pause or resume. Raises Refusal for a connection that is not live."""
-    with writing() as session:
+
+    def work(session: Session) -> None:
         connection = own(session, workspace_id, connection_id)
         if not connection.is_live:
             raise Refusal(ENDED)
@@ -180,6 +189,8 @@ def pause(workspace_id: int, connection_id: int, actor_id: int | None, *, on: bo
             subject=("connection", connection.id),
         )
 
+    run_writing(work)
+
 
 def pause_failing(session: Session, connection: Connection) -> None:
     """Pause a connection for which nothing has got through for two days; what waits keeps waiting."""
@@ -201,11 +212,11 @@ def pause_failing(session: Session, connection: Connection) -> None:
 
 def own(session: Session, workspace_id: int, connection_id: int) -> Connection:
     """A connection of this workspace, locked for a change. Raises LookupError for anybody else's."""
-    statement = select(Connection).where(Connection.id == connection_id, Connection.workspace_id == workspace_id)
-    connection = session.scalar(statement.with_for_update())
-    if connection is None:
+    mine = (Connection.id == connection_id, Connection.workspace_id == workspace_id)
+    if session.scalar(select(Connection.id).where(*mine)) is None:
         raise LookupError("no such connection")
-    return connection
+    lanes.lock(session, connection_id)
+    return session.scalars(select(Connection).where(*mine).with_for_update()).one()
 
 
 def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
@@ -213,11 +224,14 @@ def disconnect(workspace_id: int, connection_id: int, actor_id: int) -> None:
 
     The grant is revoked by that worker too, and only where no other live connection of anybody has the account.
     """
-    with writing() as session:
+
+    def work(session: Session) -> None:
         connection = own(session, workspace_id, connection_id)
         make_move(session, connection, Move.DISCONNECT, actor_id=actor_id)
         connection.disconnected_at = clock.now()
         settling.ask(session, connection, Reason.DISCONNECTED, actor_id)
+
+    run_writing(work)
 
 
 def replace(session: Session, connection: Connection, account_id: str, name: str, actor_id: int) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.catalogue.words import SyncBehavior
-from webapp.database import writing
+from webapp.database import run_writing
 from webapp.forms.connections import Edit
 from webapp.forms.invalid import Invalid
 from webapp.models import Connection, Store
@@ -44,11 +44,14 @@ def save(workspace_id: int, connection_id: int, actor_id: int, edit: Edit) -> No
     """Save what a person chose. Raises Stale, Invalid (by field), Refusal, LookupError."""
     if edit.list_id is not None and not edit.keeps_list:
         lists.make_known(workspace_id, connection_id, edit.list_id, actor_id)
+
+    def work(session: Session) -> None:
+        connection = _editable(session, workspace_id, connection_id, edit.version)
+        _check_store(session, connection, edit.store_id)
+        _put(session, connection, _wanted(session, connection, edit), actor_id, "connection.edited")
+
     try:
-        with writing() as session:
-            connection = _editable(session, workspace_id, connection_id, edit.version)
-            _check_store(session, connection, edit.store_id)
-            _put(session, connection, _wanted(session, connection, edit), actor_id, "connection.edited")
+        run_writing(work)
     except IntegrityError:
         # Two rows were given one store at the same instant; the database's index decided.
         raise Invalid({"store": TAKEN}) from None
@@ -56,17 +59,20 @@ def save(workspace_id: int, connection_id: int, actor_id: int, edit: Edit) -> No
 
 def undo(workspace_id: int, connection_id: int, actor_id: int, version: int) -> None:
     """Put back what the last save replaced; itself a save, which can be undone. Raises Stale, Refusal, LookupError."""
+
+    def work(session: Session) -> None:
+        connection = _editable(session, workspace_id, connection_id, version)
+        stored = connection.previous_settings
+        if not stored:
+            raise Refusal("There is nothing to undo.")
+        _check_store_before(session, connection, stored["store_id"])
+        _check_list(session, connection, stored)
+        values = {**stored, "behavior": SyncBehavior(stored["behavior"])}
+        back = Settings(**{name: values[name] for name in Settings.__slots__})
+        _put(session, connection, back, actor_id, "connection.undone")
+
     try:
-        with writing() as session:
-            connection = _editable(session, workspace_id, connection_id, version)
-            stored = connection.previous_settings
-            if not stored:
-                raise Refusal("There is nothing to undo.")
-            _check_store_before(session, connection, stored["store_id"])
-            _check_list(session, connection, stored)
-            values = {**stored, "behavior": SyncBehavior(stored["behavior"])}
-            back = Settings(**{name: values[name] for name in Settings.__slots__})
-            _put(session, connection, back, actor_id, "connection.undone")
+        run_writing(work)
     except IntegrityError:
         raise Refusal(TAKEN_SINCE) from None
 
