@@ -6,25 +6,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from sqlalchemy import text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from tests.apps import lent_app
 from tests.processes import wait_for
 from tests.rows import Rows
 from tests.webapp.views.connection_shop import Shop, attempt
 from tests.webapp.views.test_authorizations import klaviyo_says
-from webapp import clock
+from webapp import clock, database
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.forms.connections import Edit
 from webapp.models import Connection, ConnectionState, Lane, Purpose
+from webapp.services import lanes
+from webapp.services.activities import ingest
 from webapp.services.connections import authorizations, lifecycle, settings
+from webapp.services.sharing import choices
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 
@@ -108,3 +114,43 @@ def test_saving(shop: Shop) -> None:
     place = (shop.workspace.id, shop.first.id, shop.owner_user.id)
     while_delivered(shop, lambda: settings.save(*place, edit))
     assert shop.read(shop.first).sync_behavior is SyncBehavior.CREATE_PROFILE
+
+
+def test_two_calls_that_skip_different_kinds_do_not_wait_for_each_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that is off beside a signup, and a mere notice beside an event that is on."""
+    choices.choose_events(shop.workspace.id, None, ["post_created"])
+    both_counted, real = threading.Barrier(2, timeout=1), lanes.count
+    ended: list[DBAPIError] = []
+
+    def is_transient(problem: DBAPIError) -> bool:
+        ended.append(problem)
+        return False
+
+    def count(session: Session, workspace_id: int, connection_id: int, kind: Kind, counts: lanes.Counts) -> None:
+        real(session, workspace_id, connection_id, kind, counts)
+        if counts.skipped:
+            with suppress(threading.BrokenBarrierError):
+                both_counted.wait()
+
+    monkeypatch.setattr(lanes, "count", count)
+    monkeypatch.setattr(database, "is_transient", is_transient)
+    common = {"store": "se", "occurred_at": "2026-11-23T10:00:00Z"}
+    said = {"channel": "email", "state": "subscribed"}
+
+    def accept(name: str, event: str, **more: str) -> None:
+        profile = {"email": f"{name}@example.com"}
+        event_item = {"id": f"{name}-1", "type": "event", "event": event, "profile": profile, **common}
+        consent = {"id": f"{name}-2", "type": "consent", "consent": {**said, **more}, "profile": profile, **common}
+        with shop.app.app_context():
+            assert ingest.accept(shop.workspace.id, [event_item, consent]).accepted == 2
+
+    calls = (("ada", "tier_earned", {"collected_by": "checkbox"}), ("bob", "post_created", {"collected_by": "notice"}))
+    threads = [threading.Thread(target=accept, args=call[:2], kwargs=call[2]) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert ended == []
+    assert not any(thread.is_alive() for thread in threads)

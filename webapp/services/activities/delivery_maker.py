@@ -132,11 +132,14 @@ class DeliveryMaker:
             self.rows.append(row)
 
     def count(self, session: Session) -> None:
-        """Keep the counters and let the lanes be woken: the transaction's last statements."""
+        """Keep the counters and let the lanes be woken: the transaction's last statements.
+
+        All lanes are locked before any is counted in, or two calls that skip different kinds would wait for each other.
+        """
+        lanes.owe(session, {key: n for key, n in self._made.items() if key[0] != lanes.NO_CONNECTION})
         for (connection_id, kind), skipped in sorted(self._skipped.items()):
             counts = lanes.Counts(skipped=skipped)
             lanes.count(session, self._settings.workspace_id, connection_id, kind, counts)
-        lanes.owe(session, {key: n for key, n in self._made.items() if key[0] != lanes.NO_CONNECTION})
 
 
 def _fields_of(draft: Draft) -> dict[str, Any]:
