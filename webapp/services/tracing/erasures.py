@@ -97,9 +97,10 @@ def _forget_klaviyo(session: Session, person_ids: Sequence[int]) -> None:
 
 def _stop(session: Session, workspace_id: int, person_id: int) -> int:
     waiting = (Delivery.person_id == person_id, Delivery.status == Status.WAITING)
-    rows = session.execute(select(Delivery.connection_id, Delivery.kind).where(*waiting)).all()
     values = {"status": Status.SKIPPED, "reason": Reason.ERASED, "settled_at": clock.now(), "detail": None}
-    session.execute(update(Delivery).where(*waiting).values(**values))
+    # Counted by what it changed: a drain that is writing down what it delivered is waited for, and has counted that.
+    stopping = update(Delivery).where(*waiting).values(**values).returning(Delivery.connection_id, Delivery.kind)
+    rows = session.execute(stopping.execution_options(synchronize_session=False)).all()
     stopped: Counter[tuple[int, Kind]] = Counter((row.connection_id or 0, row.kind) for row in rows)
     for (connection_id, kind), number in sorted(stopped.items()):
         lanes.count(session, workspace_id, connection_id, kind, lanes.Counts(skipped=number))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from jobs import settle
+from tests.apps import lent_app
+from tests.processes import wait_for
 from tests.rows import Rows
 from webapp.catalogue.reasons import Reason, Status
 from webapp.catalogue.words import Kind
-from webapp.database import reading
+from webapp.database import reading, writing
+from webapp.extensions import db
 from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink, Signup
 from webapp.services.activities import ingest
 from webapp.services.tracing import erasures, trace
 
 ADA, BOB = "ada@example.com", "bob@example.com"
+LOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 JOSE = "jos\u00e9@example.com"
 
 
@@ -96,3 +102,34 @@ def test_whoever_is_known_in_another_spelling_only_is_found(any_app: Flask, rows
     person = rows.person(workspace, unicodedata.normalize("NFD", JOSE))
     assert trace.by_address(workspace.id, JOSE) == person.id
     assert trace.by_address(rows.workspace("other").id, JOSE) is None
+
+
+def test_what_is_being_delivered_is_counted_once() -> None:
+    """A drain is writing it down: the erasure finds that it waits, and that it does not any more."""
+    with lent_app("postgresql") as app:
+        rows = Rows()
+        workspace = rows.workspace("mine")
+        connection, ada = rows.connection(workspace), rows.person(workspace, ADA)
+        going, waits = (rows.delivery(rows.activity(workspace, ada), connection) for _ in range(2))
+        removed: list[dict[str, int]] = []
+
+        def erase() -> None:
+            with app.app_context():
+                removed.append(erasures.erase(workspace.id, ADA, None))
+
+        def is_waited_for() -> bool:
+            with db.engines["read"].connect() as another:
+                return bool(another.scalar(LOCKED))
+
+        other = threading.Thread(target=erase)
+        with writing() as session:
+            settle.settle(session, connection, Kind.EVENT, {going.id: settle.DELIVERED})
+            other.start()
+            wait_for(is_waited_for, "the erasure to wait", 10)
+        other.join(10)
+        assert removed == [{"people": 1, "activities": 2, "deliveries_stopped": 1}]
+        with reading() as session:
+            statement = select(Lane).where(Lane.connection_id == connection.id, Lane.kind == LaneKind.EVENTS)
+            lane = session.scalars(statement).one()
+            assert session.get_one(Delivery, waits.id).reason is Reason.ERASED
+        assert (lane.made, lane.delivered, lane.skipped) == (2, 1, 1)
