@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import unicodedata
+from collections.abc import Sequence
 
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from jobs import settle
 from tests.apps import lent_app
@@ -19,6 +21,8 @@ from webapp.database import reading, writing
 from webapp.extensions import db
 from webapp.models import Activity, AuditEntry, Delivery, Lane, LaneKind, Person, ProfileLink, Signup
 from webapp.services.activities import ingest
+from webapp.services.people import records
+from webapp.services.people.records import Known
 from webapp.services.tracing import erasures, trace
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -102,6 +106,38 @@ def test_whoever_is_known_in_another_spelling_only_is_found(any_app: Flask, rows
     person = rows.person(workspace, unicodedata.normalize("NFD", JOSE))
     assert trace.by_address(workspace.id, JOSE) == person.id
     assert trace.by_address(rows.workspace("other").id, JOSE) is None
+
+
+def test_an_activity_that_is_being_accepted_is_of_a_new_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were there when it looked who is new, and erased when it locked them: else it would be nobody's, with all
+    that it holds, and no later erasure would find it. On SQLite one writes at a time.
+    """
+    with lent_app("postgresql") as app:
+        rows = Rows()
+        workspace = rows.workspace("mine")
+        connection, ada = rows.connection(workspace), rows.person(workspace, ADA)
+        real = records.locked
+
+        def locked(session: Session, workspace_id: int, emails: Sequence[str]) -> dict[str, Known]:
+            monkeypatch.setattr(records, "locked", real)
+            other = threading.Thread(target=erase)
+            other.start()
+            other.join(10)
+            return real(session, workspace_id, emails)
+
+        def erase() -> None:
+            with app.app_context():
+                erasures.erase(workspace.id, ADA, None)
+
+        monkeypatch.setattr(records, "locked", locked)
+        profile = {"email": ADA, "fields": {"points": 1}}
+        item = {"id": "a", "type": "profile", "occurred_at": "2026-11-23T10:00:00Z", "profile": profile}
+        assert ingest.accept(workspace.id, [item, {**item, "id": "b", "profile": {"email": BOB}}]).accepted == 2
+        with reading() as session:
+            assert session.get_one(Person, ada.id).email is None
+            people = dict(session.execute(select(Person.email, Person.id).where(Person.email.is_not(None))).all())
+            owed = session.execute(select(Delivery.connection_id, Delivery.person_id, Delivery.status)).all()
+        assert sorted(owed) == sorted((connection.id, people[email], Status.WAITING) for email in (ADA, BOB))
 
 
 def test_what_is_being_delivered_is_counted_once() -> None:
