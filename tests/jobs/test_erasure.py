@@ -143,6 +143,30 @@ def test_a_drain_under_way_leaves_nothing_behind(shop: Shop) -> None:
     assert leftovers() == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "endpoint"),
+    [
+        (Kind.EVENT, "POST /api/events"),
+        (Kind.FIELDS, "PATCH /api/profiles/{id}"),
+        (Kind.CONSENT, "POST /api/profile-subscription-bulk-create-jobs"),
+    ],
+)
+def test_a_refusal_that_comes_after_the_erasure_is_not_kept_either(shop: Shop, kind: Kind, endpoint: str) -> None:
+    """Klaviyo repeats what it was sent, when nobody is to know it any more."""
+    post(shop, "e-1")
+    consent(shop, "c-1", "subscribed")
+
+    def erased(asked: Asked) -> Given:
+        erasures.erase(shop.workspace.id, ADA, None)
+        return quoting(asked)
+
+    shop.klaviyo.script(endpoint, erased)
+    shop.drain(kind)
+    assert len(shop.klaviyo.calls(endpoint)) == 1
+    erasures.sweep()
+    assert leftovers() == []
+
+
 @pytest.mark.parametrize("beside", [0, 10])
 def test_nothing_goes_out_for_somebody_erased_while_it_was_prepared(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, beside: int

@@ -52,8 +52,7 @@ def _erase_one(session: Session, person: Person, actor_id: int | None) -> dict[s
     # By their deliveries, which are found by an index; every activity of a person has one.
     theirs = select(Delivery.activity_id).where(Delivery.person_id == person.id)
     activities = affected(session, update(Activity).where(Activity.id.in_(theirs)).values(**blank))
-    _forget_klaviyo(session, [person.id])
-    _forget_answers(session, person.id)
+    _forget(session, [person.id])
     stopped = _stop(session, person.workspace_id, person.id)
     profile_now.forget(session, person.workspace_id, person.id)
     audit.record(
@@ -67,9 +66,9 @@ def _erase_one(session: Session, person: Person, actor_id: int | None) -> dict[s
     return {"people": 1, "activities": activities, "deliveries_stopped": stopped}
 
 
-def _forget_answers(session: Session, person_id: int) -> None:
+def _forget_answers(session: Session, person_ids: Sequence[int]) -> None:
     """What Klaviyo said when it refused something of theirs may quote it. The calls themselves stay."""
-    theirs = Delivery.person_id == person_id
+    theirs = among(session, Delivery.person_id, person_ids)
     session.execute(update(Delivery).where(theirs, Delivery.detail.is_not(None)).values(detail=None))
     named = select(AttemptDelivery.attempt_id).where(AttemptDelivery.delivery_id.in_(select(Delivery.id).where(theirs)))
     batches = select(Delivery.batch_id).where(theirs, Delivery.batch_id.is_not(None))
@@ -78,7 +77,8 @@ def _forget_answers(session: Session, person_id: int) -> None:
 
 
 def sweep() -> None:
-    """A drain that was at work during an erasure may have noted once more who was in Klaviyo: that goes too.
+    """A drain that was at work during an erasure may have noted once more who was in Klaviyo, or what it said of them:
+    that goes too.
 
     Looked at first: an idle system writes nothing.
     """
@@ -86,7 +86,12 @@ def sweep() -> None:
     with reading() as session:
         erased = list(session.scalars(wanted))
     if erased:
-        run_writing(lambda session: _forget_klaviyo(session, erased))
+        run_writing(lambda session: _forget(session, erased))
+
+
+def _forget(session: Session, person_ids: Sequence[int]) -> None:
+    _forget_klaviyo(session, person_ids)
+    _forget_answers(session, person_ids)
 
 
 def _forget_klaviyo(session: Session, person_ids: Sequence[int]) -> None:
