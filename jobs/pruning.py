@@ -17,6 +17,7 @@ from sqlalchemy import Table, delete, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
+from webapp.catalogue.reasons import Status
 from webapp.database import reading, run_writing
 from webapp.dialects import among
 from webapp.models.tables import ACTIVITIES, ATTEMPT_DELIVERIES, ATTEMPTS, AUDIT_ENTRIES, BATCHES, DELIVERIES, SESSIONS
@@ -62,10 +63,15 @@ def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
 
 
 def _prune_activities() -> bool:
+    """What was sent again waits for seven days from then on: until it has ended, its activity is needed and counted."""
     ids = _oldest(ACTIVITIES, "accepted_at", KEPT)
-    if ids:
-        run_writing(lambda session: _delete_activities(session, ids))
-    return len(ids) == BITE
+    with reading() as session:
+        waits = (among(session, DELIVERIES.c.activity_id, ids), DELIVERIES.c.status == Status.WAITING)
+        waiting = set(session.scalars(select(DELIVERIES.c.activity_id).where(*waits))) if ids else set()
+    over = [id_ for id_ in ids if id_ not in waiting]
+    if over:
+        run_writing(lambda session: _delete_activities(session, over))
+    return len(ids) == BITE and bool(over)
 
 
 def _delete_activities(session: Session, ids: list[int]) -> None:

@@ -13,6 +13,7 @@ from tests.apps import dispose, make_app
 from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
+from webapp.catalogue.words import Kind
 from webapp.crypto import digest
 from webapp.database import reading, writing
 from webapp.extensions import Base
@@ -76,4 +77,25 @@ def test_all_that_is_over_goes_in_one_round(backend: str, tmp_path: Path, monkey
         monkeypatch.setattr(pruning, "LONGEST_SECONDS", 0)
         pruning.run()
         assert count(Activity) == 3, "a round has an end"
+    dispose(app)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_what_was_sent_again_stays_until_it_has_ended(backend: str, tmp_path: Path) -> None:
+    """It waits for seven days from then on: gone before, it would be lost, and count as waiting for ever."""
+    app = make_app(backend, tmp_path)
+    with app.app_context():
+        rows = Rows()
+        workspace = rows.workspace()
+        connection, person = rows.connection(workspace), rows.person(workspace)
+        activities = [rows.activity(workspace, person, accepted_at=clock.now() - timedelta(days=91)) for _ in range(2)]
+        rows.delivery(activities[0], connection)
+        rows.delivery(activities[0], connection, kind=Kind.FIELDS, status=Status.FAILED, reason=Reason.REJECTED)
+        rows.delivery(activities[1], connection, status=Status.FAILED, reason=Reason.REJECTED)
+        pruning.run()
+        assert (count(Activity), count(Delivery)) == (1, 2)
+        with writing() as session:
+            session.execute(update(Delivery).values(status=Status.DELIVERED, reason=Reason.WRITTEN))
+        pruning.run()
+        assert (count(Activity), count(Delivery)) == (0, 0)
     dispose(app)
