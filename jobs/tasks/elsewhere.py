@@ -23,11 +23,11 @@ from jobs.tasks import existing
 from jobs.tasks.run import TaskRun
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, Origin
 from webapp.database import affected, reading, run_writing
 from webapp.dialects import among, unindexed, unindexed_word
-from webapp.models import ConnectionState, Delivery, Grant, Person, ProfileLink
-from webapp.models.delivery import PRIORITY_BACKFILL
+from webapp.models import Activity, ConnectionState, Delivery, Grant, Person, ProfileLink
+from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_RESEND
 from webapp.services import lanes
 from webapp.services.activities.delivery_maker import LIFE
 from webapp.services.deliveries import ranges as delivery_ranges
@@ -95,9 +95,10 @@ def _following(run: TaskRun) -> list[AnyRow]:
 
 def _told(rows: Sequence[AnyRow]) -> dict[int, _Told]:
     """Person id -> what tells of them."""
+    synced = _synced(rows)
     found: dict[int, _Told] = {}
     for row in rows:
-        if row.person_id and _tells(row):
+        if row.person_id and _tells(row) and row.id not in synced:
             first = found.get(row.person_id)
             found[row.person_id] = _Told(row.id, first.since if first else row.created_at)
     return found
@@ -108,6 +109,17 @@ def _tells(row: AnyRow) -> bool:
     if row.priority >= PRIORITY_BACKFILL:
         return False
     return row.kind is Kind.FIELDS or (row.kind is Kind.EVENT and row.reason is Reason.NO_ROUTE)
+
+
+def _synced(rows: Sequence[AnyRow]) -> set[int]:
+    """What of these a sync owed and somebody sent again since, which its priority does not tell any more."""
+    again = [row.id for row in rows if row.priority == PRIORITY_RESEND]
+    if not again:
+        return set()
+    statement = select(Delivery.id).join(Activity, Activity.id == Delivery.activity_id)
+    with reading() as session:
+        its = (among(session, Delivery.id, again), Activity.origin == Origin.BACKFILL)
+        return set(session.scalars(statement.where(*its)))
 
 
 def _people(run: TaskRun, told: Mapping[int, _Told]) -> tuple[dict[int, str], set[int]]:

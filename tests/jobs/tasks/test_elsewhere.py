@@ -19,7 +19,7 @@ from webapp.catalogue.words import ActivityType, Kind, Origin, SyncBehavior
 from webapp.database import reading, writing
 from webapp.dialects import db_now
 from webapp.models import Attempt, Connection, Delivery, Grant, Lane, LaneKind, Person, ProfileLink, Task, TaskState
-from webapp.models.delivery import PRIORITY_BACKFILL
+from webapp.models.delivery import PRIORITY_BACKFILL, PRIORITY_RESEND
 from webapp.services.activities import ingest
 from webapp.services.people import elsewhere
 from webapp.services.sharing import choices
@@ -171,11 +171,12 @@ def test_a_sync_behind_a_change_does_not_hide_it(
     monkeypatch.setattr(elsewhere_task, "LOOKED", 800 if together else 1)
     person = place.rows.person(place.workspace, "ada@example.com", fields=POINTS, fields_version=1)
 
-    def sync() -> None:
+    def sync(priority: int = PRIORITY_BACKFILL) -> None:
         made = place.rows.activity(place.workspace, person, type=ActivityType.PROFILE, origin=Origin.BACKFILL)
-        place.rows.delivery(made, place.se, kind=Kind.FIELDS, priority=PRIORITY_BACKFILL)
+        place.rows.delivery(made, place.se, kind=Kind.FIELDS, priority=priority)
 
     sync()
+    sync(PRIORITY_RESEND)  # it had failed
     place.look()
     assert (place.owed(), place.looked_up()) == ([], 0)
     sync()
