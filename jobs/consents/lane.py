@@ -172,23 +172,25 @@ def _in_klaviyo(run: Run, profile: FoundProfile | None, left_at: datetime | None
 
 def _with_membership(run: Run, looks: list[Look], held: Held) -> dict[int, list[Look]]:
     """Ask which of those who leave a list are on it, or may have joined it; decide those again; all by delivery."""
-    by_list: dict[str, list[Look]] = defaultdict(list)
+    open_ones: list[Look] = []
+    people: dict[str, dict[int, str]] = defaultdict(dict)
     decided: dict[int, list[Look]] = defaultdict(list)
     for look in looks:
         if look.decision.step is Step.CHECK_MEMBERSHIP and look.decision.list_id:
-            by_list[look.decision.list_id].append(look)
+            people[look.decision.list_id][look.item.person_id] = str(look.item.email)
+            open_ones.append(look)
         else:
             decided[look.item.id].append(look)
-    for list_id, asked in by_list.items():
-        try:
-            on_it = members_of(run, list_id, {look.item.person_id: str(look.item.email) for look in asked})
-        except lookup.MayNotLook:  # unsubscribing somebody who is not on it would unsubscribe them everywhere
-            on_it = None
-        for item, leaves, _ in asked:
-            decision = Decision(Step.SKIP, Reason.SCOPE_MISSING)
-            if on_it is not None or said.wanted(item) is Wanted.SUBSCRIBED:  # a signup needs no scope to read lists
-                decision = decide(_situation(run, item, held, leaves, item.person_id in (on_it or ())))
-            decided[item.id].append(Look(item, leaves, decision))
+    try:
+        on_it = members_of(run, people)
+    except lookup.MayNotLook:  # unsubscribing somebody who is not on it would unsubscribe them everywhere
+        on_it = None
+    for item, leaves, asked in open_ones:
+        decision = Decision(Step.SKIP, Reason.SCOPE_MISSING)
+        if on_it is not None or said.wanted(item) is Wanted.SUBSCRIBED:  # a signup needs no scope to read lists
+            is_on_it = (item.person_id, asked.list_id) in (on_it or ())
+            decision = decide(_situation(run, item, held, leaves, is_on_it))
+        decided[item.id].append(Look(item, leaves, decision))
     return decided
 
 

@@ -174,8 +174,7 @@ def _memberships(run: Run, rows: Sequence[Withdrawal]) -> set[tuple[int, str | N
     for row in rows:
         if row.list_id is not None:
             by_list[row.list_id][row.person_id] = row.email
-    on = {list_id: members_of(run, list_id, people) for list_id, people in by_list.items()}
-    return {(person_id, list_id) for list_id, members in on.items() for person_id in members}
+    return {*members_of(run, by_list)}
 
 
 def _is_shown(row: Withdrawal, profile: FoundProfile | None, on_lists: set[tuple[int, str | None]]) -> bool:

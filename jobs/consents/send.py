@@ -57,28 +57,37 @@ class Write:
 
 
 def send(run: Run, writes: list[Write]) -> None:
-    """Write these consents and record what came of them. Raises Hold."""
+    """Write these consents and record what came of them; as many as there is time for, the others stay due.
+
+    Raises Hold.
+    """
     groups: dict[tuple[Step, str | None], list[Write]] = defaultdict(list)
     for write in writes:
         groups[write.step, write.list_id].append(write)
     order = sorted(groups, key=lambda key: (key[0] is not Step.UNSUBSCRIBE, key[1] or ""))
+    got_on = False
     for what, list_id in order:
         group, size = groups[what, list_id], AT_MOST[what]
         for start in range(0, len(group), size):
-            _send_group(run, what, list_id, group[start : start + size])
+            if got_on and not run.may_ask_on():
+                return
+            got_on |= _send_group(run, what, list_id, group[start : start + size], got_on=got_on)
 
 
-def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> None:
+def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write], *, got_on: bool) -> bool:
+    """One call, or of one that is refused several; whether anything came of it that the next drain begins behind.
+
+    `got_on`: something has by now.
+    """
     writes, mark = _reserve(run, what, list_id, wanted)
     if not writes:
-        return
+        return False
     answer = _call(run, what, list_id, writes, mark)
     came = outcome(answer)
     if came is Outcome.AGAIN:
         raise run.hold_after([answer])
     if came in REFUSALS and len(writes) > 1:
-        _refused_whole(run, what, list_id, writes, answer)
-        return
+        return _refused_whole(run, what, list_id, writes, answer, got_on=got_on)
     is_gone = came is Outcome.GONE and list_id is not None
     results = {write.item.id: _outcome(write, answer, is_gone=is_gone) for write in writes}
     ends = {delivery_id: result for delivery_id, result in results.items() if result is not None}
@@ -100,16 +109,23 @@ def _send_group(run: Run, what: Step, list_id: str | None, wanted: Sequence[Writ
     run.write(work, failures=0 if answer.ok else run.lane.failures)
     if came is Outcome.UNKNOWN:
         raise run.back_off()
+    return True
 
 
-def _refused_whole(run: Run, what: Step, list_id: str | None, writes: Sequence[Write], answer: Answer) -> None:
+def _refused_whole(
+    run: Run, what: Step, list_id: str | None, writes: Sequence[Write], answer: Answer, *, got_on: bool
+) -> bool:
     """One bad record never fails its neighbours: named ones are taken out, else it goes on in halves."""
     named, left = told_apart(answer, writes)
     results = {writes[place].item.id: settle.failed(Reason.REJECTED, detail) for place, detail in named.items()}
     if results:
         run.write(lambda session: settle.settle(session, run.connection, Kind.CONSENT, results, attempts=1))
+    got_on |= bool(results)
     for part in left:
-        _send_group(run, what, list_id, part)
+        if got_on and not run.may_ask_on():
+            break
+        got_on |= _send_group(run, what, list_id, part, got_on=got_on)
+    return got_on
 
 
 def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write]) -> tuple[list[Write], datetime]:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from jobs import run
+from jobs.consents import send
+from jobs.consents.decide import Step
 from jobs.fields.confirm import UNREADABLE_LOOKS
+from jobs.run import Run
 from tests.jobs.import_jobs import ERRORS, JOB, LOOK, STATUS, at, ended, next_second, several
-from tests.jobs.klaviyo import Asked, Given, good
+from tests.jobs.klaviyo import Asked, Given, error, good
 from tests.jobs.shop import Shop
 from tests.rows import Rows
 from webapp import queue
@@ -22,6 +26,7 @@ from webapp.klaviyo import payloads
 
 SECONDS = 7.0  # of each answer
 MANY = 100
+SUBSCRIBE = "POST /api/profile-subscription-bulk-create-jobs"
 
 pytestmark = pytest.mark.usefixtures("few_are_many")
 
@@ -38,6 +43,28 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(found))
     monkeypatch.setattr(run, "time", clock)
     return found
+
+
+@pytest.fixture
+def rounds(passed: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The same of calls that are made at once: of each round of them, whatever it asks."""
+    real = Run.send_all
+
+    def slowly(self: Run, *what: Any) -> Any:
+        passed.append(SECONDS)
+        return real(self, *what)
+
+    monkeypatch.setattr(Run, "send_all", slowly)
+    return passed
+
+
+def drained(shop: Shop, kind: Kind, passed: list[float], times: int) -> None:
+    """So many drains, none of which goes on for as long as RQ lets it."""
+    for _ in range(times):
+        passed.clear()
+        next_second(shop)
+        shop.drain(kind)
+        assert sum(passed) < queue.DRAIN_SECONDS
 
 
 def test_an_import_job_is_for_those_who_could_be_looked_up_in_time(
@@ -85,3 +112,38 @@ def test_who_failed_in_an_import_job_is_read_as_far_as_there_is_time(shop: Shop,
     named = len(passed)
     assert shop.said(*deliveries[:named]) == ["failed: rejected"] * named
     assert "waiting: klaviyo_processing" not in shop.said(*deliveries[named:])
+
+
+@pytest.mark.parametrize("state", ["subscribed", "unsubscribed"])
+def test_whoever_says_something_is_written_as_far_as_there_is_time(
+    engine_rows: Rows, rounds: list[float], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """A call of the subscriptions holds fewer than were looked up at once."""
+    shop = Shop(engine_rows, list_id="LIST01")
+    monkeypatch.setattr(payloads, "LOOKUP_ADDRESSES", 10)
+    monkeypatch.setattr(send, "AT_MOST", dict.fromkeys((Step.SUBSCRIBE, Step.UNSUBSCRIBE), 10))
+    people = [shop.person() for _ in range(MANY)]
+    shop.klaviyo.members["LIST01"] = {str(person.email) for person in people}
+    deliveries = [shop.consent(person, state) for person in people]
+    drained(shop, Kind.CONSENT, rounds, 10)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+
+
+def test_of_a_signup_that_is_refused_whole_the_others_go_on_in_the_next_drains(
+    engine_rows: Rows, rounds: list[float]
+) -> None:
+    """Klaviyo does not say whom it does not take, and finding out takes more calls than there is time for."""
+    shop = Shop(engine_rows)
+    people = [shop.person() for _ in range(64)]
+    deliveries = [shop.consent(person) for person in people]
+    bad = {shop.klaviyo.people[str(person.email)] for person in (people[33], people[63])}
+
+    def answer(asked: Asked) -> Given:
+        return error(400) if bad & {each.get("id") for each in asked.profiles} else good(202)
+
+    shop.klaviyo.script(SUBSCRIBE, *[answer] * 99)
+    drained(shop, Kind.CONSENT, rounds, 8)
+    failed = {33, 63}
+    assert shop.said(*deliveries) == [
+        "failed: rejected" if number in failed else "delivered: written" for number in range(64)
+    ]
