@@ -6,7 +6,7 @@ asks in the same drain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -163,6 +163,13 @@ def look_up(run: Run, people: Mapping[int, str], *, subscriptions: bool = False)
         split = [group for group in refused if len(group) > 1] + unsure
         groups = [half for group in split for half in halves(group)] + groups
     return found
+
+
+def bites(people: Mapping[int, str]) -> Iterator[dict[int, str]]:
+    """These people, as many as the calls that are made at once are about: in between somebody may look at the time."""
+    ids, size = list(people), AT_ONCE * payloads.LOOKUP_ADDRESSES
+    for start in range(0, len(ids), size):
+        yield {person_id: people[person_id] for person_id in ids[start : start + size]}
 
 
 def matched(group: Sequence[str], profiles: Sequence[FoundProfile]) -> tuple[dict[str, FoundProfile], list[str]]:

@@ -141,7 +141,7 @@ def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[
     """Whoever was missing before the job is looked up now: `creations` claims those born since as ours.
 
     So is whoever was there and failed, at these places: the people whose profile is gone, or another, are given back.
-    Where the budget does not last for all of them, the next drain goes on with the others.
+    Where the budget or the time does not last for all of them, the next drain goes on with the others. Raises Hold.
     """
     members = batches.members(batch)
     refused = {members[place][0] for place in failed}
@@ -168,7 +168,10 @@ def _look_again(run: Run, batch: Batch, failed: Mapping[int, str]) -> frozenset[
     unseen = {row.id: str(row.email) for row in people if not _is_seen(batch, row.looked_up_at)}
     # Who may not be looked up: whose they are stays open until somebody may again; what was written is written.
     with suppress(lookup.MayNotLook):
-        lookup.look_up(run, unseen)
+        for number, bite in enumerate(lookup.bites(unseen)):
+            if number and not run.may_ask_on():
+                raise Hold(limited=True)
+            lookup.look_up(run, bite)
     before = {member[0]: member[3] for member in members if len(member) > 4 and member[3]}
     now = lookup.known_links(run, before)
     seen = {

@@ -11,13 +11,12 @@ from jobs import choose, lookup, settle
 from jobs.choose import Item
 from jobs.fields import confirm, halves, imports, list_step, plan, rewrite, singles
 from jobs.fields.plan import Group, Step
-from jobs.run import AT_ONCE, Hold, Run
+from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind, Origin
 from webapp.database import reading
-from webapp.klaviyo import payloads
 from webapp.models import Batch, ProfileLink
 from webapp.services.people import elsewhere
 
@@ -113,13 +112,13 @@ def _looked_up_now(run: Run, addresses: dict[int, str]) -> dict[int, lookup.Link
     Where Klaviyo is so slow that the drain would end before the job is sent, the job is for those known by then.
     """
     known = _looked_up_since(run, addresses)
-    unknown = [p for p in addresses if p not in known]
-    bite, held = AT_ONCE * payloads.LOOKUP_ADDRESSES, None
+    unknown = {p: email for p, email in addresses.items() if p not in known}
+    held = None
     try:
-        for start in range(0, len(unknown), bite):
-            if start and not run.may_ask_on():
+        for number, bite in enumerate(lookup.bites(unknown)):
+            if number and not run.may_ask_on():
                 break
-            lookup.look_up(run, {p: addresses[p] for p in unknown[start : start + bite]})
+            lookup.look_up(run, bite)
     except Hold as hold:
         held = hold
     fresh = _looked_up_since(run, addresses)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from jobs import settle
 from jobs.fields.plan import Group
 from jobs.outcomes import Outcome, outcome
-from jobs.run import Run
+from jobs.run import Hold, Run
 from jobs.settle import Result
 from webapp import clock
 from webapp.catalogue.reasons import Reason, Status
@@ -32,8 +32,10 @@ SCOPE_MISSING = Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING)
 
 
 def add(run: Run, groups: Sequence[Group]) -> None:
-    """Add these people and settle their deliveries. Raises Hold where Klaviyo did not take them yet."""
+    """Add these people and settle their deliveries. Raises Hold where Klaviyo did not take them yet, or time was up."""
     for start in range(0, len(groups), payloads.LIST_IDS):
+        if start:
+            _check_time(run)
         _some(run, groups[start : start + payloads.LIST_IDS])
 
 
@@ -62,10 +64,18 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
             _record(run, part, settle.DELIVERED, added=True)
         else:
             parts += _not_added(run, part, answer, refused)
+        if parts:
+            _check_time(run)
     is_there = bool(refused) and _took_others(run)
     for group, answer in refused:
         missing = Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence)
         _record(run, [group], settle.DELIVERED if is_there else missing, added=False)
+
+
+def _check_time(run: Run) -> None:
+    """Whether there is time for more calls. Raises Hold: those left stay owed, and the next drain goes on with them."""
+    if not run.may_ask_on():
+        raise Hold(limited=True)
 
 
 def _call(run: Run, list_id: str, part: Sequence[Group], ids: Sequence[str]) -> Answer:

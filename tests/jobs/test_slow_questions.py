@@ -10,19 +10,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from jobs import run
 from jobs.consents import send
 from jobs.consents.decide import Step
 from jobs.fields.confirm import UNREADABLE_LOOKS
 from jobs.run import Run
-from tests.jobs.import_jobs import ERRORS, JOB, LOOK, STATUS, at, ended, next_second, several
+from tests.jobs.import_jobs import ADD, ERRORS, JOB, LOOK, STATUS, at, ended, next_second, several
 from tests.jobs.klaviyo import Asked, Given, error, good
-from tests.jobs.shop import Shop
+from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import queue
 from webapp.catalogue.words import Kind
+from webapp.database import writing
 from webapp.klaviyo import payloads
+from webapp.models import ProfileLink
 
 SECONDS = 7.0  # of each answer
 MANY = 100
@@ -147,3 +150,30 @@ def test_of_a_signup_that_is_refused_whole_the_others_go_on_in_the_next_drains(
     assert shop.said(*deliveries) == [
         "failed: rejected" if number in failed else "delivered: written" for number in range(64)
     ]
+
+
+def test_whoever_we_created_goes_to_the_list_as_far_as_there_is_time(
+    engine_rows: Rows, rounds: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+    monkeypatch.setattr(payloads, "LIST_IDS", 5)
+    people = [shop.person(remembered=True) for _ in range(60)]
+    with writing() as session:
+        mine = ProfileLink.connection_id == shop.connection.id
+        session.execute(update(ProfileLink).where(mine).values(list_due=True, fields_version=1))
+    deliveries = [shop.fields(person, points=1) for person in people]
+    drained(shop, Kind.FIELDS, rounds, 4)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    assert len(shop.klaviyo.calls(ADD)) == 12
+
+
+def test_whom_an_import_job_created_is_looked_up_as_far_as_there_is_time(
+    engine_rows: Rows, rounds: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(engine_rows, sync_behavior=CREATES)
+    _, deliveries = several(shop, MANY, there=False)
+    shop.drain(Kind.FIELDS)
+    monkeypatch.setattr(payloads, "LOOKUP_ADDRESSES", 1)
+    drained(shop, Kind.FIELDS, rounds, 6)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    assert len(shop.klaviyo.calls(LOOK)) == 1 + MANY
