@@ -213,14 +213,15 @@ class Run:
             answers = [answer_of() for answer_of in under_way]
             for index, answer in enumerate(answers):
                 self._keep(calls[index], answer, sizes[index], batch, held[index])
-        if any(answer.status == 401 for answer in answers):
+        refused = [index for index, answer in enumerate(answers) if answer.status == 401]
+        if refused:
             self.grant = grants.usable(self.held.connection_id, newer_than=self.grant.version)
-            for index, answer in enumerate(answers):
-                if answer.status == 401:
-                    # A call like any other: it takes budget, and the lease is renewed after the refresh.
-                    self.write(partial(self.reserve, endpoint=calls[index].endpoint))
-                    answers[index] = self._ask(client, calls[index], self.grant.access_token)
-                    self._keep(calls[index], answers[index], sizes[index], batch, held[index])
+            # Calls like any others: they take budget, and the lease is renewed after the refresh.
+            taken = self.write(partial(self.reserve, endpoint=calls[0].endpoint, calls=len(refused)))
+            under_way = self._ask_all(client, [calls[index] for index in refused[:taken]], self.grant.access_token)
+            for index, answer_of in zip(refused, under_way, strict=False):
+                answers[index] = answer_of()
+                self._keep(calls[index], answers[index], sizes[index], batch, held[index])
         return answers
 
     def catch_up(self) -> None:

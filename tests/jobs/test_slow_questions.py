@@ -5,6 +5,7 @@ RQ ends a drain after a minute, and the next one would begin with the first ques
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -177,3 +178,19 @@ def test_whom_an_import_job_created_is_looked_up_as_far_as_there_is_time(
     drained(shop, Kind.FIELDS, rounds, 6)
     assert set(shop.said(*deliveries)) == {"delivered: written"}
     assert len(shop.klaviyo.calls(LOOK)) == 1 + MANY
+
+
+def test_what_was_refused_for_an_old_token_is_asked_anew_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight look-ups one after the other would take longer than a drain."""
+    monkeypatch.setattr(payloads, "LOOKUP_ADDRESSES", 1)
+    _, deliveries = several(shop, 8)
+    all_are_asked = threading.Barrier(8, timeout=5)
+
+    def together(asked: Asked) -> Given:
+        all_are_asked.wait()
+        return shop.klaviyo._looked_up(asked)
+
+    shop.klaviyo.script(LOOK, *[error(401)] * 8, *[together] * 8)
+    drained(shop, Kind.FIELDS, [], 2)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    assert len(shop.klaviyo.calls(LOOK)) == 16
