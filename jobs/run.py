@@ -42,6 +42,7 @@ LONGEST_BACK_OFF = 60.0  # after an outage everybody is back within this time
 AT_ONCE = 8
 ASKING_SECONDS = 20.0  # RQ ends a drain after a minute, whatever it is at
 _BEHAVIOR = select(CONNECTIONS.c.sync_behavior).where(CONNECTIONS.c.id == bindparam("connection"))
+_LIST = select(CONNECTIONS.c.list_id).where(CONNECTIONS.c.id == bindparam("connection"))
 _ERASED = select(exists().where(one_of(PEOPLE.c.id), PEOPLE.c.email.is_(None)))
 
 
@@ -171,6 +172,12 @@ class Run:
         """In the transaction that reserves a call which creates people: whether that is still wanted. Raises Stale."""
         behavior = session.connection().scalar(_BEHAVIOR, {"connection": self.held.connection_id})
         if behavior is not SyncBehavior.CREATE_PROFILE:
+            raise Stale
+
+    def check_list(self, session: Session) -> None:
+        """In the transaction that reserves a call for the chosen list: whether it is still the one. Raises Stale."""
+        chosen = session.connection().scalar(_LIST, {"connection": self.held.connection_id})
+        if chosen != self.connection.list_id:
             raise Stale
 
     def check_people(self, session: Session, person_ids: Iterable[int]) -> None:

@@ -138,6 +138,8 @@ def _reserve(run: Run, what: Step, list_id: str | None, wanted: Sequence[Write])
     def work(session: Session) -> tuple[list[Write], datetime]:
         if any(write.profile is None for write in wanted):
             run.check_creates(session)
+        if what is Step.SUBSCRIBE:
+            run.check_list(session)
         writes, mark = _still_meant(session, run, wanted), clock.now()
         if not writes:
             return [], mark

@@ -82,6 +82,7 @@ def _call(run: Run, list_id: str, part: Sequence[Group], ids: Sequence[str]) -> 
     """One call's answer. Raises Hold where adding again, which changes nothing, is all there is to do."""
 
     def work(session: Session) -> None:
+        run.check_list(session)
         run.check_people(session, [group.person_id for group in part])
         run.reserve(session, endpoints.LIST_ADD)
 

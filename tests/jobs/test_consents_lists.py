@@ -267,3 +267,16 @@ def test_a_consent_without_a_name_may_be_the_last_of_ours_of_whichever_list_is_r
     obeys(shop)
     shop.drain(Kind.CONSENT, times=2)
     assert (left(shop)[:2], sorted(filter(None, left(shop)[2:]))) == ([A, B], [A, B])
+
+
+def test_a_signup_goes_to_the_list_that_was_chosen_while_the_person_was_read(shop: Shop) -> None:
+    signup = shop.consent(shop.person())
+
+    def meanwhile(asked: Asked) -> Given:
+        choose(shop, A)
+        return shop.klaviyo._looked_up(asked)
+
+    shop.klaviyo.script(LOOK, meanwhile)
+    shop.drain(Kind.CONSENT, times=2)
+    assert shop.said(signup) == ["delivered: written"]
+    assert joined(shop) == [A]

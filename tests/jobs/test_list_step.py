@@ -125,3 +125,19 @@ def test_another_profile_of_somebody_we_created_is_not_added(shop: Shop, how: st
     assert shop.said(delivery) == ["delivered: written"]
     assert ADD not in shop.klaviyo.endpoints
     assert not shop.link(person).list_due
+
+
+def test_whoever_was_just_created_goes_to_the_list_that_was_chosen_meanwhile(shop: Shop) -> None:
+    """The list counts when they are added: never to one that the owner has taken back."""
+    person = shop.person(there=False)
+    delivery = shop.fields(person, points=1)
+
+    def meanwhile(asked: Asked) -> Given:
+        with writing() as session:
+            session.execute(update(Connection).where(Connection.id == shop.connection.id).values(list_id="LIST02"))
+        return shop.klaviyo._imported(asked)
+
+    shop.klaviyo.script("POST /api/profile-import", meanwhile)
+    shop.drain(Kind.FIELDS, times=2)
+    assert shop.said(delivery) == ["delivered: written"]
+    assert [asked.path.split("/")[3] for asked in shop.klaviyo.calls(ADD)] == ["LIST02"]
