@@ -89,6 +89,7 @@ def _groups(run: Run, items: list[Item], half: Batch | None, *, many: bool) -> N
     links = _looked_up_now(run, addresses) if many else _links(run, addresses)
     if many:
         grouped = {person_id: group for person_id, group in grouped.items() if person_id in links}
+    settings = run.workspace_settings()  # as they are after the look-ups: what was turned off meanwhile is not written
     planned = plan.plan(grouped, links, settings, behavior, clock.now())
     settled = {id_: r for g in planned if g.result for id_, r in g.results(g.result).items()}
     if settled:

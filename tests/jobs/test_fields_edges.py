@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.import_jobs import ADD, JOB, PATCH, STATUS, several
-from tests.jobs.klaviyo import Asked, error, good, html
+from tests.jobs.import_jobs import ADD, JOB, LOOK, PATCH, STATUS, several
+from tests.jobs.klaviyo import Asked, Given, error, good, html
 from tests.jobs.shop import CREATES, Shop
 from tests.rows import Rows
 from webapp import clock
@@ -200,3 +200,24 @@ def test_a_job_without_a_name_is_not_sent_for_ever(shop: Shop, monkeypatch: pyte
     shop.klaviyo.script(JOB, *[good(202, {"type": "profile-bulk-import-job", "id": "x" * 500})] * 20)
     shop.drain(Kind.FIELDS, times=8)
     assert shop.said(*deliveries) == ["delivered: written"] * 6
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_turned_off_while_people_are_looked_up_is_not_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, many: bool
+) -> None:
+    """Field toggles count when something is sent, and looking up thousands takes a while."""
+    monkeypatch.setattr("jobs.fields.lane.SINGLES", 2 if many else 75)
+    people = [shop.person() for _ in range(4)]
+    deliveries = [shop.fields(person, points=1, tier_name="Gold") for person in people]
+
+    def meanwhile(asked: Asked) -> Given:
+        choices.choose_fields(shop.workspace.id, None, ["tier_name"])
+        return shop.klaviyo._looked_up(asked)
+
+    shop.klaviyo.script(LOOK, meanwhile)
+    shop.drain(Kind.FIELDS, times=2)
+    assert set(shop.said(*deliveries)) == {"delivered: written"}
+    written = [each["attributes"] for asked in shop.klaviyo.calls(JOB) for each in asked.profiles]
+    written += [asked.body["data"]["attributes"] for asked in shop.klaviyo.calls(PATCH)]
+    assert [each["properties"] for each in written] == [{"Cevoid: Tier Name": "Gold"}] * 4
