@@ -18,7 +18,9 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.dialects import db_now
-from webapp.models import Delivery
+from webapp.models import Delivery, Task, TaskState
+from webapp.services import tasks
+from webapp.services.connections import lists
 
 FEW = timedelta(seconds=5)
 
@@ -97,3 +99,19 @@ def test_an_activity_is_due_at_once_whatever_the_web_machine_says(
     with reading() as session:
         (made,) = session.scalars(select(Delivery).where(Delivery.connection_id == shop.connection.id))
     assert -FEW < by_the_database(made) <= timedelta(0)
+
+
+def test_a_task_is_due_at_once_whatever_the_web_machine_says(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, wrong_by: timedelta
+) -> None:
+    """Somebody waits for it on a page."""
+    shop = Shop(rows)
+    step(monkeypatch, wrong_by)
+    lists.ask(shop.connection, 1)
+    with reading() as session:
+        task, now = session.execute(select(Task, db_now()).where(Task.connection_id == shop.connection.id)).one()
+    assert now - FEW < task.due_at <= now
+    tasks.move(shop.workspace.id, task.id, 1, to=TaskState.PAUSED)
+    with reading() as session:
+        task, now = session.execute(select(Task, db_now()).where(Task.id == task.id)).one()
+    assert now - FEW < task.due_at <= now

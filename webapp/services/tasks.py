@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from webapp import clock
 from webapp.database import after_commit, run_writing
+from webapp.dialects import db_now
 from webapp.extensions import db
 from webapp.models import LaneKind, Task, TaskState
 from webapp.services import audit, lanes
@@ -49,7 +50,7 @@ def ask(
         arguments=arguments,
         created_by=actor_id,
         created_at=now,
-        due_at=now,
+        due_at=db_now(),  # of the machines that ask one is always a little ahead of whoever works on it
     )
     session.add(task)
     session.flush()
@@ -82,7 +83,7 @@ def history(workspace_id: int, kinds: Sequence[str], connection_id: int | None =
 def revive(session: Session, task: Task) -> None:
     """Let a task that ended by a problem go on from where it stands."""
     task.state, task.error, task.finished_at = TaskState.WAITING, None, None
-    task.tries, task.due_at = 0, clock.now()
+    task.tries, task.due_at = 0, db_now()
     session.flush()
     lanes.nudge(session, task.connection_id, LaneKind.TASKS)
     after_commit(session, lambda: lanes.wake_lane(task.connection_id, LaneKind.TASKS))
@@ -105,7 +106,7 @@ def _move(session: Session, workspace_id: int, task_id: int, actor_id: int, to: 
     before, task.state = task.state, to
     if to is TaskState.CANCELLED:
         task.finished_at = clock.now()
-    task.due_at = clock.now()
+    task.due_at = db_now()
     audit.record(
         session,
         workspace_id=workspace_id,

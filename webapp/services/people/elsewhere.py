@@ -14,8 +14,8 @@ from functools import partial
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from webapp import clock
 from webapp.database import affected, reading, run_writing
+from webapp.dialects import db_now
 from webapp.models import LaneKind, Task, TaskState
 from webapp.services import lanes, tasks
 
@@ -53,4 +53,4 @@ def go_on(session: Session, connection_id: int) -> None:
     lanes.nudge(session, connection_id, LaneKind.TASKS)  # the lane before the task, as its worker locks them
     again = update(Task).where(*mine, Task.state.in_(ENDED))
     values = {"state": TaskState.WAITING, "error": None, "finished_at": None, "tries": 0}
-    affected(session, again.values(**values, due_at=clock.now() + AFTER))
+    affected(session, again.values(**values, due_at=db_now(AFTER.total_seconds())))
