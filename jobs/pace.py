@@ -68,7 +68,9 @@ def reserve(session: Session, account_id: str, endpoint: Endpoint, calls: int = 
         raise OverBudget(budget.blocked_until)
     stamp = int(now.timestamp() * 1000)
     limits = {int(window): max(1, int(most * share)) for window, most in budget.limits.items()}
-    spent = [entry for entry in budget.spent if entry[0] + STEP_MS > stamp - max(limits) * 1000]
+    longest = max(limits) * 1000
+    # What was spent later than that from now on is from before the clock was set back: nobody waits for its moment.
+    spent = [entry for entry in budget.spent if stamp - longest < entry[0] + STEP_MS <= stamp + longest]
     free, wait_ms = room(spent, limits, stamp)
     if free < 1:
         raise OverBudget(now + timedelta(milliseconds=wait_ms))

@@ -18,7 +18,7 @@ from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import reading
 from webapp.dialects import db_now
-from webapp.models import Delivery, Task, TaskState
+from webapp.models import Budget, Delivery, Task, TaskState
 from webapp.services import tasks
 from webapp.services.connections import lists
 
@@ -115,3 +115,14 @@ def test_a_task_is_due_at_once_whatever_the_web_machine_says(
     with reading() as session:
         task, now = session.execute(select(Task, db_now()).where(Task.id == task.id)).one()
     assert now - FEW < task.due_at <= now
+
+
+def test_a_database_whose_clock_is_set_back_waits_for_no_calls_that_are_to_come(rows: Rows) -> None:
+    """All of a minute's calls were made just before that."""
+    shop = Shop(rows)
+    delivery = shop.event(shop.person(remembered=True))
+    account, endpoint = shop.connection.klaviyo_account_id, "POST /api/events"
+    stamp = int((clock.now() + timedelta(hours=1)).timestamp() * 1000)
+    rows.save(Budget(klaviyo_account_id=account, endpoint=endpoint, limits={"1": 3, "60": 3}, spent=[[stamp, 3]]))
+    shop.drain(Kind.EVENT)
+    assert shop.said(delivery) == ["delivered: written"]
