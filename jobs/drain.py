@@ -70,10 +70,12 @@ def _drain(held: Claim) -> None:
         return
     with reading() as session:
         start = start_of(session, held)
+    asked = time.monotonic()
     try:
         grant = grants.usable(held.connection_id, known=start.grant)
     except grants.GrantUnavailable as problem:
-        _hold(held, Hold(seconds=problem.retry_seconds))
+        # Where nobody answers who is asked for a token, others must not wait behind it.
+        _hold(held, Hold(seconds=problem.retry_seconds), slow=time.monotonic() - asked >= grants.WAIT_SECONDS)
         return
     except grants.GrantEnded as ended:
         _lose_grant(held, ended)
@@ -143,8 +145,8 @@ def _work(run: Run) -> bool:
     return False
 
 
-def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
-    """Nobody sleeps holding a worker: write down when to go on, and leave."""
+def _hold(held: Claim, hold: Hold, run: Run | None = None, *, slow: bool = False) -> None:
+    """Nobody sleeps holding a worker: write down when to go on, and leave. `slow`: whatever else the run says."""
     why = None if hold.limited else why_of(run)
     if run is not None:
         run.flush()
@@ -153,7 +155,7 @@ def _hold(held: Claim, hold: Hold, run: Run | None = None) -> None:
         until: datetime | db_now = hold.until if hold.until is not None else db_now(hold.seconds)
         statement = update(Lane).where(Lane.id == held.lane_id, Lane.fence == held.fence, Lane.owner == held.owner)
         values: dict[str, object] = {"held_until": until, "held_reason": "rate_limited" if hold.limited else "retrying"}
-        if run is not None and run.timed_out:
+        if slow or (run is not None and run.timed_out):
             values["slow"] = True
         session.execute(
             statement.values(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from sqlalchemy import update
 
 from jobs import context, drain
 from jobs.fields import singles
 from tests.jobs.klaviyo import Asked, Given, good
 from tests.jobs.shop import SIZE, Shop
 from tests.rows import Rows
-from webapp import queue
+from webapp import clock, queue
 from webapp.catalogue.words import Kind
+from webapp.database import writing
+from webapp.models import Grant
 from webapp.queue import WakeUp
+from webapp.services.oauth import grants
 
 BULK, PATCH = "POST /api/event-bulk-create-jobs", "PATCH /api/profiles/{id}"
 pytestmark = pytest.mark.usefixtures("few_fill_a_call")
@@ -73,3 +79,24 @@ def test_while_nobody_else_waits_a_lane_goes_on_beyond_its_slice(
         monkeypatch.setattr(drain, "SLICE_SECONDS", 0.001)
         drain.drain(shop.lane(Kind.EVENT).id)
     assert len(shop.klaviyo.asked) == calls
+
+
+def test_who_is_not_answered_a_token_goes_on_behind_nobody_else(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for one may take ten seconds: like a call that takes long it is left to the slow worker."""
+    monkeypatch.setattr(grants, "WAIT_SECONDS", 0.2)
+    delivery = shop.event(shop.person(remembered=True))
+    with writing() as session:
+        session.execute(update(Grant).where(Grant.connection_id == shop.connection.id).values(expires_at=clock.now()))
+
+    def late(_request: object) -> Given:
+        time.sleep(0.3)
+        return 500, {}, "{}"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.klaviyo, "_token", late)
+        shop.drain(Kind.EVENT)
+    assert shop.lane(Kind.EVENT).slow
+    shop.wait_is_over()
+    shop.drain(Kind.EVENT)
+    assert shop.said(delivery) == ["delivered: written"]
+    assert not shop.lane(Kind.EVENT).slow, "it is quick again"
