@@ -44,7 +44,7 @@ def new() -> ResponseReturnValue:
     if _is_everything(ids, filters):
         flash(CHOOSE, "problem")
         return redirect(url_for("deliveries.index"), 303)
-    return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M}", token=secrets.token_hex(8))
+    return _confirm(ids, filters, name=f"Resend of {clock.now():%-d %B %H:%M} UTC", token=secrets.token_hex(8))
 
 
 def _chosen(words: MultiDict[str, str]) -> tuple[list[int], Filters, list[str]]:

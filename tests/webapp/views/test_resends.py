@@ -40,6 +40,7 @@ def test_count_name_progress_abort_history(app: Flask, shop: Shop) -> None:
         assert db.session.scalars(select(Task)).all() == []
         form = hidden(page)
         assert form["status"] == ["failed"]
+        assert re.search(r'value="Resend of \d+ \w+ \d\d:\d\d UTC"', page)
         unnamed = client.post(ALL, data={**form, "name": " "})
         assert unnamed.status_code == 422
     answer = client.post(ALL, data={**form, "name": "After the outage"})
