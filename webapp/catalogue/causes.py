@@ -53,6 +53,7 @@ class Cause:
 
     `mend` is what removes the cause, `again` what sends on what it stopped. Both are an event's, `others` those of
     other kinds that differ; `of` chooses. `done` takes the place of `mend` where that was done since: `is_mended`.
+    `test`: both of a test event, where they differ.
     """
 
     title: str
@@ -65,6 +66,14 @@ class Cause:
     others: Mapping[Kind, tuple[str, str]]
     done: str = ""
     is_mended: bool = False
+    test: tuple[str, str] | None = None
+
+    def of_test(self) -> Cause:
+        """The cause as it is told of a test event: by the owner who chose its person, without a button for others."""
+        if self.test is None or self.is_mended:
+            return self
+        mend, again = self.test
+        return replace(self, mend=mend, again=again, who=Who.OWNER, button="", test=None)
 
     def mended(self) -> Cause:
         """The cause as it is told once it is removed: no button, only what sends on what it had stopped."""
@@ -112,7 +121,8 @@ def _cause(key: str, row: dict[str, Any]) -> Cause:
     if button and button not in BUTTONS:
         raise ValueError(f"causes.toml: {key} has the unknown button {button}")
     mend, again = str(row.get("remedy", "")), str(row.get("again", ""))
-    others = {Kind(kind): words for kind, words in row.items() if isinstance(words, dict)}
+    parts = {key: words for key, words in row.items() if isinstance(words, dict)}
+    test = parts.pop("test", None)
     return Cause(
         title=str(row["title"]),
         what=str(row["what"]),
@@ -122,8 +132,14 @@ def _cause(key: str, row: dict[str, Any]) -> Cause:
         button=button,
         resend=bool(row.get("resend", False)),
         done=str(row.get("done", "")),
-        others={kind: (str(words["remedy"]), str(words.get("again", again))) for kind, words in others.items()},
+        others={Kind(kind): _both(words, again) for kind, words in parts.items()},
+        test=_both(test, again) if test else None,
     )
+
+
+def _both(words: dict[str, Any], again: str) -> tuple[str, str]:
+    """The remedy, and what sends on what it stopped: the reason's own where nothing else is said."""
+    return str(words["remedy"]), str(words.get("again", again))
 
 
 CAUSES: dict[Reason, Cause] = _load()

@@ -166,6 +166,36 @@ def test_a_test_event_is_sent_and_followed(owner: FlaskClient, shop: Shop) -> No
     assert owner.get(f"{url}?since={first.headers['X-Version']}", headers=poll).status_code == 204
 
 
+@pytest.mark.parametrize("reason", [Reason.REJECTED, Reason.PAYLOAD_TOO_LARGE])
+def test_a_refused_test_event_is_mended_by_another_person_or_field(
+    owner: FlaskClient, shop: Shop, reason: Reason
+) -> None:
+    """It is our sample: nobody can post it corrected."""
+    typed = {"connection": str(shop.connection.id), "event": "tier_earned", "email": "ada@example.com"}
+    url = owner.post(f"{EVENTS_URL}/test", data=typed).headers["Location"]
+    with writing() as session:
+        found = session.query(Delivery).one()
+        found.status, found.reason = Status.FAILED, reason
+    in_full = text(owner.get(f"{BASE}/deliveries/{found.id}"))
+    for page in (text(owner.get(url)), in_full):
+        assert "choose another person, or turn" in page
+        assert "Then send another test." in page
+        assert "new id" not in page
+    assert "An owner of the workspace" in in_full
+
+
+def test_a_test_about_nobody_is_not_said_to_be_mended_by_creating_people(owner: FlaskClient, shop: Shop) -> None:
+    typed = {"connection": str(shop.connection.id), "event": "tier_earned", "email": "ada@example.com"}
+    owner.post(f"{EVENTS_URL}/test", data=typed)
+    with writing() as session:
+        found = session.query(Delivery).one()
+        found.status, found.reason = Status.SKIPPED, Reason.NOT_IN_KLAVIYO
+    page = owner.get(f"{BASE}/deliveries/{found.id}")
+    assert "A test creates nobody: choose somebody who is there" in text(page)
+    assert "Choose Create profile" not in text(page)
+    assert 'id="mend"' not in page.text
+
+
 def test_a_custom_property_from_form_to_retirement(owner: FlaskClient, shop: Shop) -> None:
     typed = {"label": "Shoe size", "key": "points", "type": "choice", "choices": "38\n39"}
     wrong = owner.post(f"{FIELDS_URL}/properties", data=typed)

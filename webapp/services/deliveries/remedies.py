@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from webapp.catalogue.causes import CAUSES, Cause, Who
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason
-from webapp.catalogue.words import Kind
+from webapp.catalogue.words import Kind, Origin
 from webapp.models import Connection, ConnectionState, Grant
 from webapp.services.activities import routing
 from webapp.services.deliveries.causes import Group, Home
@@ -33,6 +33,7 @@ def of_delivery(session: Session, found: Detail) -> Cause:
     else:
         cause = CAUSES[found.reason]
         cause = cause.mended() if _is_mended(session, found) else cause
+        cause = cause.of_test() if found.activity.origin is Origin.TEST else cause
     if cause.is_mended and cause.again and delivery.kind is Kind.EVENT:
         cause = _as_it_goes(session, found, cause)
     cause = cause.of(delivery.status, [delivery.kind])

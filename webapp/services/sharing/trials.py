@@ -125,4 +125,4 @@ def outcome(workspace_id: int, activity_id: int) -> Sent | None:
     activity, delivery, connection = row
     holds = waiting_reasons.of_workspace(db.session(), workspace_id)
     reason = waiting_reasons.reason_of(delivery.status, delivery.reason, connection.id, delivery.kind, holds)
-    return Sent(activity, delivery, connection, CAUSES[reason])
+    return Sent(activity, delivery, connection, CAUSES[reason].of_test())
