@@ -36,6 +36,7 @@ STALE_FORM = (
     "This form was open too long, or you signed in again since. Nothing was changed. Go back, reload the page, then "
     "send it again. If it happens once more, let your browser keep our cookies."
 )
+KEPT_FORM = "This form was open too long, or you signed in again since: nothing was changed yet. You are {email} now."
 STALE_PAGE = "This page was open too long, or you signed in again since. Nothing was changed. Reload it and try again."
 SIGNED_IN_AGAIN = "You signed in again since, so nothing was changed yet. What you typed is still here: send it again."
 SOMEBODY_ELSE = (
@@ -43,6 +44,8 @@ SOMEBODY_ELSE = (
     "another tab, then send it again."
 )
 
+# The names of what is never written into a page again.
+SECRETS = ("password", "current", "new", "again")
 NO_CHOICE = "Nothing was changed: the form came without a choice. Go back, reload the page, then send it again."
 
 
@@ -85,13 +88,27 @@ def _stale_form(_error: CSRFError) -> ResponseReturnValue:
     Where the request came from, and whose session it is, was asked before (`access`).
     """
     if not htmx:
-        return answer(400, STALE_FORM)
+        return _kept_form() if _can_be_kept() else answer(400, STALE_FORM)
     person = request.headers.get("X-Person")
     if not person or g.user is None:
         return answer(400, STALE_PAGE)
     if person != str(g.user.id):
         return answer(400, SOMEBODY_ELSE)
     return answer(400, SIGNED_IN_AGAIN, headers={"X-CSRFToken": generate_csrf()})
+
+
+def _can_be_kept() -> bool:
+    """Whether what a plain form sent may stand in a page of ours: a page of ours sent it, as the browser vouches."""
+    is_ours = request.headers.get("Sec-Fetch-Site") == "same-origin"
+    return is_ours and g.user is not None and not any(map(request.form.get, SECRETS))
+
+
+def _kept_form() -> ResponseReturnValue:
+    """What was typed, to be sent again by whoever is signed in now, once they have seen who that is."""
+    typed = [(name, text) for name, text in request.form.items(multi=True) if name != "csrf_token"]
+    sentence = KEPT_FORM.format(email=g.user.email)
+    action = request.full_path.removesuffix("?")
+    return render_template("errors/kept.html", sentence=sentence, action=action, typed=typed), 400
 
 
 def _database(error: DBAPIError) -> ResponseReturnValue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -78,6 +80,31 @@ def test_a_plain_form_and_a_page_of_before_get_none(browser: FlaskClient, person
     nobodys = browser.post(PAGE, headers={"HX-Request": "true"})
     assert (nobodys.status_code, "X-CSRFToken" in nobodys.headers) == (400, False)
     assert "Reload it and try again." in nobodys.text
+
+
+def test_a_plain_form_of_ours_is_kept_to_be_sent_again(browser: FlaskClient, person: User) -> None:
+    """Without scripts nothing else keeps what was typed: these pages are not kept by the browser."""
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    form = {"csrf_token": STALE, "complete": "1", "event": ["tier_earned", "<post_created>"]}
+    page = browser.post(f"{PAGE}?x=1", data=form, headers=ours)
+    assert page.status_code == 400
+    assert f"nothing was changed yet. You are {person.email} now." in page.text
+    assert f'<form method="post" action="{PAGE}?x=1"' in page.text
+    kept = re.findall(r'<input type="hidden" name="(complete|event)" value="([^"]*)">', page.text)
+    assert kept == [("complete", "1"), ("event", "tier_earned"), ("event", "&lt;post_created&gt;")]
+    assert STALE not in page.text
+    again = browser.post(PAGE, data={**form, "csrf_token": token_in(page.text)}, headers=ours)
+    assert again.status_code == 303
+
+
+@pytest.mark.parametrize("name", ["password", "current"])
+def test_no_password_is_written_into_a_page(browser: FlaskClient, name: str) -> None:
+    form = {"csrf_token": STALE, "email": "new@example.com", name: "a long secret"}
+    page = browser.post("/w/mine/settings/members", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+    assert page.status_code == 400
+    assert "a long secret" not in page.text
+    assert "new@example.com" not in page.text, "sent without its password it would mean something else"
+    assert "Go back, reload the page" in page.text
 
 
 def test_who_has_no_cookie_at_all_is_told_to_sign_in(app: Flask, person: User) -> None:
