@@ -10,7 +10,8 @@ from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 
 from webapp import clock
-from webapp.extensions import htmx
+from webapp.catalogue.causes import CAUSES
+from webapp.extensions import db, htmx
 from webapp.forms import connection_filters
 from webapp.forms import connections as forms
 from webapp.forms.invalid import Invalid
@@ -23,6 +24,8 @@ from webapp.services.connections import banners, lifecycle, lists, settling, tab
 from webapp.services.connections import settings as connection_settings
 from webapp.services.connections import table as connection_table
 from webapp.services.connections.lifecycle import Refusal, Stale
+from webapp.services.deliveries import waiting_reasons
+from webapp.services.deliveries.detail import FEATURE_OF
 from webapp.services.workspaces import stores
 from webapp.views import connection_rows
 from webapp.views.connection_form import Form, Typed, typed
@@ -132,11 +135,19 @@ def page(row: connection_table.Row, form: Form | None = None, status: int = 200)
         row=row,
         form=form,
         features=FEATURES,
+        held=_held(row.connection.id) if not htmx else {},
+        causes=CAUSES,
         replaced=settling.replaced(row.connection.id),
         resendable_since=(clock.now() - settling.RESEND_OFFERED).strftime("%Y-%m-%dT%H:%M"),
         settling=settling.unsettled(row.connection.id),
         base=table_url(),
     )
+
+
+def _held(connection_id: int) -> dict[str, waiting_reasons.Held]:
+    """Feature key -> why what is written for it waits at this moment: that it is granted does not get it through."""
+    holds = waiting_reasons.of_workspace(db.session(), g.workspace.id, [connection_id])
+    return {FEATURE_OF[kind]: held for (_, kind), held in holds.items()}
 
 
 @blueprint.post("/connections/<int:connection_id>")
