@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.shown import connected
+from tests.browser.shown import connected, sign_in
 from tests.browsing import TABLE
 from tests.stack import Stack
 
@@ -150,3 +150,18 @@ def test_what_could_not_be_saved_is_said_and_can_be_sent_again(browser: Browser,
     save.press("Enter")
     expect(page.locator("tr[data-editing]")).to_have_count(0)
     context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_was_done_far_down_a_page_is_said_in_sight(page: Page, stack: Stack, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 400})
+    sign_in(page, stack)
+    page.goto(f"{stack.url}/w/demo/settings")
+    page.get_by_role("link", name="Rename acme.se").click()
+    expect(page.get_by_label("Name of acme.se")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#flashes .flash")).to_be_in_viewport(ratio=1)
+    row, said = page.locator("tr:target").bounding_box(), page.locator("#flashes").bounding_box()
+    assert row
+    assert said
+    assert row["y"] >= said["y"] + said["height"], "and does not cover what it is about"
