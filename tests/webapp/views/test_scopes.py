@@ -64,6 +64,22 @@ def test_every_scope_of_a_connection_is_missing_granted_proven_or_refused(any_ap
     assert "Gone" not in text_of(owner.get(f"{BASE}/scopes"))
 
 
+def test_of_an_account_that_lets_us_in_no_more_the_scopes_are_those_of_before(any_app: Flask, rows: Rows) -> None:
+    workspace = rows.workspace("mine")
+    rows.connection(workspace, rows.store(workspace), account_name="Acme SE", klaviyo_account_id="ACCTSE")
+    owner = signed_in(any_app, rows.user(workspace))
+    assert "let us in" not in text_of(owner.get(f"{BASE}/scopes")).replace("lets", "let")
+    for name, words in (
+        ("NO", "Acme NO no longer lets us in. What stands below of it was so before."),
+        ("DE", "Acme NO, Acme DE no longer let us in. What stands below of them was so before."),
+    ):
+        values = {"klaviyo_account_id": f"ACCT{name}", "state": "needs_reauthorization"}
+        rows.connection(workspace, rows.store(workspace), account_name=f"Acme {name}", **values)
+        page = owner.get(f"{BASE}/scopes")
+        assert words in text_of(page)
+        assert f'href="{BASE}?status=needs_you">See what to do<' in page.text
+
+
 def test_a_connections_page_says_what_a_feature_lacks(any_app: Flask, rows: Rows) -> None:
     workspace = rows.workspace("mine")
     granted = ALL_SCOPES.replace(" subscriptions:write", "").replace(" lists:write", "")
