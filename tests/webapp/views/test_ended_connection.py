@@ -25,6 +25,16 @@ def test_what_cannot_be_done_any_more_is_not_asked(any_app: Flask, rows: Rows, w
     assert shop.support.get(url).status_code == 403
 
 
+def test_whoever_paused_it_already_is_not_told_to(any_app: Flask, rows: Rows) -> None:
+    shop = Shop(any_app, rows)
+    url = shop.url(shop.first, "/disconnect")
+    assert "pause it instead" in text_of(shop.owner.get(url))
+    lifecycle.pause(shop.workspace.id, shop.first.id, shop.owner_user.id, on=True)
+    said = text_of(shop.owner.get(url))
+    assert "pause it" not in said
+    assert "It is paused: as long as it stays so, nothing is sent to it either" in said
+
+
 def test_one_is_not_told_as_many(any_app: Flask, rows: Rows) -> None:
     shop = Shop(any_app, rows)
     activity = rows.activity(shop.workspace, rows.person(shop.workspace))
