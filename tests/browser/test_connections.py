@@ -134,6 +134,17 @@ def test_the_longest_store_name_makes_no_page_wider(page: Page, stack: Stack, wi
         assert wide <= width, (path, wide, page.evaluate(WIDE))
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_account_name_on_a_button_makes_no_page_wider(page: Page, stack: Stack, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    connected(page, stack)
+    for path, button in (("/backfills", "Sync"), ("/profile-data?turned_on=points", "Resync")):
+        page.goto(stack.url + TABLE + path)
+        named = page.get_by_role("link", name=f"{button} Acme SE")
+        named.evaluate("(link) => link.append(' Gesellschaft mit beschränkter Haftung'.repeat(5))")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, page.evaluate(WIDE))
+
+
 def test_what_could_not_be_saved_is_said_and_can_be_sent_again(browser: Browser, stack: Stack) -> None:
     context = browser.new_context()  # of its own: the browser reports what fails here, and so it should
     page = context.new_page()
