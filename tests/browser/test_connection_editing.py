@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.shown import SLOW, opened, sign_in, table
+from tests.browsing import TABLE
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("two_connected")]
@@ -194,3 +195,19 @@ def test_an_unreachable_klaviyo_is_said_in_place_and_the_choice_stays(page: Page
     page.get_by_role("button", name="Try again").click()
     expect(region).to_contain_text("lists in Klaviyo", timeout=SLOW)
     page.keyboard.press("Escape")
+
+
+def test_what_was_disconnected_while_it_was_edited_does_not_just_vanish(page: Page, stack: Stack) -> None:
+    """The last one here: it takes the second connection away."""
+    table(page, stack)
+    opened(page, 2)
+    with page.context.new_page() as other:
+        other.goto(f"{stack.url}{TABLE}/connections/2/disconnect")
+        other.get_by_role("button", name="Disconnect").click()
+        expect(other.locator("#flashes")).to_contain_text("is disconnected")
+    page.locator("#save-2").click()
+    said = page.locator("#connection-2 [role=alert]")
+    expect(said).to_have_text("Nothing was saved. This connection has been disconnected. Add a new one.")
+    expect(said).to_be_focused()
+    page.wait_for_timeout(3000)  # a few polls of a table that does not hold it any more
+    expect(said).to_be_visible()

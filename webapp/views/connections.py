@@ -173,8 +173,12 @@ def save(connection_id: int) -> ResponseReturnValue:
 def _again(connection_id: int, status: int, chosen: Typed, **more: Any) -> ResponseReturnValue:
     shown = own_row(connection_id)
     if not shown.connection.is_live:
-        # There is no form any more to show what was typed in; the row says what happened.
-        return _row(connection_id, status=status) if htmx else page(shown, status=status)
+        # There is no form any more to show what was typed in; the row says what happened, and stays to say it.
+        sentence = f"Nothing was saved. {lifecycle.ENDED}"
+        if htmx:
+            return _row(connection_id, sentence, status)
+        flash(sentence, "problem")
+        return page(shown, status=status)
     form = Form.of(own(connection_id), chosen, **more)
     if htmx:
         return render_template("connections/_row_edit.html", form=form, row=shown, base=table_url()), status

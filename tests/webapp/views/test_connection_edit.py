@@ -221,6 +221,7 @@ def test_disconnected_meanwhile_the_form_is_gone(shop: Shop) -> None:
         answer = shop.owner.post(shop.url(shop.first), data=form, headers=headers)
         assert answer.status_code == 422
         assert "Disconnected" in text_of(answer)
+        assert "Nothing was saved. This connection has been disconnected. Add a new one." in text_of(answer)
     assert shop.owner.get(shop.url(shop.first, "/edit"), headers=HTMX).status_code == 404
 
 
