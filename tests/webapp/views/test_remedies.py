@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import delete, update
 
+from tests.rows import ALL_SCOPES
 from tests.webapp.views.pages import signed_in, text_of
 from tests.webapp.views.troubleshooting import LIST, Shop
 from webapp import clock
@@ -160,3 +161,33 @@ def test_what_an_account_takes_now_but_is_off_by_now_is_to_be_turned_on_first(an
     assert "their event is still off under Events" in text_of(signed_in(any_app, shop.owner).get(again))
     assert TAKEN not in text_of(page)
     assert "Turn it on under Events; it counts from then on. Then send it again." in text_of(page)
+
+
+def test_a_scope_is_asked_for_while_one_account_of_its_cause_has_not_granted_it(any_app: Flask, shop: Shop) -> None:
+    second = shop.rows.connection(shop.workspace, of_store(shop), account_name="Acme NO")
+    first_lost = shop.delivery(Status.SKIPPED, Reason.SCOPE_MISSING, settled_at=clock.now())
+    activity = shop.rows.activity(shop.workspace, shop.person)
+    ended = {"status": Status.SKIPPED, "reason": Reason.SCOPE_MISSING, "settled_at": clock.now()}
+    shop.rows.delivery(activity, second, **ended)
+
+    def granted(connection_id: int, **values: object) -> None:
+        values.setdefault("granted_at", clock.now() + timedelta(minutes=1))
+        with writing() as session:
+            session.execute(update(Grant).where(Grant.connection_id == connection_id).values(**values))
+
+    def is_asked() -> bool:
+        _, told, row = pages(any_app, shop, first_lost)
+        is_mended = "It was granted since. Send it again." in told
+        assert resend_is_first(row) is is_mended
+        assert ("presses Reconnect and allows everything asked" in told) is not is_mended
+        assert (">Reconnect" in row) is not is_mended
+        return not is_mended
+
+    granted(shop.connection.id)
+    assert is_asked()
+    granted(second.id)
+    assert not is_asked()
+    granted(second.id, scopes="accounts:read profiles:read")
+    assert is_asked()
+    granted(second.id, scopes=ALL_SCOPES, granted_at=clock.now() - timedelta(minutes=1))
+    assert is_asked()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from webapp import clock
@@ -31,7 +31,8 @@ class Group:
 
     `newest_at` is when its newest activity was accepted, `detail` what Klaviyo said of that one; `connections` whose
     they are; `kinds` what they write; `held_by` what the last calls of their lines came to, as in "answered 500";
-    `homes` where they came from, of what no connection took.
+    `homes` where they came from, of what no connection took; `ended` when the last of each connection did, of what
+    lacked a scope.
     """
 
     status: Status
@@ -44,6 +45,7 @@ class Group:
     kinds: tuple[Kind, ...]
     held_by: tuple[str, ...]
     homes: tuple[Home, ...]
+    ended: tuple[tuple[int | None, datetime | None], ...] = ()
 
 
 @dataclass(slots=True)
@@ -95,6 +97,7 @@ def groups(workspace_id: int, hours: int, connection_id: int | None = None) -> l
             kinds=tuple(sorted(alike.kinds)),
             held_by=tuple(sorted(alike.held_by)) if key[1] is Reason.RETRYING else (),
             homes=_homes(session, workspace_id, *key, above=since) if key[1] in UNROUTED else (),
+            ended=_ended(session, workspace_id, *key, above=since) if key[1] is Reason.SCOPE_MISSING else (),
         )
         for key, alike in seen.items()
     ]
@@ -114,6 +117,16 @@ def _homes(session: Session, workspace_id: int, status: Status, reason: Reason, 
         .outerjoin(Person, Person.id == looked.c.person_id)
     )
     return tuple((row[0], row[1]) for row in session.execute(pairs.distinct()))
+
+
+def _ended(
+    session: Session, workspace_id: int, status: Status, reason: Reason, *, above: int
+) -> tuple[tuple[int | None, datetime | None], ...]:
+    """When the last of a cause's newest rows ended, by connection."""
+    where, order = index_range(session, outcome(workspace_id, status, reason), Delivery.id, above=above, below=LAST_ID)
+    looked = select(Delivery.connection_id, Delivery.settled_at).where(where).order_by(*order).limit(MOST).subquery()
+    last = select(looked.c.connection_id, func.max(looked.c.settled_at)).group_by(looked.c.connection_id)
+    return tuple((row[0], row[1]) for row in session.execute(last))
 
 
 def _newest(ids: list[int]) -> dict[int, tuple[datetime, str | None]]:

@@ -12,10 +12,11 @@ from webapp.catalogue.causes import CAUSES, Cause, Who
 from webapp.catalogue.events import EVENTS
 from webapp.catalogue.reasons import Reason
 from webapp.catalogue.words import Kind, Origin
+from webapp.klaviyo.scopes import missing
 from webapp.models import Connection, ConnectionState, Grant
 from webapp.services.activities import routing
 from webapp.services.deliveries.causes import Group, Home
-from webapp.services.deliveries.detail import Detail
+from webapp.services.deliveries.detail import FEATURE_OF, Detail
 from webapp.services.deliveries.resend_rules import UNROUTED
 from webapp.services.workspaces import snapshot
 from webapp.services.workspaces.snapshot import WorkspaceSettings
@@ -102,7 +103,26 @@ def _are_all_mended(session: Session, settings: WorkspaceSettings, group: Group)
         return settings.events_on.issuperset(EVENTS)
     if group.reason is Reason.DISCONNECTED:
         return _are_back(session, settings.workspace_id, group.connections)
-    return False
+    return group.reason is Reason.SCOPE_MISSING and _is_all_granted(session, group)
+
+
+def _is_all_granted(session: Session, group: Group) -> bool:
+    """Whether each of its accounts has granted what its kinds need, after the last of its deliveries had ended."""
+    ended = dict(group.ended)
+    grants = {
+        each.connection_id: each
+        for each in session.scalars(select(Grant).where(Grant.connection_id.in_(group.connections)))
+    }
+    if group.more:
+        return False  # not all were looked at
+    for connection_id in group.connections:
+        grant, last = grants.get(connection_id), ended.get(connection_id)
+        if grant is None or last is None or grant.granted_at <= last:
+            return False
+        lacking = missing(grant.scope_set)
+        if any(FEATURE_OF[kind] in lacking for kind in group.kinds):
+            return False
+    return True
 
 
 def _unrouted(settings: WorkspaceSettings, reason: Reason, homes: Collection[Home]) -> Cause:
