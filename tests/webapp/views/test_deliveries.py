@@ -94,6 +94,7 @@ def test_what_is_not_found_is_told_as_far_as_it_is_known(any_app: Flask, shop: S
         "The platform never posted it, or posted it to another workspace.",
         "The platform was answered 400, 401, 413, 429 or 503 then, and nothing of such a call is kept.",
         "what came is kept for 90 days, what was refused for 30",
+        "It is a person's name, or a part of something: only whole addresses and ids are looked for.",
     ):
         assert text in text_of(of_id), text
     assert "erased" not in text_of(of_id)
@@ -101,6 +102,7 @@ def test_what_is_not_found_is_told_as_far_as_it_is_known(any_app: Flask, shop: S
     for text in ("Nobody in Mine has exactly this address", "The person was erased", "The whole call was refused."):
         assert text in of_address, text
     assert "this id" not in of_address
+    assert "person's name" not in of_address
     for told in (of_id, client.post(f"{LIST}/find", data={"what": "nobody@example.com"})):
         assert shown(told.text) == []
     assert shown(client.post(f"{LIST}/find", data={"what": " "}).text) == [event.id]
