@@ -28,6 +28,7 @@ from webapp.extensions import settings
 FAST, SLOW = "cevoid-fast", "cevoid-slow"
 DRAIN = "jobs.drain.drain"
 AWAY_SECONDS = 1.0
+ANSWER_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 FAILED_FOR = 60
 DRAIN_SECONDS = 60
@@ -57,7 +58,7 @@ class WakeUp(NamedTuple):
 @cache
 def connection(url: str) -> redis.Redis:
     """A connection whose calls give up after 50 ms: an ingest call never waits for Redis."""
-    return redis.Redis.from_url(url, socket_timeout=0.05, socket_connect_timeout=0.05, retry=None)
+    return redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS, retry=None)
 
 
 def is_away() -> bool:

@@ -28,6 +28,7 @@ from webapp.services.connections import lifecycle
 from webapp.services.operations import api_clock
 
 PAGE = f"{BASE}/operations"
+PATIENCE = 10.0  # on a busy machine an answer takes longer than an ingest call waits for it
 
 
 def attempt(shop: Shop, seconds_ago: float, endpoint: str = "POST /api/events", **values: object) -> None:
@@ -126,7 +127,7 @@ def test_the_bundle_gives_nothing_away(any_app: Flask, shop: Shop) -> None:
 
 
 @pytest.fixture
-def with_redis(tmp_path: Path) -> Iterator[Flask]:
+def with_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     """An app with a Valkey of its own."""
     port = free_port()
     child = Child(
@@ -139,6 +140,7 @@ def with_redis(tmp_path: Path) -> Iterator[Flask]:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_for(listens, "Valkey")
+    monkeypatch.setattr(queue, "ANSWER_SECONDS", PATIENCE)
     with own_app("sqlite", tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}/0") as app:
         yield app
     queue.connection(f"redis://127.0.0.1:{port}/0").close()
