@@ -34,8 +34,8 @@ SCOPE_MISSING = Result(Status.DELIVERED, Reason.LIST_SCOPE_MISSING)
 def add(run: Run, groups: Sequence[Group]) -> None:
     """Add these people and settle their deliveries. Raises Hold where Klaviyo did not take them yet, or time was up."""
     for start in range(0, len(groups), payloads.LIST_IDS):
-        if start:
-            _check_time(run)
+        if start and not run.may_ask_on():
+            raise Hold(limited=True)  # those left stay owed, and the next drain goes on with them
         _some(run, groups[start : start + payloads.LIST_IDS])
 
 
@@ -54,28 +54,37 @@ def _some(run: Run, groups: Sequence[Group]) -> None:
         again = {id_: result for group in missed for id_, result in group.results(later).items()}
         run.write(lambda session: settle.settle(session, run.connection, Kind.FIELDS, again))
     refused: list[tuple[Group, Answer]] = []
-    parts = [[group for group in groups if group.person_id in ids]]
-    while parts:
-        part = parts.pop()
-        if not part:
-            continue
-        answer = _call(run, list_id, part, [ids[group.person_id] for group in part])
-        if outcome(answer) is Outcome.DONE:
-            _record(run, part, settle.DELIVERED, added=True)
-        else:
-            parts += _not_added(run, part, answer, refused)
-        if parts:
-            _check_time(run)
+    try:
+        _in_parts(run, list_id, [group for group in groups if group.person_id in ids], ids, refused)
+    except Hold:
+        # Else the next drain has to find out once more who is refused alone, and ends there as well.
+        if refused and _took_others(run):
+            _record(run, [group for group, _ in refused], settle.DELIVERED, added=False)
+        raise
     is_there = bool(refused) and _took_others(run)
     for group, answer in refused:
         missing = Result(Status.DELIVERED, Reason.LIST_MISSING, detail=answer.sentence)
         _record(run, [group], settle.DELIVERED if is_there else missing, added=False)
 
 
-def _check_time(run: Run) -> None:
-    """Whether there is time for more calls. Raises Hold: those left stay owed, and the next drain goes on with them."""
-    if not run.may_ask_on():
-        raise Hold(limited=True)
+def _in_parts(
+    run: Run, list_id: str, groups: list[Group], ids: dict[int, str], refused: list[tuple[Group, Answer]]
+) -> None:
+    """All at once, or what is left of a call that was refused; into `refused` whoever was refused alone.
+
+    Raises Hold, for want of time only where something came of it: the next drain would begin with all of them again.
+    """
+    parts = [groups] if groups else []
+    while parts:
+        part = parts.pop()
+        answer = _call(run, list_id, part, [ids[group.person_id] for group in part])
+        if outcome(answer) is Outcome.DONE:
+            _record(run, part, settle.DELIVERED, added=True)
+        else:
+            parts += filter(None, _not_added(run, part, answer, refused))
+        are_fewer = sum(map(len, parts)) + len(refused) < len(groups)
+        if parts and not run.may_ask_on() and (are_fewer or (refused and _took_others(run))):
+            raise Hold(limited=True)
 
 
 def _call(run: Run, list_id: str, part: Sequence[Group], ids: Sequence[str]) -> Answer:

@@ -168,6 +168,28 @@ def test_whoever_we_created_goes_to_the_list_as_far_as_there_is_time(
     assert len(shop.klaviyo.calls(ADD)) == 12
 
 
+@pytest.mark.parametrize(("bad", "taken", "times", "comes_to"), [(4, 0, 1, "list_missing"), (3, 9, 12, "written")])
+def test_whom_the_list_does_not_take_is_found_out_as_far_as_there_is_time(
+    engine_rows: Rows, rounds: list[float], bad: int, taken: int, times: int, comes_to: str
+) -> None:
+    """Klaviyo does not say whom: it takes more calls than there is time for, and none of them settles anybody."""
+    shop = Shop(engine_rows, sync_behavior=CREATES, list_id="LIST01")
+    people = [shop.person(remembered=True) for _ in range(bad + taken)]
+    with writing() as session:
+        mine = ProfileLink.connection_id == shop.connection.id
+        session.execute(update(ProfileLink).where(mine).values(list_due=True, fields_version=1))
+    deliveries = [shop.fields(person, points=1) for person in people]
+    gone = {shop.klaviyo.people[str(person.email)] for person in people[:bad]}
+
+    def answer(asked: Asked) -> Given:
+        return error(404) if gone & {each["id"] for each in asked.body["data"]} else good(204)
+
+    shop.klaviyo.script(ADD, *[answer] * 99)
+    drained(shop, Kind.FIELDS, rounds, times)
+    assert set(shop.said(*deliveries)) == {f"delivered: {comes_to}"}
+    assert [shop.link(person).list_added_at is None for person in people] == [True] * bad + [False] * taken
+
+
 def test_whom_an_import_job_created_is_looked_up_as_far_as_there_is_time(
     engine_rows: Rows, rounds: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
