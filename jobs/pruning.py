@@ -31,7 +31,7 @@ LONGEST_SECONDS = 5.0  # of a round, with each kind of row: what else is looked 
 
 def run() -> None:
     """All that is over goes, or as much of it as goes in a while; the next round goes on."""
-    _through(_prune_activities)
+    _through(_activities())
     for table, column, kept in (
         (ATTEMPTS, "started_at", KEPT),
         (BATCHES, "started_at", KEPT),
@@ -54,24 +54,36 @@ def _through(bite: Callable[[], bool]) -> None:
         ended = time.monotonic()
 
 
-def _oldest(table: Table, column: str, kept: timedelta) -> list[int]:
-    """Ids of the oldest rows that are over."""
-    wanted = select(table.c.id, table.c[column]).order_by(table.c.id).limit(BITE)
+def _oldest(table: Table, column: str, kept: timedelta, *, above: int = 0) -> list[int]:
+    """Ids of the oldest rows that are over. `above`: behind this one."""
+    wanted = select(table.c.id, table.c[column]).where(table.c.id > above).order_by(table.c.id).limit(BITE)
     until = clock.now() - kept
     with reading() as session:
         return [row[0] for row in session.execute(wanted) if row[1] < until]
 
 
-def _prune_activities() -> bool:
-    """What was sent again waits for seven days from then on: until it has ended, its activity is needed and counted."""
-    ids = _oldest(ACTIVITIES, "accepted_at", KEPT)
-    with reading() as session:
-        waits = (among(session, DELIVERIES.c.activity_id, ids), DELIVERIES.c.status == Status.WAITING)
-        waiting = set(session.scalars(select(DELIVERIES.c.activity_id).where(*waits))) if ids else set()
-    over = [id_ for id_ in ids if id_ not in waiting]
-    if over:
-        run_writing(lambda session: _delete_activities(session, over))
-    return len(ids) == BITE and bool(over)
+def _activities() -> Callable[[], bool]:
+    """A round's bites of activities, each behind the one before: thousands may stay, and nothing waits behind them.
+
+    What was sent again waits for seven days from then on: until it has ended, its activity is needed and counted.
+    """
+    last = 0
+
+    def bite() -> bool:
+        nonlocal last
+        ids = _oldest(ACTIVITIES, "accepted_at", KEPT, above=last)
+        if not ids:
+            return False
+        last = ids[-1]
+        with reading() as session:
+            waits = (among(session, DELIVERIES.c.activity_id, ids), DELIVERIES.c.status == Status.WAITING)
+            waiting = set(session.scalars(select(DELIVERIES.c.activity_id).where(*waits)))
+        over = [id_ for id_ in ids if id_ not in waiting]
+        if over:
+            run_writing(lambda session: _delete_activities(session, over))
+        return len(ids) == BITE
+
+    return bite
 
 
 def _delete_activities(session: Session, ids: list[int]) -> None:

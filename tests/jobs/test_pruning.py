@@ -99,3 +99,23 @@ def test_what_was_sent_again_stays_until_it_has_ended(backend: str, tmp_path: Pa
         pruning.run()
         assert (count(Activity), count(Delivery)) == (0, 0)
     dispose(app)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_nothing_waits_behind_what_was_sent_again(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bite of the oldest that all wait, as a whole day's for a paused account, is no end of what is over."""
+    monkeypatch.setattr(pruning, "BITE", 2)
+    app = make_app(backend, tmp_path)
+    with app.app_context():
+        rows = Rows()
+        workspace = rows.workspace()
+        connection, person = rows.connection(workspace), rows.person(workspace)
+        old = [rows.activity(workspace, person, accepted_at=clock.now() - timedelta(days=91)) for _ in range(7)]
+        for activity in old[:3]:
+            rows.delivery(activity, connection)
+        pruning.run()
+        with reading() as session:
+            assert list(session.scalars(select(Activity.id).order_by(Activity.id))) == [each.id for each in old[:3]]
+    dispose(app)
