@@ -25,10 +25,10 @@ class Batch(Base):
     """One planned call of a lane, written before the call. `job_id` is Klaviyo's, of an import job.
 
     `members` is JSON text until its end is known (from then on `deliveries.batch_id` says it, written together with
-    their status): of events the ids of their deliveries; of fields `[[person id, fields_version, [delivery ids]], ...]`
-    in the order of the body. `job_due_at`: when its import job is asked about next. While the people of one that is
-    over are looked up, those who failed have the id of their profile before it (or None) and Klaviyo's sentence
-    besides, and `finished_at` is since when that is known. `fence`: its lane's when it was sent last; 0 for a half of a
+    their status): of events the ids of their deliveries; of fields `[[person id, fields_version, [delivery ids], id of
+    the profile that is written to, or None], ...]` in the order of the body. `job_due_at`: when its import job is asked
+    about next. While the people of one that is over are looked up, those who failed have Klaviyo's sentence besides,
+    and `finished_at` is since when that is known. `fence`: its lane's when it was sent last; 0 for a half of a
     refused import job that was not sent yet: sending it sets `started_at` anew. `carried`: of events, JSON text of the
     `fields_version` of each person (by id) that went with them at least.
     """

@@ -149,7 +149,7 @@ def _of_batch(session: Session, attempt: Attempt, batch_id: int, limit: int) -> 
 
 
 def _members(text: str) -> list[int]:
-    """The delivery ids of an open batch: a list of them, or of `[person id, version, [delivery ids]]`."""
+    """The delivery ids of an open batch: a list of them, or of `[person id, version, [delivery ids], ...]`."""
     ids: list[int] = []
     for member in orjson.loads(text):
         ids += [member] if isinstance(member, int) else member[2]
