@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import text, update
+from sqlalchemy import Update, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,7 @@ from webapp.catalogue.words import ActivityType, Kind, SyncBehavior
 from webapp.database import writing
 from webapp.extensions import db
 from webapp.forms.connections import Edit
-from webapp.models import Connection, ConnectionState, Lane, Purpose
+from webapp.models import Connection, ConnectionState, Lane, LaneKind, Purpose
 from webapp.services import lanes
 from webapp.services.activities import ingest
 from webapp.services.connections import authorizations, lifecycle, settings
@@ -48,23 +48,30 @@ def shop(app: Flask, rows: Rows) -> Shop:
 
 def while_delivered(shop: Shop, change: Callable[[], object]) -> None:
     """A worker holds the lanes and is about to write when the account was delivered to last."""
+    lanes_held = update(Lane).where(Lane.connection_id == shop.first.id).values(failures=0)
+    mine = update(Connection).where(Connection.id == shop.first.id)
+    while_written(shop, change, lanes_held, mine.values(last_delivered_at=clock.now()))
+    assert shop.read(shop.first).last_delivered_at is not None
+
+
+def while_written(shop: Shop, change: Callable[[], object], first: Update, then: Update) -> None:
+    """A worker has written `first`, and writes `then` as soon as somebody waits for it."""
     holds, failed = threading.Event(), []
 
     def is_waited_for() -> bool:
         with db.engines["read"].connect() as another:  # within a transaction it says the same each time
             return bool(another.scalar(WAITING))
 
-    def deliver() -> None:
+    def write() -> None:
         with shop.app.app_context(), writing() as session:
-            session.execute(update(Lane).where(Lane.connection_id == shop.first.id).values(failures=0))
+            session.execute(first)
             holds.set()
-            wait_for(is_waited_for, "somebody to wait for the lanes", 10)
-            mine = update(Connection).where(Connection.id == shop.first.id)
-            session.execute(mine.values(last_delivered_at=clock.now()))
+            wait_for(is_waited_for, "somebody to wait for what was written", 10)
+            session.execute(then)
 
     def worker() -> None:
         try:
-            deliver()
+            write()
         except Exception as problem:  # told where the test sees it
             failed.append(problem)
 
@@ -76,7 +83,6 @@ def while_delivered(shop: Shop, change: Callable[[], object]) -> None:
     finally:
         thread.join(30)
     assert failed == []
-    assert shop.read(shop.first).last_delivered_at is not None
 
 
 def test_pausing_and_resuming(shop: Shop) -> None:
@@ -101,6 +107,16 @@ def test_reconnecting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = attempt(shop.owner_user.id, shop.workspace.id, purpose=Purpose.RECONNECT, connection_id=shop.first.id)
     while_delivered(shop, lambda: authorizations.finish(begun, "code"))
     assert shop.read(shop.first).account_name == "Another name"
+
+
+def test_going_to_klaviyo(shop: Shop) -> None:
+    """A look-up of the fields lane has found somebody for whom a consent waits, so that its lane is to be woken."""
+    fields, consents = (
+        update(Lane).where(Lane.connection_id == shop.first.id, Lane.kind == kind).values(failures=0)
+        for kind in (LaneKind.FIELDS, LaneKind.CONSENTS)
+    )
+    asked = {"purpose": Purpose.RECONNECT, "connection_id": shop.first.id}
+    while_written(shop, lambda: attempt(shop.owner_user.id, shop.workspace.id, **asked), fields, consents)
 
 
 def test_saving(shop: Shop) -> None:

@@ -59,7 +59,8 @@ def begin(
 ) -> str:
     """A new attempt; the address at Klaviyo to send the person to. Raises Refusal, LookupError."""
     state, verifier, now = new_secret(), new_verifier(), clock.now()
-    with writing() as session:
+
+    def work(session: DatabaseSession) -> None:
         if connection_id is None:
             lifecycle.check_add(session, workspace_id, store_id)
             _check_store(session, workspace_id, store_id)
@@ -82,6 +83,8 @@ def begin(
                 expires_at=now + LIFE,
             )
         )
+
+    run_writing(work)
     return grants.app().authorize(state, verifier, ASKED)
 
 
