@@ -209,7 +209,7 @@ class Run:
         batch: Batch | None = None,
         deliveries: Sequence[Sequence[int]] | None = None,
     ) -> list[Answer]:
-        """Send reserved calls, up to AT_ONCE at the same time; their answers in order. See `send`."""
+        """Send reserved calls of one endpoint, up to AT_ONCE at the same time; their answers in order. See `send`."""
         held = [attempts.deliveries_of(batch)] * len(calls) if deliveries is None else deliveries
         client = context.client(settings().klaviyo_api_url)
         token = self.grant.access_token

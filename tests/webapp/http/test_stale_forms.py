@@ -97,6 +97,15 @@ def test_a_plain_form_of_ours_is_kept_to_be_sent_again(browser: FlaskClient, per
     assert again.status_code == 303
 
 
+@pytest.mark.parametrize("vouched", [{}, {"Sec-Fetch-Site": "none"}])
+def test_nothing_is_kept_of_a_form_that_may_be_somebody_elses(browser: FlaskClient, vouched: dict[str, str]) -> None:
+    """An older browser does not say whose page sent it: one press would send what another site had chosen."""
+    page = browser.post(PAGE, data={"csrf_token": STALE, "complete": "1"}, headers=vouched)
+    assert page.status_code == 400
+    assert "Go back, reload the page" in page.text
+    assert 'name="complete"' not in page.text
+
+
 @pytest.mark.parametrize("name", ["password", "current"])
 def test_no_password_is_written_into_a_page(browser: FlaskClient, name: str) -> None:
     form = {"csrf_token": STALE, "email": "new@example.com", name: "a long secret"}
