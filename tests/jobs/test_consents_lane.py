@@ -14,6 +14,7 @@ from tests.rows import Rows
 from webapp import clock
 from webapp.catalogue.words import Kind
 from webapp.database import writing
+from webapp.klaviyo import payloads
 from webapp.models import Delivery, Person
 
 LOOK, ON_LIST = "GET /api/profiles", "GET /api/lists/{id}/profiles"
@@ -67,6 +68,24 @@ def test_refused_for_good_it_never_happened(shop: Shop, answer: Any, said: str) 
 def test_a_list_that_is_gone_is_named(shop: Shop) -> None:
     _, delivery = one(shop, error(404))
     assert shop.now(delivery).detail == "The chosen list no longer exists in Klaviyo."
+
+
+def test_nobody_is_on_a_list_that_is_deleted_while_it_is_asked_about(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was found on it before the others' answer is off it as well."""
+    monkeypatch.setattr(payloads, "LOOKUP_ADDRESSES", 1)
+    people = [shop.person(), shop.person()]
+    deliveries = [shop.consent(person, "unsubscribed") for person in people]
+    found = str(people[0].email)
+
+    def answer(asked: Asked) -> Given:
+        on_it = [{"type": "profile", "id": "P1", "attributes": {"email": found}}]
+        return good(200, on_it) if found in asked.query["filter"] else error(404)
+
+    shop.klaviyo.script(ON_LIST, answer, answer)
+    shop.drain(Kind.CONSENT)
+    assert set(shop.said(*deliveries)) == {"skipped: not_on_list"}
 
 
 NOT_TAKEN: dict[str, tuple[list[Any], str]] = {
